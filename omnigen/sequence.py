@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text and images as one sequence: the struct, its layouts, packing and the mask rule.
+
+A sample is a list of spans, text or image; a layout turns it into elements. Every field is `[B, L]`-shaped unless said,
+and `[L]` before batching. Arrays are numpy when they come from a data pipeline and jax inside a program.
+
+    [BOS] text [BOI] "rows*cols" [IMG] z ... z [EOI] [EOS]
+
+Position i holds element i and the place of element i+1 (`target`), whose content it predicts. So raster and random
+orders differ in data only. Position q sees position k iff both are in the same segment and `group[k] <= group[q]`:
+with one element a group this is causal attention; a larger group is seen whole by its members.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Sequence as Seq
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = np.ndarray | jax.Array
+
+NUM_SPECIALS = 8  # six are in use
+
+
+class Modality(enum.IntEnum):
+    """What an element is."""
+
+    PAD = 0
+    TEXT = 1
+    IMAGE = 2
+
+
+class Role(enum.StrEnum):
+    """Whether a span is handed to the model or learnt by it (loss weight 0 or 1)."""
+
+    GIVEN = "given"
+    GENERATED = "generated"
+
+
+@dataclasses.dataclass(frozen=True)
+class Specials:
+    """Ids of the special tokens, which follow the `text_vocab` ids of the text tokenizer."""
+
+    text_vocab: int
+
+    @property
+    def pad(self) -> int:
+        """Fills rows; never seen, never learnt."""
+        return self.text_vocab
+
+    @property
+    def bos(self) -> int:
+        """Begins a sample."""
+        return self.text_vocab + 1
+
+    @property
+    def eos(self) -> int:
+        """Ends a sample."""
+        return self.text_vocab + 2
+
+    @property
+    def boi(self) -> int:
+        """Begins an image; its size follows as text."""
+        return self.text_vocab + 3
+
+    @property
+    def img(self) -> int:
+        """Ends the size; image elements follow."""
+        return self.text_vocab + 4
+
+    @property
+    def eoi(self) -> int:
+        """Ends an image."""
+        return self.text_vocab + 5
+
+    @property
+    def vocab_size(self) -> int:
+        """Text ids and specials together."""
+        return self.text_vocab + NUM_SPECIALS
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSpan:
+    """Some text ids."""
+
+    ids: Seq[int]
+    role: Role = Role.GENERATED
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpan:
+    """An image of `rows * cols` elements.
+
+    Attributes:
+        rows: height of the grid.
+        cols: width of the grid.
+        role: given images are seen whole by their own elements (one group) and carry no loss.
+        order: the raster index of each element in the order of the sequence; None for raster order.
+        stride: side of an element in units of the finest grid, so that a preview's places agree with the picture's.
+    """
+
+    rows: int
+    cols: int
+    role: Role = Role.GENERATED
+    order: np.ndarray | None = None
+    stride: float = 1.0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+    """A batch of rows of elements (see the module's docstring).
+
+    Attributes:
+        token: int32 text or special id; `pad` at image elements.
+        slot: int32 index of an image element among the row's latents; -1 elsewhere.
+        modality: int32 `Modality`.
+        position: float32 `[B, L, 3]`: sequence, row, column, for RoPE.
+        target: float32 `[B, L, 2]`: row and column of the element that this position predicts; -1 if it is no image element.
+        group: int32, of the mask rule.
+        segment: int32, which packed sample, from 1; 0 is padding.
+        weight: float32 loss weight of the element itself, as predicted from the position before it.
+    """
+
+    token: Array
+    slot: Array
+    modality: Array
+    position: Array
+    target: Array
+    group: Array
+    segment: Array
+    weight: Array
+
+    def map(self, function: Callable[[Array], Array]) -> "Sequence":
+        """Applies a function to every field."""
+        return jax.tree.map(function, self)
+
+    def fields(self) -> dict[str, Array]:
+        """The fields by name, as a data pipeline carries them."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def of(cls, fields: dict[str, Array]) -> "Sequence":
+        """Picks a sequence's fields out of a batch."""
+        return cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
+
+
+def layout(spans: Seq[TextSpan | ImageSpan], specials: Specials, encode: Callable[[str], Seq[int]]) -> Sequence:
+    """Lays spans out as one sample.
+
+    Args:
+        spans: what the sample holds, in order.
+        specials: ids of the special tokens.
+        encode: text tokenizer, for the size of an image.
+
+    Returns:
+        An unbatched numpy sequence in segment 1. Slots count the image elements of the sample in raster order, image after
+        image. The first element carries no loss, since nothing comes before it.
+    """
+    parts = [_text_part([specials.bos], weight=0.0)]
+    slots = 0
+    for span in spans:
+        if isinstance(span, TextSpan):
+            parts.append(_text_part(span.ids, weight=float(span.role == Role.GENERATED)))
+            continue
+        weight = float(span.role == Role.GENERATED)
+        head = [specials.boi, *encode(f"{span.rows}*{span.cols}"), specials.img]
+        parts.append(_text_part(head, weight=weight))
+        parts.append(_image_part(span, slots, specials.pad))
+        parts.append(_text_part([specials.eoi], weight=weight))
+        slots += span.rows * span.cols
+    parts.append(_text_part([specials.eos], weight=parts[-1].weight[-1]))
+    return _join(parts)
+
+
+def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
+    """Puts samples one after another in a row of `length`, each its own segment; slots go on counting.
+
+    Raises:
+        ValueError: if the samples do not fit.
+    """
+    total = sum(len(sample.token) for sample in samples)
+    if total > length:
+        raise ValueError(f"{total} elements do not fit a row of {length}")
+    slots = 0
+    placed = []
+    for number, sample in enumerate(samples, start=1):
+        slot = np.where(sample.slot >= 0, sample.slot + slots, -1).astype(np.int32)
+        slots += int((sample.slot >= 0).sum())
+        placed.append(dataclasses.replace(sample, slot=slot, segment=np.full_like(sample.segment, number)))
+    placed.append(padding(length - total, pad))
+    return jax.tree.map(lambda *fields: np.concatenate(fields), *placed)
+
+
+def padding(length: int, pad: int) -> Sequence:
+    """An unbatched numpy sequence that holds nothing."""
+    return Sequence(
+        token=np.full(length, pad, np.int32),
+        slot=np.full(length, -1, np.int32),
+        modality=np.full(length, Modality.PAD, np.int32),
+        position=np.zeros((length, 3), np.float32),
+        target=np.full((length, 2), -1, np.float32),
+        group=np.zeros(length, np.int32),
+        segment=np.zeros(length, np.int32),
+        weight=np.zeros(length, np.float32),
+    )
+
+
+def places(rows: int, cols: int, *, stride: float = 1.0) -> np.ndarray:
+    """Row and column of each element's centre in raster order, float32 `[rows * cols, 2]`."""
+    grid = np.stack(np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"), axis=-1)
+    return ((grid.reshape(-1, 2) + 0.5) * stride).astype(np.float32)
+
+
+def may_attend(query: Sequence, key: Sequence) -> jax.Array:
+    """The mask rule, dense: bool `[B, Q, K]`."""
+    same = query.segment[:, :, None] == key.segment[:, None, :]
+    earlier = key.group[:, None, :] <= query.group[:, :, None]
+    return jnp.asarray(same & earlier & (key.segment[:, None, :] > 0))
+
+
+def is_causal(sequence: Sequence) -> bool:
+    """Whether the mask rule is plain causal attention within segments (concrete arrays only)."""
+    group, segment = np.asarray(sequence.group), np.asarray(sequence.segment)
+    same = segment[..., 1:] == segment[..., :-1]
+    return bool(np.all((np.diff(group, axis=-1) > 0) | ~same | (segment[..., 1:] == 0)))
+
+
+def gather_slots(latents_BND: jax.Array, slot_BL: Array) -> jax.Array:
+    """Puts each image element's latent at its place in the row; zeros elsewhere.
+
+    Args:
+        latents_BND: the row's latents, image after image, each in raster order.
+        slot_BL: which of them stands where; -1 for none.
+
+    Returns:
+        `[B, L, D]`.
+    """
+    slot_BL = jnp.asarray(slot_BL)
+    taken_BLD = jnp.take_along_axis(latents_BND, jnp.maximum(slot_BL, 0)[:, :, None], axis=1)
+    return jnp.where(slot_BL[:, :, None] >= 0, taken_BLD, 0.0)
+
+
+def _text_part(ids: Seq[int], *, weight: float) -> Sequence:
+    empty = padding(len(ids), 0)
+    position = np.zeros((len(ids), 3), np.float32)
+    position[:, 0] = 1.0  # advances the sequence axis by one an element; made absolute in `_join`
+    return dataclasses.replace(
+        empty,
+        token=np.asarray(ids, np.int32).reshape(len(ids)),
+        modality=np.full(len(ids), Modality.TEXT, np.int32),
+        position=position,
+        group=np.ones(len(ids), np.int32),
+        weight=np.full(len(ids), weight, np.float32),
+    )
+
+
+def _image_part(span: ImageSpan, first_slot: int, pad: int) -> Sequence:
+    count = span.rows * span.cols
+    order = np.arange(count) if span.order is None else np.asarray(span.order)
+    if sorted(order.tolist()) != list(range(count)):
+        raise ValueError(f"order must be a permutation of 0..{count - 1}, got {order.tolist()}")
+    given = span.role == Role.GIVEN
+    position = np.zeros((count, 3), np.float32)
+    position[:, 1:] = places(span.rows, span.cols, stride=span.stride)[order]
+    position[0, 0] = 1.0  # all elements of an image share one place on the sequence axis
+    group = np.full(count, 0 if given else 1, np.int32)
+    group[0] = 1
+    return dataclasses.replace(
+        padding(count, pad),
+        slot=(first_slot + order).astype(np.int32),
+        modality=np.full(count, Modality.IMAGE, np.int32),
+        position=position,
+        group=group,
+        weight=np.full(count, 0.0 if given else 1.0, np.float32),
+    )
+
+
+def _join(parts: Seq[Sequence]) -> Sequence:
+    """Concatenates parts whose `group` and sequence positions are steps, and makes them absolute."""
+    joined = jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
+    position = joined.position.copy()
+    position[:, 0] = np.cumsum(position[:, 0]) - 1.0
+    target = np.full_like(joined.target, -1.0)
+    is_image = joined.modality[1:] == Modality.IMAGE
+    target[:-1][is_image] = position[1:, 1:][is_image]
+    return dataclasses.replace(
+        joined,
+        position=position,
+        target=target,
+        group=(np.cumsum(joined.group) - 1).astype(np.int32),
+        segment=np.ones_like(joined.segment),
+    )
