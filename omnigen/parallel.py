@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device mesh, and the one table that says how arrays lie on it.
+
+Weights and activations name their dims ("embed", "batch", ...); `RULES` maps each name to a mesh
+axis. Nothing else in the project knows mesh axes, so a new layout is a change of one line here. All
+axes have the type Auto: XLA may partition what is not named. Activations are pinned with `shard`,
+which does nothing outside `jax.set_mesh`, so model code is the same on one laptop core and on a pod.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+Names = Sequence[str | None]
+
+AXES = ("slice", "data", "fsdp", "tensor", "sequence")
+
+RULES: dict[str, str | tuple[str, ...] | None] = {
+    # activations
+    "batch": ("slice", "data", "fsdp"),
+    "length": "sequence",
+    # weights sharded for memory
+    "embed": "fsdp",
+    # weights and activations sharded for compute
+    "mlp": "tensor",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "vocab": "tensor",
+    "modulation": "tensor",
+    # never sharded
+    "layers": None,
+    "head_dim": None,
+    "latent": None,
+    "pixels": None,
+    "positions": None,
+    "cond": None,
+    "norm": None,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many ways each mesh axis splits the devices; one axis may be -1: whatever is left.
+
+    `slice` and `data` replicate weights and split the batch (`slice` across the slow network between
+    TPU slices), `fsdp` splits both weights and batch, `tensor` splits heads, MLPs and the vocabulary,
+    `sequence` splits the length.
+    """
+
+    slice: int = 1
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    sequence: int = 1
+
+
+def _sizes(config: MeshConfig, num_devices: int) -> tuple[int, ...]:
+    """The five axis sizes with -1 resolved; ValueError unless their product is `num_devices`."""
+    sizes = dataclasses.asdict(config)
+    asked = " ".join(f"{name}={size}" for name, size in sizes.items())
+    divisors = [n for n in range(1, num_devices + 1) if num_devices % n == 0]
+    free = [name for name, size in sizes.items() if size == -1]
+    if len(free) > 1 or any(size < 1 for size in sizes.values() if size != -1):
+        raise ValueError(
+            f"mesh {asked}: every axis must be >= 1, and at most one may be -1 (what is left)"
+        )
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if free and num_devices % fixed == 0:
+        sizes[free[0]] = num_devices // fixed
+    elif free or fixed != num_devices:
+        repairs = []
+        for name, size in sizes.items():
+            others = fixed // size if size != -1 else fixed
+            if num_devices % others == 0 and not free:
+                repairs.append(f"{name}={num_devices // others}")
+        hint = f"; with one change: {' or '.join(repairs)}" if repairs else ""
+        raise ValueError(
+            f"mesh {asked} does not fit {num_devices} devices: each axis must be one of {divisors} "
+            f"and their product {num_devices}{hint}"
+        )
+    return tuple(sizes[name] for name in AXES)
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """Returns the mesh with the axes `AXES` over all devices of all hosts, or over `devices`.
+
+    With `slice` > 1 on hardware that has slices, the slice axis follows them, so that only the
+    all-reduce of gradients crosses the slow network.
+
+    Raises:
+      ValueError: the axis sizes do not multiply to the number of devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = _sizes(config, len(devices))
+    types = (AxisType.Auto,) * len(AXES)
+    slices = {getattr(device, "slice_index", 0) for device in devices}
+    if sizes[0] > 1 and len(slices) > 1:
+        if len(slices) != sizes[0]:
+            raise ValueError(f"mesh slice={sizes[0]}, but the devices form {len(slices)} slices")
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (1, *sizes[1:]), (sizes[0], 1, 1, 1, 1), devices=devices
+        )
+        return Mesh(grid, AXES, axis_types=types)
+    return jax.make_mesh(sizes, AXES, types, devices=devices)
+
+
+def spec(names: Names) -> PartitionSpec:
+    """Translates the names of an array's dims to mesh axes by `RULES`; None is not sharded.
+
+    Raises:
+      ValueError: a name is not in `RULES`, or two dims would use the same mesh axis.
+    """
+    entries, used = [], {}
+    for name in names:
+        if name is not None and name not in RULES:
+            near = difflib.get_close_matches(name, RULES, n=1, cutoff=0.0)[0]
+            raise ValueError(f"unknown dim name {name!r} in {tuple(names)}; did you mean {near!r}?")
+        entry = None if name is None else RULES[name]
+        for axis in (entry,) if isinstance(entry, str) else entry or ():
+            if axis in used:
+                raise ValueError(
+                    f"dims {used[axis]!r} and {name!r} of {tuple(names)} both use mesh axis {axis}"
+                )
+            used[axis] = name
+        entries.append(entry)
+    return PartitionSpec(*entries)
+
+
+def sharding(mesh: Mesh, names: Names) -> NamedSharding:
+    """Returns the sharding on `mesh` of an array whose dims are called `names`; `()` is replicated."""
+    return NamedSharding(mesh, spec(names))
+
+
+def tree_sharding(mesh: Mesh, axes: Any) -> Any:
+    """Maps a tree whose leaves are tuples of dim names to the same tree of shardings."""
+    return jax.tree.map(
+        lambda names: sharding(mesh, names), axes, is_leaf=lambda node: isinstance(node, tuple)
+    )
+
+
+def shard(x: jax.Array, *names: str | None) -> jax.Array:
+    """Pins the layout of an activation whose dims are called `names`; no-op outside `jax.set_mesh`.
+
+    Raises:
+      ValueError: the wrong number of names, or a dim that its mesh axes do not divide (XLA would
+        replicate it silently).
+    """
+    if len(names) != x.ndim:
+        raise ValueError(f"{len(names)} dim names {names} for an array of shape {x.shape}")
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    entries = spec(names)
+    for size, name, entry in zip(x.shape, names, entries, strict=True):
+        ways = math.prod(
+            mesh.shape[axis] for axis in ((entry,) if isinstance(entry, str) else entry or ())
+        )
+        if size % ways:
+            raise ValueError(
+                f"dim {name!r} of size {size} cannot be split {ways} ways over mesh axes {entry!r}"
+            )
+    return jax.lax.with_sharding_constraint(x, entries)
+
+
+def initialize() -> None:
+    """Joins the other hosts if the environment names any; call it before any other use of JAX.
+
+    It does so for `JAX_COORDINATOR_ADDRESS` with `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; a TPU pod on
+    GKE or several TPU slices; several Slurm or Open MPI tasks; and `OMNIGEN_MULTIHOST=1`, which lets
+    JAX detect the cluster (TPU VMs).
+    """
+    env = os.environ
+    if jax.distributed.is_initialized():
+        return
+    if env.get("JAX_COORDINATOR_ADDRESS"):
+        count, index = env.get("JAX_NUM_PROCESSES"), env.get("JAX_PROCESS_ID")
+        jax.distributed.initialize(
+            num_processes=int(count) if count else None, process_id=int(index) if index else None
+        )
+    elif (
+        env.get("OMNIGEN_MULTIHOST") == "1"
+        or "," in env.get("TPU_WORKER_HOSTNAMES", "")
+        or env.get("MEGASCALE_COORDINATOR_ADDRESS")
+        or ("SLURM_STEP_NODELIST" in env and int(env.get("SLURM_NTASKS", "1")) > 1)
+        or int(env.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+    ):
+        jax.distributed.initialize()
+
+
+@dataclasses.dataclass(frozen=True)
+class DataShard:
+    """Which part of every global batch a process loads: part `index` of `count` equal, contiguous parts."""
+
+    index: int = 0
+    count: int = 1
+
+
+def data_shard(batch_sharding: NamedSharding, global_batch: int) -> DataShard:
+    """Returns the part of the batch that this process feeds to its devices.
+
+    It is derived from the sharding and not from the process index: processes whose devices split only
+    weights (tensor, sequence) hold the same rows and must load the same ones.
+
+    Raises:
+      ValueError: the batch does not divide over the mesh.
+    """
+    ways = batch_sharding.num_devices // _replicas(batch_sharding)
+    if global_batch < 1 or global_batch % ways:
+        raise ValueError(
+            f"global batch of {global_batch} must be a multiple of {ways}, the ways the mesh splits it"
+        )
+    spans: dict[int, tuple[int, int]] = {}
+    for device, index in batch_sharding.devices_indices_map((global_batch,)).items():
+        start, stop, _ = index[0].indices(global_batch)
+        low, high = spans.get(device.process_index, (start, stop))
+        spans[device.process_index] = (min(start, low), max(stop, high))
+    unique = sorted(set(spans.values()))
+    return DataShard(index=unique.index(spans[jax.process_index()]), count=len(unique))
+
+
+def _replicas(batch_sharding: NamedSharding) -> int:
+    """How many devices hold the same rows."""
+    entry = batch_sharding.spec[0] if len(batch_sharding.spec) else ()
+    split = (entry,) if isinstance(entry, str) else entry or ()
+    return math.prod(size for axis, size in batch_sharding.mesh.shape.items() if axis not in split)
+
+
+def global_array(batch_sharding: NamedSharding, local: np.ndarray, global_batch: int) -> jax.Array:
+    """Joins every process's part of a batch, `local` `[global_batch / count, ...]`, to one array."""
+    return jax.make_array_from_process_local_data(
+        batch_sharding, local, (global_batch, *local.shape[1:])
+    )
