@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Package metadata. The core install samples and trains on the CPU; everything else is an extra."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+SCENES = ["skia-python"]
+HF = ["tokenizers"]
+TENSORBOARD = ["tensorboard"]
+RICH = ["rich"]
+OCR = ["rapidocr", "onnxruntime"]
+
+
+def version() -> str:
+    """Reads the version without importing the package."""
+    text = (ROOT / "omnigen" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    assert found
+    return found[1]
+
+
+setuptools.setup(
+    name="omnigen-jax",
+    version=version(),
+    description="Text and images as one sequence, drawn by one autoregressive transformer in JAX",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["omnigen", "omnigen.*"]),
+    package_data={
+        "omnigen": [
+            "py.typed",
+            "assets/**/*",
+            "**/*.ttf",
+            "**/*.otf",
+            "**/*.txt",
+            "**/*.json",
+            "**/*LICENSE*",
+        ]
+    },
+    install_requires=[
+        "absl-py",
+        "jax>=0.10.2,<0.13",
+        "flax>=0.12.8,<0.13",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "grain>=0.2.18",
+        "tensorstore",
+        "ml-collections>=1.1",
+        "numpy",
+        "pillow",
+    ],
+    extras_require={
+        "scenes": SCENES,
+        "hf": HF,
+        "tensorboard": TENSORBOARD,
+        "rich": RICH,
+        "ocr": OCR,
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "test": [
+            "pytest",
+            "ruff",
+            "pyright[nodejs]",
+            "pre-commit",
+            *SCENES,
+            *HF,
+            *TENSORBOARD,
+            *RICH,
+        ],
+    },
+)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the house: which way imports go, how big things get, what every file carries."""
+
+import ast
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "omnigen"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+PYTHON = [
+    *SOURCES,
+    *sorted((ROOT / "configs").rglob("*.py")),
+    *sorted((ROOT / "tests").rglob("*.py")),
+    ROOT / "setup.py",
+]
+
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+MAX_LOOP_LINES = 180
+LOOP = PACKAGE / "training" / "loop.py"
+
+# A part may import parts of a lower layer, and itself. Layer 0 imports nothing of ours.
+LAYERS = {
+    "parallel": 0,
+    "sequence": 0,
+    "flow": 0,
+    "nn": 1,
+    "data": 1,
+    "safety": 1,
+    "models": 2,
+    "training": 3,
+    "evals": 4,
+    "stages": 4,
+    "config": 5,
+    "train": 6,
+    "sample": 6,
+    "evaluate": 6,
+    "plan": 6,
+    "bench": 6,
+    "serve": 7,
+}
+# Same layer, one direction: a stage names the evaluators that judge it.
+ALLOWED = {("stages", "evals")}
+# Downward, but refused: the loop knows nothing about images, and safety can be audited alone.
+REFUSED = {("training", "models"), ("training", "data"), ("training", "safety")}
+# What layer 0 may import from outside.
+FOUNDATION = {"jax", "numpy"} | set(sys.stdlib_module_names)
+
+
+def relative(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def part_of(module: str) -> str | None:
+    """The part that `omnigen.<part>...` belongs to; None for the package itself."""
+    names = module.split(".")
+    return names[1] if len(names) > 1 else None
+
+
+def module_of(path: pathlib.Path) -> str:
+    names = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every (line, module) imported anywhere in the tree; `from a import b` also gives a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: relative import"
+            yield node.lineno, node.module or ""
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def violations(module: str, tree: ast.AST) -> Iterator[str]:
+    part = part_of(module)
+    for line, name in imports(tree):
+        top = name.split(".")[0]
+        if top != "omnigen":
+            if LAYERS.get(part or "") == 0 and top not in FOUNDATION:
+                yield f"{module}:{line} imports {name}; layer 0 knows only jax and numpy"
+            continue
+        target = part_of(name)
+        if target is None or target == part or target not in LAYERS:
+            continue
+        if part is None:
+            yield f"{module}:{line} imports {name}; the package itself imports nothing"
+        elif (part, target) in REFUSED:
+            yield f"{module}:{line} imports {name}; {part} may not know {target}"
+        elif LAYERS[target] >= LAYERS[part] and (part, target) not in ALLOWED:
+            yield f"{module}:{line} imports {name}; imports only go down"
+
+
+def test_every_part_has_a_layer() -> None:
+    parts = {part_of(module_of(path)) for path in SOURCES} - {None}
+    assert parts <= LAYERS.keys(), f"add {parts - LAYERS.keys()} to LAYERS"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_imports_only_go_down(path: pathlib.Path) -> None:
+    found = list(violations(module_of(path), ast.parse(path.read_text(encoding="utf-8"))))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("omnigen.nn.layers", "from omnigen.models import ar"),
+        ("omnigen.flow", "import omnigen.sequence"),
+        ("omnigen.flow", "def f():\n  import flax"),
+        ("omnigen.training.loop", "from omnigen.models import ar"),
+        ("omnigen.evals.base", "from omnigen import stages"),
+        ("omnigen.data.pipeline", "from omnigen import nn"),
+        ("omnigen", "from omnigen import flow"),
+    ],
+)
+def test_the_layering_test_catches(module: str, source: str) -> None:
+    assert list(violations(module, ast.parse(source)))
+
+
+def eager_imports(path: pathlib.Path) -> set[str]:
+    """Modules of ours that importing the file imports; those inside functions do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {
+        name
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for _, name in imports(ast.Module([node], []))
+    }
+    return {name for name in names if name.startswith("omnigen.")}
+
+
+def test_no_import_cycle() -> None:
+    files = {module_of(path): path for path in SOURCES}
+    graph = {module: eager_imports(path) & files.keys() for module, path in files.items()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for target in graph[module] - {module}:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_file_is_small_and_licensed(path: pathlib.Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines:
+        return
+    assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
+    assert len(lines) <= MAX_FILE_LINES, f"{len(lines)} lines"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_functions_are_small(path: pathlib.Path) -> None:
+    limit = MAX_LOOP_LINES if path == LOOP else MAX_FUNCTION_LINES
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            assert length <= limit, f"{node.name} at line {node.lineno} has {length} lines"
+
+
+def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Functions and methods that a reader may call; nested functions are nobody's interface."""
+    for node in tree.body:
+        members = node.body if isinstance(node, ast.ClassDef) else [node]
+        for member in members:
+            if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                yield member
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_public_functions_are_annotated(path: pathlib.Path) -> None:
+    for node in public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        bare = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+        assert not bare, f"{node.name} at line {node.lineno}: {bare} not annotated"
+        assert node.returns is not None, f"{node.name} at line {node.lineno}: return not annotated"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_no_catch_all_modules(path: pathlib.Path) -> None:
+    refused = {"utils", "util", "common", "helpers", "misc"}
+    assert not refused & set(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", [p for p in PYTHON if p != pathlib.Path(__file__)], ids=relative)
+def test_nothing_unfinished(path: pathlib.Path) -> None:
+    stray = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|\bbreakpoint\(|\bpdb\b|#{4,}|# ?[-=]{4,}")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        assert not stray.search(line), f"line {number}: {line.strip()}"
