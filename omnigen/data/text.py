@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text to ids and back: bytes, which need no file, or a `tokenizer.json` of the Hugging Face library."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class TextTokenizer(Protocol):
+    """What a model needs to read and write text.
+
+    Attributes:
+        vocab_size: ids are 0 .. vocab_size - 1; the special tokens of a sequence follow them.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of text ids."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without special tokens."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        ...
+
+
+class ByteText:
+    """UTF-8 bytes: 256 ids, no vocabulary to ship, and every letter of a word to be drawn is seen by the model."""
+
+    vocab_size = 256
+
+    def encode(self, text: str) -> list[int]:
+        """One id a byte; lone surrogates are kept, so that every `str` survives."""
+        return list(text.encode("utf-8", "surrogatepass"))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Inverts `encode`; bytes that are not UTF-8 (a model may write anything) become U+FFFD.
+
+        Raises:
+            ValueError: if an id is no byte.
+        """
+        raw = bytes(ids)
+        try:
+            return raw.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return raw.decode("utf-8", "replace")
+
+
+class FileText:
+    """A `tokenizer.json`, read by the `tokenizers` library.
+
+    Attributes:
+        path: the file.
+        vocab_size: ids of the file, added tokens included.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Reads the file.
+
+        Args:
+            path: a `tokenizer.json`.
+
+        Raises:
+            ValueError: if the library is not installed, or the file is missing or no tokenizer.
+        """
+        try:
+            import tokenizers
+        except ImportError as error:
+            hint = "pip install 'omnigen-jax[hf]'"
+            raise ValueError(
+                f"text tokenizer {path!r} needs the tokenizers library: {hint}"
+            ) from error
+        if not pathlib.Path(path).is_file():
+            raise ValueError(
+                f"text tokenizer {path!r} is no file; allowed: 'bytes' or a tokenizer.json"
+            )
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(path)
+        except Exception as error:  # the library raises bare exceptions
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path!r} is not a tokenizer.json ({reason})") from error
+        self.path = path
+        self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without the special tokens that the file may add."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, as the file's decoder joins it."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+
+def load(spec: str) -> TextTokenizer:
+    """Makes the tokenizer that a model was built with.
+
+    Args:
+        spec: "bytes" or the path of a `tokenizer.json`.
+
+    Raises:
+        ValueError: see `FileText`.
+    """
+    return ByteText() if spec == "bytes" else FileText(spec)
