@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to ids and back: bytes, which need no file, or a `tokenizer.json` of the Hugging Face library."""
+"""Text to ids and back: bytes, which need no file, or a `tokenizer.json` of Hugging Face."""
 
 import pathlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class TextTokenizer(Protocol):
 
 
 class ByteText:
-    """UTF-8 bytes: 256 ids, no vocabulary to ship, and every letter of a word to be drawn is seen by the model."""
+    """UTF-8 bytes: no vocabulary to ship, and a model sees every letter that it is to draw."""
 
     vocab_size = 256
 
