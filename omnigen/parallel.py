@@ -4,7 +4,7 @@
 Weights and activations name their dims ("embed", "batch", ...); `RULES` maps each name to a mesh
 axis. Nothing else in the project knows mesh axes, so a new layout is a change of one line here. All
 axes have the type Auto: XLA may partition what is not named. Activations are pinned with `shard`,
-which does nothing outside `jax.set_mesh`, so model code is the same on one laptop core and on a pod.
+which does nothing outside `jax.set_mesh`, so model code is the same on a laptop and on a pod.
 """
 
 import dataclasses
@@ -50,9 +50,9 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
 class MeshConfig:
     """How many ways each mesh axis splits the devices; one axis may be -1: whatever is left.
 
-    `slice` and `data` replicate weights and split the batch (`slice` across the slow network between
-    TPU slices), `fsdp` splits both weights and batch, `tensor` splits heads, MLPs and the vocabulary,
-    `sequence` splits the length.
+    `slice` and `data` replicate weights and split the batch (`slice` across the slow network of TPU
+    slices), `fsdp` splits both weights and batch, `tensor` splits heads, MLPs and the vocabulary,
+    and `sequence` splits the length.
     """
 
     slice: int = 1
@@ -112,6 +112,11 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh(sizes, AXES, types, devices=devices)
 
 
+def _mesh_axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The mesh axes of one entry of a PartitionSpec."""
+    return (entry,) if isinstance(entry, str) else tuple(entry or ())
+
+
 def spec(names: Names) -> PartitionSpec:
     """Translates the names of an array's dims to mesh axes by `RULES`; None is not sharded.
 
@@ -124,7 +129,7 @@ def spec(names: Names) -> PartitionSpec:
             near = difflib.get_close_matches(name, RULES, n=1, cutoff=0.0)[0]
             raise ValueError(f"unknown dim name {name!r} in {tuple(names)}; did you mean {near!r}?")
         entry = None if name is None else RULES[name]
-        for axis in (entry,) if isinstance(entry, str) else entry or ():
+        for axis in _mesh_axes(entry):
             if axis in used:
                 raise ValueError(
                     f"dims {used[axis]!r} and {name!r} of {tuple(names)} both use mesh axis {axis}"
@@ -135,7 +140,7 @@ def spec(names: Names) -> PartitionSpec:
 
 
 def sharding(mesh: Mesh, names: Names) -> NamedSharding:
-    """Returns the sharding on `mesh` of an array whose dims are called `names`; `()` is replicated."""
+    """Returns the sharding on `mesh` of an array with dims `names`; `()` is replicated."""
     return NamedSharding(mesh, spec(names))
 
 
@@ -149,33 +154,33 @@ def tree_sharding(mesh: Mesh, axes: Any) -> Any:
 def shard(x: jax.Array, *names: str | None) -> jax.Array:
     """Pins the layout of an activation whose dims are called `names`; no-op outside `jax.set_mesh`.
 
+    A dim is split over as many of its mesh axes as divide it, so that a small batch of samples runs
+    on a large mesh too; batches of training are checked by `data_shard`.
+
     Raises:
-      ValueError: the wrong number of names, or a dim that its mesh axes do not divide (XLA would
-        replicate it silently).
+      ValueError: the wrong number of names, or a name that `spec` refuses.
     """
     if len(names) != x.ndim:
         raise ValueError(f"{len(names)} dim names {names} for an array of shape {x.shape}")
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return x
-    entries = spec(names)
-    for size, name, entry in zip(x.shape, names, entries, strict=True):
-        ways = math.prod(
-            mesh.shape[axis] for axis in ((entry,) if isinstance(entry, str) else entry or ())
-        )
-        if size % ways:
-            raise ValueError(
-                f"dim {name!r} of size {size} cannot be split {ways} ways over mesh axes {entry!r}"
-            )
-    return jax.lax.with_sharding_constraint(x, entries)
+    entries = []
+    for size, entry in zip(x.shape, spec(names), strict=True):
+        kept: list[str] = []
+        for axis in _mesh_axes(entry):
+            if size % math.prod(mesh.shape[name] for name in (*kept, axis)) == 0:
+                kept.append(axis)
+        entries.append(tuple(kept) or None)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*entries))
 
 
 def initialize() -> None:
     """Joins the other hosts if the environment names any; call it before any other use of JAX.
 
-    It does so for `JAX_COORDINATOR_ADDRESS` with `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; a TPU pod on
-    GKE or several TPU slices; several Slurm or Open MPI tasks; and `OMNIGEN_MULTIHOST=1`, which lets
-    JAX detect the cluster (TPU VMs).
+    It does so for `JAX_COORDINATOR_ADDRESS` with `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; a TPU
+    pod on GKE or several slices; several Slurm or Open MPI tasks; and `OMNIGEN_MULTIHOST=1`, which
+    lets JAX detect the cluster (TPU VMs).
     """
     env = os.environ
     if jax.distributed.is_initialized():
@@ -197,7 +202,7 @@ def initialize() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class DataShard:
-    """Which part of every global batch a process loads: part `index` of `count` equal, contiguous parts."""
+    """The part of every global batch that a process loads: `index` of `count` equal parts."""
 
     index: int = 0
     count: int = 1
@@ -206,16 +211,17 @@ class DataShard:
 def data_shard(batch_sharding: NamedSharding, global_batch: int) -> DataShard:
     """Returns the part of the batch that this process feeds to its devices.
 
-    It is derived from the sharding and not from the process index: processes whose devices split only
+    It follows from the sharding, not from the process index: processes whose devices split only
     weights (tensor, sequence) hold the same rows and must load the same ones.
 
     Raises:
       ValueError: the batch does not divide over the mesh.
     """
-    ways = batch_sharding.num_devices // _replicas(batch_sharding)
+    split = _mesh_axes(batch_sharding.spec[0])
+    ways = math.prod(batch_sharding.mesh.shape[axis] for axis in split)
     if global_batch < 1 or global_batch % ways:
         raise ValueError(
-            f"global batch of {global_batch} must be a multiple of {ways}, the ways the mesh splits it"
+            f"global batch size {global_batch} must be a multiple of {ways}, its parts on the mesh"
         )
     spans: dict[int, tuple[int, int]] = {}
     for device, index in batch_sharding.devices_indices_map((global_batch,)).items():
@@ -226,15 +232,8 @@ def data_shard(batch_sharding: NamedSharding, global_batch: int) -> DataShard:
     return DataShard(index=unique.index(spans[jax.process_index()]), count=len(unique))
 
 
-def _replicas(batch_sharding: NamedSharding) -> int:
-    """How many devices hold the same rows."""
-    entry = batch_sharding.spec[0] if len(batch_sharding.spec) else ()
-    split = (entry,) if isinstance(entry, str) else entry or ()
-    return math.prod(size for axis, size in batch_sharding.mesh.shape.items() if axis not in split)
-
-
 def global_array(batch_sharding: NamedSharding, local: np.ndarray, global_batch: int) -> jax.Array:
-    """Joins every process's part of a batch, `local` `[global_batch / count, ...]`, to one array."""
+    """Joins every process's part of a batch, `local` `[global_batch / count, ...]`."""
     return jax.make_array_from_process_local_data(
         batch_sharding, local, (global_batch, *local.shape[1:])
     )
