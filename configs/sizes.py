@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one table of model sizes.
+
+| | nano (ships) | base | 3b | 14b |
+|---|---|---|---|---|
+| image side, pixels | 128 | 256 | 256, then 1024 | 1024 |
+| AR transformer | 8 x 512 | 20 x 1024 | 28 x 2048 (Qwen3-1.7B's shape) | 40 x 5120 (Qwen3-14B's) |
+| trains on | 1 GPU | 8 GPUs or v5e-64 | v5p-128 | v5p-512 and up |
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+SIZES: dict[str, dict[str, Any]] = {
+    "nano": {
+        "image_size": 128,
+        "text": "bytes",
+        "tokenizer": {
+            "patch_size": 8,
+            "merge": 2,
+            "latent_dim": 48,
+            "embed_dim": 256,
+            "num_layers": 4,
+            "num_heads": 4,
+            "mlp_dim": 1024,
+        },
+        "decoder": {
+            "token_size": 16,
+            "latent_dim": 48,
+            "patch_size": 8,
+            "embed_dim": 320,
+            "num_layers": 6,
+            "num_heads": 5,
+            "mlp_dim": 1280,
+        },
+        "ar": {
+            "vocab_size": 264,
+            "latent_dim": 48,
+            "embed_dim": 512,
+            "num_layers": 8,
+            "num_heads": 8,
+            "num_kv_heads": 4,
+            "head_dim": 64,
+            "mlp_dim": 1280,
+        },
+        "head": {
+            "latent_dim": 48,
+            "cond_dim": 512,
+            "embed_dim": 512,
+            "num_blocks": 3,
+            "mlp_dim": 1024,
+        },
+    },
+    "base": {
+        "image_size": 256,
+        "text": "bytes",
+        "tokenizer": {
+            "patch_size": 8,
+            "merge": 2,
+            "latent_dim": 16,
+            "embed_dim": 512,
+            "num_layers": 8,
+            "num_heads": 8,
+            "mlp_dim": 2048,
+        },
+        "decoder": {
+            "token_size": 16,
+            "latent_dim": 16,
+            "patch_size": 8,
+            "embed_dim": 768,
+            "num_layers": 12,
+            "num_heads": 12,
+            "mlp_dim": 3072,
+        },
+        "ar": {
+            "vocab_size": 264,
+            "latent_dim": 16,
+            "embed_dim": 1024,
+            "num_layers": 20,
+            "num_heads": 16,
+            "num_kv_heads": 4,
+            "head_dim": 64,
+            "mlp_dim": 2816,
+        },
+        "head": {
+            "latent_dim": 16,
+            "cond_dim": 1024,
+            "embed_dim": 1024,
+            "num_blocks": 8,
+            "mlp_dim": 2048,
+        },
+    },
+    "3b": {
+        "image_size": 256,
+        "text": "bytes",
+        "tokenizer": {
+            "patch_size": 16,
+            "merge": 1,
+            "latent_dim": 16,
+            "embed_dim": 768,
+            "num_layers": 12,
+            "num_heads": 12,
+            "mlp_dim": 3072,
+        },
+        "decoder": {
+            "token_size": 16,
+            "latent_dim": 16,
+            "patch_size": 16,
+            "embed_dim": 1152,
+            "num_layers": 16,
+            "num_heads": 16,
+            "mlp_dim": 4608,
+        },
+        "ar": {
+            "vocab_size": 264,
+            "latent_dim": 16,
+            "embed_dim": 2048,
+            "num_layers": 28,
+            "num_heads": 16,
+            "num_kv_heads": 8,
+            "head_dim": 128,
+            "mlp_dim": 6144,
+        },
+        "head": {
+            "latent_dim": 16,
+            "cond_dim": 2048,
+            "embed_dim": 1280,
+            "num_blocks": 10,
+            "mlp_dim": 2560,
+        },
+    },
+    "14b": {
+        "image_size": 1024,
+        "text": "bytes",
+        "tokenizer": {
+            "patch_size": 16,
+            "merge": 1,
+            "latent_dim": 32,
+            "embed_dim": 1024,
+            "num_layers": 16,
+            "num_heads": 16,
+            "mlp_dim": 4096,
+        },
+        "decoder": {
+            "token_size": 16,
+            "latent_dim": 32,
+            "patch_size": 16,
+            "embed_dim": 1536,
+            "num_layers": 24,
+            "num_heads": 24,
+            "mlp_dim": 6144,
+        },
+        "ar": {
+            "vocab_size": 264,
+            "latent_dim": 32,
+            "embed_dim": 5120,
+            "num_layers": 40,
+            "num_heads": 40,
+            "num_kv_heads": 8,
+            "head_dim": 128,
+            "mlp_dim": 17408,
+        },
+        "head": {
+            "latent_dim": 32,
+            "cond_dim": 5120,
+            "embed_dim": 1536,
+            "num_blocks": 12,
+            "mlp_dim": 3072,
+        },
+    },
+}
+
+# What `debug` puts in place of any size's values: a model that takes a laptop seconds.
+DEBUG: dict[str, dict[str, Any]] = {
+    "tokenizer": {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 64},
+    "decoder": {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 64, "num_steps": 2},
+    "ar": {
+        "embed_dim": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "head_dim": 16,
+        "mlp_dim": 128,
+    },
+    "head": {"cond_dim": 64, "embed_dim": 32, "num_blocks": 1, "mlp_dim": 64, "num_steps": 2},
+}
+DEBUG_IMAGE_SIZE = 32
+
+
+def parse(argument: str) -> tuple[str, bool]:
+    """Reads a recipe's argument: a size, `debug`, or `size,debug`.
+
+    Returns:
+        The size and whether to shrink it; `debug` alone shrinks nano.
+
+    Raises:
+        ValueError: anything else.
+    """
+    words = [word for word in argument.split(",") if word]
+    sizes = [word for word in words if word != "debug"] or ["nano"]
+    if len(sizes) > 1 or sizes[0] not in SIZES:
+        raise ValueError(
+            f"config argument {argument!r}: write one of {', '.join(SIZES)}, "
+            "then ',debug' for a version that runs on a laptop"
+        )
+    return sizes[0], "debug" in words
+
+
+def model(size: str, *, debug: bool, compute: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the model group of a recipe.
+
+    Args:
+        size: a key of `SIZES`.
+        debug: shrinks the model and its image.
+        compute: `dtype` and `remat` of every part that has them.
+    """
+    parts = {
+        name: {**SIZES[size][name], **(DEBUG[name] if debug else {}), **compute}
+        for name in ("tokenizer", "decoder", "ar", "head")
+    }
+    parts["head"].pop("remat", None)
+    image_size = DEBUG_IMAGE_SIZE if debug else SIZES[size]["image_size"]
+    return {"image_size": image_size, "text": SIZES[size]["text"], **parts}

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every door shares: absl flags of its own, help, and one clear line for bad input.
+
+A door keeps its flags in its own `FlagValues`, so that several doors can live in one process, and
+imports jax only after the flags are read, so that `--help` answers at once.
+"""
+
+import contextlib
+import difflib
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from absl import flags
+
+BAD_INPUT = 2  # exit code
+
+
+@contextlib.contextmanager
+def bad_input_exits(program: str) -> Iterator[None]:
+    """Turns a ValueError or flag error of the block into one line on stderr and exit code 2.
+
+    Only the part of a door that reads and checks its input belongs in the block: an error of the
+    work itself keeps its traceback.
+    """
+    try:
+        yield
+    except (ValueError, flags.Error) as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+
+
+def parse(values: flags.FlagValues, *, usage: str, argv: Sequence[str] | None = None) -> list[str]:
+    """Reads the command line into `values`; prints help and exits on `--help`.
+
+    Args:
+        values: the door's flags.
+        usage: what `--help` prints above the list of flags.
+        argv: arguments after the program's name; those of the process by default.
+
+    Returns:
+        The `--config.key=value` arguments in their order, for `config.load_config`. Only a door
+        with a `config` flag accepts them.
+
+    Raises:
+        ValueError: unknown flag (with the nearest name) or stray argument.
+        flags.Error: bad or missing value.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"--help", "-help", "-h"} & set(arguments):
+        print(f"{usage.strip()}\n\nFlags:\n{_help(values)}")
+        raise SystemExit(0)
+    overrides = []
+    if "config" in values:
+        overrides = [a for a in arguments if a.startswith("--config.")]
+        arguments = [a for a in arguments if a not in overrides]
+    try:
+        stray = values(["", *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        hint = nearest(error.flagname, values)
+        raise ValueError(f"unknown flag --{error.flagname}; did you mean --{hint}?") from None
+    if stray:
+        raise ValueError(f"unexpected argument {stray[0]!r}; is a flag name or a quote missing?")
+    return overrides
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Returns the allowed name most like `name`."""
+    return difflib.get_close_matches(name, sorted(allowed), n=1, cutoff=0.0)[0]
+
+
+def _help(values: flags.FlagValues) -> str:
+    """One paragraph a flag, in the order of definition, without absl's own."""
+    paragraphs = []
+    for module, members in values.flags_by_module_dict().items():
+        for flag in members if module != flags.__name__ else ():
+            default = "" if flag.default in (None, "") else f" (default: {flag.default})"
+            text = f"--{flag.name}: {flag.help}{default}"
+            paragraphs.append(
+                textwrap.fill(text, 96, initial_indent="  ", subsequent_indent="    ")
+            )
+    return "\n".join(paragraphs)

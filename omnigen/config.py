@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a recipe to frozen dataclasses, with every mistake found before a device is touched.
+
+`configs/*.py` give nested dicts; `build` turns them into the dataclasses that the rest of the
+project sees. Nothing below the doors knows a config object.
+"""
+
+import ast
+import dataclasses
+import enum
+import importlib.util
+import json
+import pathlib
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omnigen import cli
+
+T = typing.TypeVar("T")
+
+
+def load_config(location: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Runs `get_config` of a recipe and applies overrides.
+
+    Args:
+        location: `path/to/recipe.py` or `path/to/recipe.py:argument`.
+        overrides: `--config.key.key=value` arguments. The key must exist. A value for a string is
+            taken as it is; any other value is a Python literal.
+
+    Returns:
+        Nested plain dicts.
+
+    Raises:
+        ValueError: no such recipe, unknown argument or key (with the nearest), unreadable value.
+    """
+    path, _, argument = location.partition(":")
+    source = pathlib.Path(path)
+    if not source.is_file():
+        raise ValueError(f"config {path!r}: no such file")
+    module_spec = importlib.util.spec_from_file_location(f"omnigen_recipe_{source.stem}", source)
+    if source.suffix != ".py" or module_spec is None or module_spec.loader is None:
+        raise ValueError(f"config {path!r}: not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.path.insert(0, str(source.parent))  # recipes import the table of sizes beside them
+    try:
+        module_spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(source.parent))
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"config {path!r} has no get_config")
+    config = (module.get_config(argument) if argument else module.get_config()).to_dict()
+    for override in overrides:
+        _override(config, override)
+    return config
+
+
+def _override(config: dict[str, Any], override: str) -> None:
+    """Sets one existing key of the nested dict."""
+    path, equals, text = override.removeprefix("--config.").partition("=")
+    if not equals:
+        raise ValueError(f"{override}: write --config.{path}=VALUE")
+    *groups, name = path.split(".")
+    node: Any = config
+    for depth, group in enumerate((*groups, name)):
+        if not isinstance(node, dict) or group not in node:
+            _raise_unknown(".".join(path.split(".")[: depth + 1]), node)
+        node, parent = node[group], node
+    if isinstance(node, dict):
+        raise ValueError(f"config key {path} is a group of {sorted(node)}; set one of them")
+    if isinstance(node, str):
+        parent[name] = text
+        return
+    try:
+        parent[name] = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        parent[name] = text  # `build` names the type that is wanted
+
+
+def _raise_unknown(path: str, allowed: Any) -> typing.NoReturn:
+    group, _, name = path.rpartition(".")
+    if not isinstance(allowed, Mapping) or not allowed:
+        raise ValueError(f"unknown config key {path}: {group} holds no keys")
+    near = cli.nearest(name, allowed)
+    hint = f"{group}.{near}" if group else near
+    raise ValueError(f"unknown config key {path}; did you mean {hint}?")
+
+
+def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Makes the frozen dataclass `cls` from nested dicts, checking every key and type.
+
+    Ints widen to floats, lists become tuples, enums are given by value; nothing else converts, and
+    None is refused unless the field allows it.
+
+    Args:
+        cls: a dataclass whose fields are dataclasses, scalars, enums, tuples or mappings of those.
+        values: the fields by name; those with a default may be missing.
+        path: where `values` came from, for messages.
+
+    Raises:
+        ValueError: unknown key (with the nearest), missing key, wrong type, or a combination that
+            the dataclass refuses.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"config key {path} must be a group of keys, not {values!r}")
+    assert dataclasses.is_dataclass(cls)
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    prefix = f"{path}." if path else ""
+    arguments = {}
+    for name, value in values.items():
+        if name not in fields:
+            _raise_unknown(f"{prefix}{name}", fields)
+        arguments[name] = _convert(hints[name], value, f"{prefix}{name}")
+    for name, field in fields.items():
+        required = (field.default, field.default_factory) == (dataclasses.MISSING,) * 2
+        if required and name not in arguments:
+            raise ValueError(f"config key {prefix}{name} is missing")
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}" if path else str(error)) from error
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """Returns `value` as the annotated type, or raises ValueError naming the key."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(arguments, value, path)
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type, hint), value, path)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"config key {path} is {value!r}; allowed: {_names(arguments)}")
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        choices = {member.value: member for member in hint}
+        if value in choices:
+            return choices[value]
+        raise ValueError(f"config key {path} is {value!r}; allowed: {_names(choices)}")
+    if origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        keys, members = arguments
+        return {
+            _convert(keys, k, path): _convert(members, v, f"{path}.{k}") for k, v in value.items()
+        }
+    if origin is not None and issubclass(origin, Sequence) and isinstance(value, list | tuple):
+        return _convert_items(arguments, value, path)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is hint:
+        return value
+    raise ValueError(f"config key {path} is {value!r}; it must be {_type_name(hint)}")
+
+
+def _convert_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
+    """The first member that takes the value; None only where it is a member."""
+    if value is None and type(None) in members:
+        return None
+    others = [member for member in members if member is not type(None)]
+    for member in others[:-1]:
+        try:
+            return _convert(member, value, path)
+        except ValueError:
+            continue
+    return _convert(others[-1], value, path)
+
+
+def _convert_items(arguments: tuple[Any, ...], value: Sequence[Any], path: str) -> tuple[Any, ...]:
+    """A tuple of the annotated items: `tuple[X, ...]`, `Sequence[X]` or `tuple[X, Y]`."""
+    if len(arguments) == 1 or arguments[-1] is Ellipsis:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        raise ValueError(f"config key {path} is {value!r}; it must have {len(arguments)} items")
+    return tuple(
+        _convert(hint, item, f"{path}[{i}]")
+        for i, (hint, item) in enumerate(zip(arguments, value, strict=True))
+    )
+
+
+def _names(values: typing.Iterable[Any]) -> str:
+    return ", ".join(repr(value) for value in values)
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is not None:
+        return str(hint).replace("typing.", "").replace("collections.abc.", "")
+    return getattr(hint, "__name__", str(hint))
+
+
+def to_dict(value: Any) -> Any:
+    """Returns the dataclass as nested dicts, lists and scalars: what JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(to_dict(key)): to_dict(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_dict(member) for member in value]
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def to_json(value: Any) -> str:
+    """Serialises a dataclass, indented for people; `from_json` reads it back."""
+    return json.dumps(to_dict(value), indent=2) + "\n"
+
+
+def from_json(cls: type[T], text: str) -> T:
+    """Reads what `to_json` wrote.
+
+    Raises:
+        ValueError: not JSON, or not the fields of `cls`.
+    """
+    return build(cls, json.loads(text))
