@@ -22,7 +22,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 256,
             "num_layers": 4,
             "num_heads": 4,
-            "mlp_dim": 1024,
+            "mlp_dim": 768,
         },
         "decoder": {
             "token_size": 16,
@@ -31,7 +31,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 320,
             "num_layers": 6,
             "num_heads": 5,
-            "mlp_dim": 1280,
+            "mlp_dim": 832,
         },
         "ar": {
             "vocab_size": 264,
@@ -48,7 +48,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "cond_dim": 512,
             "embed_dim": 512,
             "num_blocks": 3,
-            "mlp_dim": 1024,
+            "mlp_dim": 768,
         },
     },
     "base": {
@@ -61,7 +61,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 512,
             "num_layers": 8,
             "num_heads": 8,
-            "mlp_dim": 2048,
+            "mlp_dim": 1344,
         },
         "decoder": {
             "token_size": 16,
@@ -70,7 +70,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 768,
             "num_layers": 12,
             "num_heads": 12,
-            "mlp_dim": 3072,
+            "mlp_dim": 2048,
         },
         "ar": {
             "vocab_size": 264,
@@ -87,7 +87,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "cond_dim": 1024,
             "embed_dim": 1024,
             "num_blocks": 8,
-            "mlp_dim": 2048,
+            "mlp_dim": 1536,
         },
     },
     "3b": {
@@ -100,7 +100,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 768,
             "num_layers": 12,
             "num_heads": 12,
-            "mlp_dim": 3072,
+            "mlp_dim": 2048,
         },
         "decoder": {
             "token_size": 16,
@@ -109,7 +109,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 1152,
             "num_layers": 16,
             "num_heads": 16,
-            "mlp_dim": 4608,
+            "mlp_dim": 3072,
         },
         "ar": {
             "vocab_size": 264,
@@ -126,7 +126,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "cond_dim": 2048,
             "embed_dim": 1280,
             "num_blocks": 10,
-            "mlp_dim": 2560,
+            "mlp_dim": 1920,
         },
     },
     "14b": {
@@ -139,7 +139,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 1024,
             "num_layers": 16,
             "num_heads": 16,
-            "mlp_dim": 4096,
+            "mlp_dim": 2752,
         },
         "decoder": {
             "token_size": 16,
@@ -148,7 +148,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "embed_dim": 1536,
             "num_layers": 24,
             "num_heads": 24,
-            "mlp_dim": 6144,
+            "mlp_dim": 4096,
         },
         "ar": {
             "vocab_size": 264,
@@ -165,7 +165,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "cond_dim": 5120,
             "embed_dim": 1536,
             "num_blocks": 12,
-            "mlp_dim": 3072,
+            "mlp_dim": 2304,
         },
     },
 }

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import enum
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pytest
+
+from omnigen import config
+
+
+class Order(enum.StrEnum):
+    RASTER = "raster"
+    RANDOM = "random"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    num_heads: int
+    rate: float = 0.5
+    order: Order = Order.RASTER
+
+    def __post_init__(self) -> None:
+        if self.num_heads < 1:
+            raise ValueError(f"num_heads is {self.num_heads}; it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    inner: Inner
+    name: str = "x"
+    flag: bool = False
+    limit: int | None = None
+    kind: Literal["a", "b"] = "a"
+    shape: tuple[int, int] = (1, 2)
+    names: tuple[str, ...] = ()
+    mixture: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    anything: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def test_builds_every_kind_of_field() -> None:
+    built = config.build(
+        Outer,
+        {
+            "inner": {"num_heads": 3, "rate": 1, "order": "random"},
+            "limit": 7,
+            "kind": "b",
+            "shape": [3, 4],
+            "names": ["p", "q"],
+            "mixture": {"shapes": 1, "words": 0.5},
+            "anything": {"k": [None]},
+        },
+    )
+    assert built == Outer(
+        inner=Inner(num_heads=3, rate=1.0, order=Order.RANDOM),
+        limit=7,
+        kind="b",
+        shape=(3, 4),
+        names=("p", "q"),
+        mixture={"shapes": 1.0, "words": 0.5},
+        anything={"k": [None]},
+    )
+    assert type(built.inner.rate) is float
+    assert type(built.mixture["shapes"]) is float
+
+
+def test_json_round_trip() -> None:
+    outer = Outer(
+        inner=Inner(num_heads=2, order=Order.RANDOM), limit=3, names=("a",), mixture={"s": 0.25}
+    )
+    assert config.from_json(Outer, config.to_json(outer)) == outer
+    assert config.to_dict(outer)["inner"] == {"num_heads": 2, "rate": 0.5, "order": "random"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nam": "y"}, "unknown config key nam; did you mean name?"),
+        ({"inner": {"num_head": 2}}, "unknown config key inner.num_head; did you mean"),
+        ({"inner": {}}, "config key inner.num_heads is missing"),
+        ({"inner": {"num_heads": 2.0}}, "config key inner.num_heads is 2.0; it must be int"),
+        ({"inner": {"num_heads": True}}, "config key inner.num_heads is True; it must be int"),
+        ({"inner": {"num_heads": None}}, "config key inner.num_heads is None; it must be int"),
+        ({"inner": {"num_heads": 1, "rate": "1"}}, "inner.rate is '1'; it must be float"),
+        ({"inner": {"num_heads": 1, "order": "rastr"}}, "allowed: 'raster', 'random'"),
+        ({"inner": {"num_heads": 0}}, "inner: num_heads is 0; it must be at least 1"),
+        ({"inner": 3}, "config key inner must be a group of keys, not 3"),
+        ({"flag": 1}, "config key flag is 1; it must be bool"),
+        ({"limit": "many"}, "config key limit is 'many'; it must be int"),
+        ({"kind": "c"}, "config key kind is 'c'; allowed: 'a', 'b'"),
+        ({"shape": [1, 2, 3]}, "config key shape is [1, 2, 3]; it must have 2 items"),
+        ({"shape": [1, "2"]}, "config key shape[1] is '2'; it must be int"),
+        ({"mixture": {"words": "x"}}, "config key mixture.words is 'x'; it must be float"),
+        ({"mixture": 3}, "config key mixture is 3; it must be Mapping[str, float]"),
+    ],
+)
+def test_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        config.build(Outer, {"inner": {"num_heads": 1}, **change})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def recipe(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "recipe.py"
+    path.write_text(
+        "import ml_collections\n"
+        "def get_config(arg='small'):\n"
+        "    return ml_collections.ConfigDict(\n"
+        "        dict(arg=arg, train=dict(steps=3, rate=0.1, shape=(1, 2), on=False)))\n"
+    )
+    return path
+
+
+def test_load_config(recipe: pathlib.Path) -> None:
+    train = {"steps": 3, "rate": 0.1, "shape": (1, 2), "on": False}
+    assert config.load_config(str(recipe)) == {"arg": "small", "train": train}
+    loaded = config.load_config(
+        f"{recipe}:big,debug",
+        [
+            "--config.train.steps=5",
+            "--config.train.on=True",
+            "--config.train.shape=(3,4)",
+            "--config.train.rate=None",
+            "--config.train.steps=7",
+        ],
+    )
+    assert loaded == {
+        "arg": "big,debug",
+        "train": {"steps": 7, "rate": None, "shape": (3, 4), "on": True},
+    }
+    assert config.load_config(f"{recipe}", ["--config.arg=7"])["arg"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.train.step=5", "unknown config key train.step; did you mean train.steps?"),
+        ("--config.trian.steps=5", "unknown config key trian; did you mean train?"),
+        ("--config.arg.x=5", "unknown config key arg.x: arg holds no keys"),
+        ("--config.train=5", "config key train is a group of ['on', 'rate', 'shape', 'steps']"),
+        ("--config.train.steps", "write --config.train.steps=VALUE"),
+    ],
+)
+def test_load_config_refuses_overrides(recipe: pathlib.Path, override: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        config.load_config(str(recipe), [override])
+    assert message in str(caught.value)
+
+
+def test_load_config_refuses_files(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        config.load_config(str(tmp_path / "absent.py"))
+    empty = tmp_path / "empty.py"
+    empty.write_text("")
+    with pytest.raises(ValueError, match="has no get_config"):
+        config.load_config(str(empty))
+    text = tmp_path / "recipe.json"
+    text.write_text("{}")
+    with pytest.raises(ValueError, match="not a Python file"):
+        config.load_config(str(text))
