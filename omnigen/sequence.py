@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text and images as one sequence: the struct, its layouts, packing and the mask rule.
 
-A sample is a list of spans, text or image; a layout turns it into elements. Every field is `[B, L]`-shaped unless said,
-and `[L]` before batching. Arrays are numpy when they come from a data pipeline and jax inside a program.
+A sample is a list of spans, text or image; a layout turns it into elements. Every field is `[B,
+L]`-shaped unless said, and `[L]` before batching. Arrays are numpy when they come from a data
+pipeline and jax inside a program.
 
     [BOS] text [BOI] "rows*cols" [IMG] z ... z [EOI] [EOS]
 
-Position i holds element i and the place of element i+1 (`target`), whose content it predicts. So raster and random
-orders differ in data only. Position q sees position k iff both are in the same segment and `group[k] <= group[q]`:
-with one element a group this is causal attention; a larger group is seen whole by its members.
+Position i holds element i and the place of element i+1 (`target`), whose content it predicts. So
+raster and random orders differ in data only. Position q sees position k iff both are in the same
+segment and `group[k] <= group[q]`: with one element a group this is causal attention; a larger
+group is seen whole by its members.
 """
 
 import dataclasses
 import enum
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +101,8 @@ class ImageSpan:
         cols: width of the grid.
         role: given images are seen whole by their own elements (one group) and carry no loss.
         order: the raster index of each element in the order of the sequence; None for raster order.
-        stride: side of an element in units of the finest grid, so that a preview's places agree with the picture's.
+        stride: side of an element in units of the finest grid, so that a preview's places agree
+            with the picture's.
     """
 
     rows: int
@@ -118,7 +122,8 @@ class Sequence:
         slot: int32 index of an image element among the row's latents; -1 elsewhere.
         modality: int32 `Modality`.
         position: float32 `[B, L, 3]`: sequence, row, column, for RoPE.
-        target: float32 `[B, L, 2]`: row and column of the element that this position predicts; -1 if it is no image element.
+        target: float32 `[B, L, 2]`: row and column of the element that this position predicts; -1
+            if it is no image element.
         group: int32, of the mask rule.
         segment: int32, which packed sample, from 1; 0 is padding.
         weight: float32 loss weight of the element itself, as predicted from the position before it.
@@ -147,7 +152,9 @@ class Sequence:
         return cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
 
 
-def layout(spans: Seq[TextSpan | ImageSpan], specials: Specials, encode: Callable[[str], Seq[int]]) -> Sequence:
+def layout(
+    spans: Seq[TextSpan | ImageSpan], specials: Specials, encode: Callable[[str], Seq[int]]
+) -> Sequence:
     """Lays spans out as one sample.
 
     Args:
@@ -156,8 +163,9 @@ def layout(spans: Seq[TextSpan | ImageSpan], specials: Specials, encode: Callabl
         encode: text tokenizer, for the size of an image.
 
     Returns:
-        An unbatched numpy sequence in segment 1. Slots count the image elements of the sample in raster order, image after
-        image. The first element carries no loss, since nothing comes before it.
+        An unbatched numpy sequence in segment 1. Slots count the image elements of the sample in
+        raster order, image after image. The first element carries no loss, since nothing comes
+        before it.
     """
     parts = [_text_part([specials.bos], weight=0.0)]
     slots = 0
@@ -176,7 +184,8 @@ def layout(spans: Seq[TextSpan | ImageSpan], specials: Specials, encode: Callabl
 
 
 def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
-    """Puts samples one after another in a row of `length`, each its own segment; slots go on counting.
+    """Puts samples one after another in a row of `length`, each its own segment; slots go on
+    counting.
 
     Raises:
         ValueError: if the samples do not fit.
@@ -189,7 +198,9 @@ def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
     for number, sample in enumerate(samples, start=1):
         slot = np.where(sample.slot >= 0, sample.slot + slots, -1).astype(np.int32)
         slots += int((sample.slot >= 0).sum())
-        placed.append(dataclasses.replace(sample, slot=slot, segment=np.full_like(sample.segment, number)))
+        placed.append(
+            dataclasses.replace(sample, slot=slot, segment=np.full_like(sample.segment, number))
+        )
     placed.append(padding(length - total, pad))
     return jax.tree.map(lambda *fields: np.concatenate(fields), *placed)
 

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The autoregressive transformer: reads text and continuous image tokens, predicts what comes next.
+
+Decoder-only, RMSNorm, QK-norm, SwiGLU, grouped-query attention, rotary positions on three axes.
+Element i enters as the embedding of its content plus that of the place of the element after it
+(`Sequence.target`), so that the order of an image's elements is data. A text element is predicted by
+`logits`; an image element by the flow head on the hidden state.
+
+Shape legend: B batch, L length, T new elements, S cache length, A position axes, D width,
+Z latent dim, V vocabulary.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from omnigen.nn.attention import KVCache
+from omnigen.nn.block import Block
+from omnigen.nn.layers import Linear, RMSNorm, place_features
+from omnigen.nn.module import param
+from omnigen.nn.stack import Remat, Stack
+from omnigen.parallel import shard
+from omnigen.sequence import Modality, Sequence, may_attend
+
+PLACE_DIM = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class ARConfig:
+    """Size of the transformer.
+
+    Attributes:
+        vocab_size: text ids and specials.
+        latent_dim: numbers an image token.
+        embed_dim: width.
+        num_layers: depth.
+        num_heads: query heads; a multiple of `num_kv_heads`.
+        num_kv_heads: key and value heads.
+        head_dim: numbers a head; even.
+        mlp_dim: hidden width of the SwiGLU.
+        dtype: of the computation.
+        remat: what the backward pass keeps.
+    """
+
+    vocab_size: int = 264
+    latent_dim: int = 48
+    embed_dim: int = 512
+    num_layers: int = 8
+    num_heads: int = 8
+    num_kv_heads: int = 4
+    head_dim: int = 64
+    mlp_dim: int = 1280
+    dtype: str = "float32"
+    remat: Remat = Remat.NONE
+
+    def __post_init__(self) -> None:
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"ar num_heads {self.num_heads} is not a multiple of num_kv_heads "
+                f"{self.num_kv_heads}"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"ar head_dim {self.head_dim} is odd; rotary positions need pairs")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """What a decoding step can see: static in length, filled from the left.
+
+    Attributes:
+        layers: keys and values of each layer.
+        group: int32 `[B, S]`, of the mask rule.
+        segment: int32 `[B, S]`; 0 where nothing is written yet, which hides it.
+        length: int32 scalar, how much is written.
+    """
+
+    layers: list[KVCache]
+    group: jax.Array
+    segment: jax.Array
+    length: jax.Array
+
+
+class AR(nnx.Module):
+    """The transformer without its flow head."""
+
+    def __init__(self, config: ARConfig, *, rngs: nnx.Rngs):
+        c = config
+        self.config = c
+        normal = nnx.initializers.normal(1.0)
+        self.token = param(rngs, (c.vocab_size, c.embed_dim), ("vocab", "embed"), normal)
+        self.vector_in = Linear(c.latent_dim, c.embed_dim, axes=("latent", "embed"), rngs=rngs)
+        self.target_in = Linear(PLACE_DIM, c.embed_dim, axes=("cond", "embed"), rngs=rngs)
+
+        def block(rngs: nnx.Rngs) -> Block:
+            return Block(
+                c.embed_dim,
+                num_heads=c.num_heads,
+                num_kv_heads=c.num_kv_heads,
+                head_dim=c.head_dim,
+                mlp_dim=c.mlp_dim,
+                num_layers=c.num_layers,
+                rngs=rngs,
+            )
+
+        self.stack = Stack(block, c.num_layers, rngs=rngs)
+        self.norm = RMSNorm(c.embed_dim, rngs=rngs)
+        self.logits_out = Linear(c.embed_dim, c.vocab_size, axes=("embed", "vocab"), rngs=rngs)
+
+    def embed(self, sequence: Sequence, vector_BLZ: jax.Array) -> jax.Array:
+        """Embeddings of the elements, `[B, L, D]`.
+
+        Args:
+            sequence: the rows.
+            vector_BLZ: image tokens at their places; anything elsewhere.
+        """
+        dtype = self.config.dtype
+        table_VD = shard(self.token[...].astype(dtype), "vocab", None)
+        image_BLD = self.vector_in(vector_BLZ.astype(dtype))
+        is_image = (jnp.asarray(sequence.modality) == Modality.IMAGE)[..., None]
+        x_BLD = jnp.where(is_image, image_BLD, table_VD[jnp.asarray(sequence.token)])
+        place = place_features(jnp.asarray(sequence.target), PLACE_DIM).astype(dtype)
+        return shard(x_BLD + self.target_in(place), "batch", "length", None)
+
+    def hidden(
+        self, sequence: Sequence, vector_BLZ: jax.Array, *, causal: bool = True
+    ) -> jax.Array:
+        """Hidden states that predict the next element, `[B, L, D]`: the training path.
+
+        Args:
+            sequence: the rows.
+            vector_BLZ: image tokens at their places.
+            causal: the caller's word that every element is its own group (`sequence.is_causal`),
+                which lets the kernel skip half of the work; segments are still kept apart.
+        """
+        return self._run(sequence, vector_BLZ, causal=causal)[0]
+
+    def _run(
+        self, sequence: Sequence, vector_BLZ: jax.Array, *, causal: bool
+    ) -> tuple[jax.Array, KVCache]:
+        position_BLA = jnp.asarray(sequence.position)
+        mask_BLL = may_attend(sequence, sequence)
+
+        def call(block: Block, x: jax.Array) -> tuple[jax.Array, KVCache]:
+            return block(x, position_BLA, mask_BLL=mask_BLL, causal=causal)
+
+        x_BLD = self.embed(sequence, vector_BLZ)
+        x_BLD, caches = self.stack(x_BLD, call, remat=self.config.remat)
+        return self.norm(x_BLD), caches
+
+    def logits(self, hidden_BLD: jax.Array) -> jax.Array:
+        """Scores of the next text token, float32 `[B, L, V]`."""
+        return self.logits_out(hidden_BLD).astype(jnp.float32)
+
+    def prefill(
+        self, sequence: Sequence, vector_BLZ: jax.Array, *, cache_length: int
+    ) -> tuple[jax.Array, Cache]:
+        """Reads a prompt: hidden states, and the cache that a `Stepper` goes on from.
+
+        Args:
+            sequence: the prompt's rows, all ending together; shorter ones are padded on the left.
+            vector_BLZ: image tokens at their places.
+            cache_length: elements of prompt and answer together.
+        """
+        hidden_BLD, caches = self._run(sequence, vector_BLZ, causal=False)
+        length = hidden_BLD.shape[1]
+        assert cache_length >= length, (cache_length, length)
+
+        def grow(x: jax.Array, axis: int) -> jax.Array:
+            widths = [(0, cache_length - length if i == axis else 0) for i in range(x.ndim)]
+            return jnp.pad(x, widths)
+
+        stacked = jax.tree.map(lambda x: grow(x, 2), caches)
+        layers = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(self.config.num_layers)]
+        group, segment = (grow(jnp.asarray(x), 1) for x in (sequence.group, sequence.segment))
+        return hidden_BLD, Cache(layers, group, segment, jnp.int32(length))
+
+    def stepper(self) -> "Stepper":
+        """The model laid out for decoding one element after another."""
+        return Stepper(self, self.stack.unstacked())
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepper:
+    """Decodes with weights that were sliced once, outside the token loop."""
+
+    model: AR
+    blocks: list[Block]
+
+    def __call__(
+        self, cache: Cache, sequence: Sequence, vector_BTZ: jax.Array
+    ) -> tuple[jax.Array, Cache]:
+        """Appends T elements to the cache.
+
+        Args:
+            cache: what was read so far.
+            sequence: the new elements, `[B, T]`.
+            vector_BTZ: the image tokens among them.
+
+        Returns:
+            Their hidden states `[B, T, D]`, which equal `AR.hidden`'s to rounding, and the cache.
+        """
+
+        def write(into: jax.Array, new: jax.Array) -> jax.Array:
+            new = jnp.asarray(new)
+            return jax.lax.dynamic_update_slice_in_dim(into, new, cache.length, axis=1)
+
+        group = write(cache.group, sequence.group)
+        segment = write(cache.segment, sequence.segment)
+        mask_BTS = may_attend(sequence, dataclasses.replace(sequence, group=group, segment=segment))
+        position_BTA = jnp.asarray(sequence.position)
+        x_BTD, layers = self.model.embed(sequence, vector_BTZ), []
+        for block, layer in zip(self.blocks, cache.layers, strict=True):
+            x_BTD, layer = block.step(
+                x_BTD, position_BTA, layer, start=cache.length, mask_BTS=mask_BTS
+            )
+            layers.append(layer)
+        length = cache.length + x_BTD.shape[1]
+        return self.model.norm(x_BTD), Cache(layers, group, segment, length)

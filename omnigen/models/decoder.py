@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoder: continuous tokens to pixels, by rectified flow.
+
+An MMDiT (Esser et al. 2024, "Stable Diffusion 3") over large patches of pixels: latents and noisy
+patches are two streams with weights of their own and one joint attention, modulated by the time. The
+latents are also added to the patches they cover, so that attention need not learn the alignment. It
+predicts clean pixels under a velocity loss ("JiT" 2025), because clean patches lie near a
+low-dimensional manifold and noise does not. Tokens that are not known yet are replaced by a learned
+one, so that any part of a picture's tokens decodes.
+
+Shape legend: B batch, H W pixels, C channels, P patches, N tokens, D width, M modulations,
+Z latent dim.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from omnigen import flow
+from omnigen.nn.attention import Attention, attend
+from omnigen.nn.layers import Linear, SwiGLU, modulate, patchify, time_features, unpatchify
+from omnigen.nn.module import param
+from omnigen.nn.stack import Remat, Stack
+from omnigen.parallel import shard
+from omnigen.sequence import places
+
+TIME_DIM = 256
+MODULATIONS = 6  # scale, shift and gate, of attention and of the MLP
+
+Pair = tuple[jax.Array, jax.Array]  # of the latents and of the patches
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Size of the decoder.
+
+    Attributes:
+        token_size: pixels a side that a token stands for; a multiple of `patch_size`.
+        latent_dim: numbers a token.
+        patch_size: pixels a side of the noisy patches.
+        embed_dim: width of both streams; `num_heads` divides it.
+        num_layers: depth.
+        num_heads: attention heads.
+        mlp_dim: hidden width of the SwiGLUs.
+        num_steps: Euler steps when sampling.
+        dtype: of the computation.
+        remat: what the backward pass keeps.
+    """
+
+    token_size: int = 16
+    latent_dim: int = 48
+    patch_size: int = 8
+    embed_dim: int = 320
+    num_layers: int = 6
+    num_heads: int = 5
+    mlp_dim: int = 832
+    num_steps: int = 4
+    dtype: str = "float32"
+    remat: Remat = Remat.NONE
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"decoder embed_dim {self.embed_dim} is not a multiple of num_heads "
+                f"{self.num_heads}"
+            )
+        if self.token_size % self.patch_size:
+            raise ValueError(
+                f"decoder token_size {self.token_size} is not a multiple of patch_size "
+                f"{self.patch_size}"
+            )
+
+
+class Stream(nnx.Module):
+    """One stream's weights in a joint block."""
+
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+        c = config
+        gain = 1.0 / math.sqrt(2 * c.num_layers)
+        head_dim = c.embed_dim // c.num_heads
+        self.attention = Attention(
+            c.embed_dim, c.num_heads, c.num_heads, head_dim, rngs=rngs, gain=gain
+        )
+        self.mlp = SwiGLU(c.embed_dim, c.mlp_dim, rngs=rngs, gain=gain)
+        zeros = nnx.initializers.zeros_init()
+        self.modulation = param(rngs, (MODULATIONS, c.embed_dim), (None, "norm"), zeros)
+
+    def modulations(self, shared_BMD: jax.Array) -> list[jax.Array]:
+        """The modulation that all blocks share plus the block's own offsets, `[B, 1, D]` each.
+
+        Chen et al. 2023, "PixArt-α".
+        """
+        m_BMD = shared_BMD + self.modulation[...].astype(shared_BMD.dtype)[None]
+        return [m_BMD[:, i : i + 1] for i in range(MODULATIONS)]
+
+
+class JointBlock(nnx.Module):
+    """Both streams attend to both; each has its own projections and MLP."""
+
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+        self.latents = Stream(config, rngs=rngs)
+        self.patches = Stream(config, rngs=rngs)
+
+    def __call__(self, streams: Pair, positions: Pair, shared: Pair) -> Pair:
+        """Both streams, one block on.
+
+        Args:
+            streams: `[B, N, D]` and `[B, P, D]`.
+            positions: rows and columns, `[B, N, 2]` and `[B, P, 2]`.
+            shared: modulations, `[B, 6, D]` each.
+        """
+        weights = (self.latents, self.patches)
+        modulations = [w.modulations(m) for w, m in zip(weights, shared, strict=True)]
+        qkv = [
+            w.attention.qkv(modulate(x, m[0], m[1]), position)
+            for w, x, m, position in zip(weights, streams, modulations, positions, strict=True)
+        ]
+        y = attend(*(jnp.concatenate(parts, axis=1) for parts in zip(*qkv, strict=True)))
+        split = streams[0].shape[1]
+        parts = (y[:, :split], y[:, split:])
+        outs = []
+        for w, x, m, part in zip(weights, streams, modulations, parts, strict=True):
+            x = x + (1.0 + m[2]) * w.attention.out(part)
+            x = x + (1.0 + m[5]) * w.mlp(modulate(x, m[3], m[4]))
+            outs.append(shard(x, "batch", "length", None))
+        return outs[0], outs[1]
+
+
+class Decoder(nnx.Module):
+    """Predicts clean pixels from noisy ones and tokens."""
+
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+        c = config
+        self.config = c
+        ratio, pixels, dim = c.token_size // c.patch_size, 3 * c.patch_size**2, c.embed_dim
+        outs = (
+            2 * MODULATIONS + 2
+        ) * dim  # of both streams' blocks, and scale and shift at the end
+        self.latent_in = Linear(c.latent_dim, dim, axes=("latent", "embed"), rngs=rngs)
+        self.aligned_in = Linear(c.latent_dim, ratio**2 * dim, axes=("latent", "embed"), rngs=rngs)
+        self.unknown = param(rngs, (c.latent_dim,), ("latent",), nnx.initializers.normal(1.0))
+        self.patch_in = Linear(pixels, dim, axes=("pixels", "embed"), rngs=rngs)
+        self.time_in = Linear(TIME_DIM, dim, axes=("cond", "embed"), rngs=rngs)
+        self.modulation = Linear(
+            dim, outs, axes=("embed", "modulation"), rngs=rngs, gain=0.1, bias=True
+        )
+        self.stack = Stack(lambda rngs: JointBlock(c, rngs=rngs), c.num_layers, rngs=rngs)
+        self.pixels_out = Linear(dim, pixels, axes=("embed", "pixels"), rngs=rngs)
+
+    def __call__(
+        self,
+        noisy_BHWC: jax.Array,
+        t_B: jax.Array,
+        z_BNZ: jax.Array,
+        known_BN: jax.Array | None = None,
+    ) -> jax.Array:
+        """Clean pixels, float32.
+
+        Args:
+            noisy_BHWC: pixels at time t.
+            t_B: times in [0, 1].
+            z_BNZ: tokens on the sphere, raster order.
+            known_BN: which of them are known; None for all.
+        """
+        c = self.config
+        batch, height, width, _ = noisy_BHWC.shape
+        rows, cols = height // c.patch_size, width // c.patch_size
+        ratio = c.token_size // c.patch_size
+        assert z_BNZ.shape[1] * ratio**2 == rows * cols, (z_BNZ.shape, noisy_BHWC.shape)
+        if known_BN is not None:
+            z_BNZ = jnp.where(known_BN[..., None], z_BNZ, self.unknown[...].reshape(1, 1, -1))
+        z_BNZ = z_BNZ.astype(c.dtype)
+        x_BPD = self.patch_in(patchify(noisy_BHWC.astype(c.dtype), c.patch_size))
+        aligned = unpatchify(self.aligned_in(z_BNZ), ratio, rows // ratio, cols // ratio)
+        x_BPD = shard(x_BPD + aligned.reshape(x_BPD.shape), "batch", "length", None)
+        l_BND = shard(self.latent_in(z_BNZ), "batch", "length", None)
+
+        def position(stride: int) -> jax.Array:
+            grid = jnp.asarray(places(rows // stride, cols // stride, stride=stride))
+            return jnp.broadcast_to(grid[None], (batch, *grid.shape))
+
+        shared, (scale, shift) = self._modulations(t_B)
+        positions = (position(ratio), position(1))
+
+        def call(block: JointBlock, streams: Pair) -> tuple[Pair, None]:
+            return block(streams, positions, shared), None
+
+        (_, x_BPD), _ = self.stack((l_BND, x_BPD), call, remat=c.remat)
+        pixels = self.pixels_out(modulate(x_BPD, scale, shift)).astype(jnp.float32)
+        return unpatchify(pixels, c.patch_size, rows, cols)
+
+    def _modulations(self, t_B: jax.Array) -> tuple[Pair, Pair]:
+        """What the time says: to the streams' blocks `[B, 6, D]`, to the output `[B, 1, D]`."""
+        c = self.config
+        time_BD = jax.nn.silu(self.time_in(time_features(t_B, TIME_DIM).astype(c.dtype)))
+        m_BMD = self.modulation(time_BD).reshape(-1, 2 * MODULATIONS + 2, c.embed_dim)
+        blocks, output = m_BMD[:, : 2 * MODULATIONS], m_BMD[:, 2 * MODULATIONS :]
+        return (blocks[:, :MODULATIONS], blocks[:, MODULATIONS:]), (output[:, :1], output[:, 1:])
+
+    def decode(
+        self,
+        z_BNZ: jax.Array,
+        noise_BHWC: jax.Array,
+        *,
+        known_BN: jax.Array | None = None,
+        num_steps: int | None = None,
+    ) -> jax.Array:
+        """Pixels in [-1, 1] of tokens.
+
+        Args:
+            z_BNZ: tokens on the sphere.
+            noise_BHWC: where the flow starts.
+            known_BN: which tokens are known; None for all.
+            num_steps: Euler steps; the config's if None.
+        """
+        solver = flow.Solver(num_steps=num_steps or self.config.num_steps)
+
+        def velocity(x_t: jax.Array, t: jax.Array) -> jax.Array:
+            t_B = jnp.broadcast_to(t, x_t.shape[:1])
+            clean = self(x_t, t_B, z_BNZ, known_BN)
+            return flow.to_velocity(clean, x_t, t_B, flow.Prediction.DATA)
+
+        return jnp.clip(flow.solve(velocity, noise_BHWC, solver), -1.0, 1.0)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flow head: draws one continuous token, given the transformer's hidden state.
+
+A small MLP with adaLN (Li et al. 2024, "Autoregressive image generation without vector
+quantization") on the noisy token, modulated by the time and the hidden state, which predicts the
+velocity. Its modulation is computed once and shared by its blocks. The number of its steps, not
+its size, sets the latency of a picture.
+
+Shape legend: N tokens in any leading dims, Z latent dim, D width, H width of the hidden state.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from omnigen import flow
+from omnigen.nn.layers import Linear, SwiGLU, modulate, time_features
+from omnigen.nn.module import param
+from omnigen.nn.stack import Stack
+
+TIME_DIM = 256
+MODULATIONS = 3  # scale, shift, gate
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowHeadConfig:
+    """Size of the head.
+
+    Attributes:
+        latent_dim: numbers a token.
+        cond_dim: width of the hidden state.
+        embed_dim: width.
+        num_blocks: depth.
+        mlp_dim: hidden width of the SwiGLUs.
+        num_steps: Euler steps when sampling.
+        prediction: what the net predicts.
+        dtype: of the computation.
+    """
+
+    latent_dim: int = 48
+    cond_dim: int = 512
+    embed_dim: int = 512
+    num_blocks: int = 3
+    mlp_dim: int = 768
+    num_steps: int = 8
+    prediction: flow.Prediction = flow.Prediction.VELOCITY
+    dtype: str = "float32"
+
+
+class HeadBlock(nnx.Module):
+    """A modulated SwiGLU on the residual stream."""
+
+    def __init__(self, config: FlowHeadConfig, *, rngs: nnx.Rngs):
+        gain = 1.0 / math.sqrt(config.num_blocks)
+        self.mlp = SwiGLU(config.embed_dim, config.mlp_dim, rngs=rngs, gain=gain)
+        init = nnx.initializers.zeros_init()
+        self.modulation = param(rngs, (MODULATIONS, config.embed_dim), (None, "norm"), init)
+
+    def __call__(self, x_ND: jax.Array, shared: list[jax.Array]) -> jax.Array:
+        own = self.modulation[...].astype(x_ND.dtype)
+        scale, shift, gate = (
+            s + own[i].reshape((1,) * (s.ndim - 1) + (-1,)) for i, s in enumerate(shared)
+        )
+        return x_ND + (1.0 + gate) * self.mlp(modulate(x_ND, scale, shift))
+
+
+class FlowHead(nnx.Module):
+    """Velocity of a noisy token."""
+
+    def __init__(self, config: FlowHeadConfig, *, rngs: nnx.Rngs):
+        c = config
+        self.config = c
+        self.latent_in = Linear(c.latent_dim, c.embed_dim, axes=("latent", "embed"), rngs=rngs)
+        self.time_in = Linear(TIME_DIM, c.embed_dim, axes=("cond", "embed"), rngs=rngs)
+        self.hidden_in = Linear(c.cond_dim, c.embed_dim, axes=("cond", "embed"), rngs=rngs)
+        self.modulation = Linear(
+            c.embed_dim,
+            MODULATIONS * c.embed_dim,
+            axes=("embed", "modulation"),
+            rngs=rngs,
+            gain=0.5,
+            bias=True,
+        )
+        self.stack = Stack(lambda r: HeadBlock(c, rngs=r), c.num_blocks, rngs=rngs)
+        self.latent_out = Linear(
+            c.embed_dim, c.latent_dim, axes=("embed", "latent"), rngs=rngs, gain=0.1
+        )
+
+    def __call__(self, z_NZ: jax.Array, t_N: jax.Array, hidden_NH: jax.Array) -> jax.Array:
+        """The prediction, float32 `[..., Z]`.
+
+        Args:
+            z_NZ: noisy tokens `[..., Z]`.
+            t_N: times `[...]`.
+            hidden_NH: hidden states `[..., H]`, which may broadcast against z.
+        """
+        x_ND, shared = self._inputs(z_NZ, t_N, self.hidden_in(hidden_NH.astype(self.config.dtype)))
+        x_ND, _ = self.stack(x_ND, lambda block, x: (block(x, shared), None))
+        return self._output(x_ND)
+
+    def _inputs(
+        self, z_NZ: jax.Array, t_N: jax.Array, cond_ND: jax.Array
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        dtype = self.config.dtype
+        time_ND = self.time_in(time_features(t_N, TIME_DIM).astype(dtype))
+        shared = self.modulation(jax.nn.silu(cond_ND + time_ND))
+        x_ND = self.latent_in(z_NZ.astype(dtype)) + cond_ND
+        return x_ND, jnp.split(shared, MODULATIONS, axis=-1)
+
+    def _output(self, x_ND: jax.Array) -> jax.Array:
+        zero = jnp.zeros((1,) * x_ND.ndim, x_ND.dtype)
+        return self.latent_out(modulate(x_ND, zero, zero)).astype(jnp.float32)
+
+    def loss(
+        self, z_NZ: jax.Array, hidden_NH: jax.Array, t_KN: jax.Array, noise_KNZ: jax.Array
+    ) -> jax.Array:
+        """Velocity MSE per dim, averaged over K draws of time and noise: float32, the shape of z without its last dim."""
+        z_KNZ = jnp.broadcast_to(z_NZ[None], noise_KNZ.shape)
+        output = self(flow.interpolate(z_KNZ, noise_KNZ, t_KN), t_KN, hidden_NH[None])
+        return flow.velocity_loss(output, z_KNZ, noise_KNZ, t_KN, self.config.prediction).mean(
+            axis=(0, -1)
+        )
+
+    def sampler(self) -> "Sampler":
+        """The head laid out for drawing many tokens one after another."""
+        return Sampler(self, self.stack.unstacked())
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """Draws tokens with weights that were sliced once, outside the token loop."""
+
+    head: FlowHead
+    blocks: list[HeadBlock]
+
+    def __call__(
+        self,
+        hidden_CBH: jax.Array,
+        noise_BZ: jax.Array,
+        *,
+        guidance: jax.Array,
+        num_steps: int | None = None,
+    ) -> jax.Array:
+        """One token for each row, on the sphere: float32 `[B, Z]`.
+
+        Args:
+            hidden_CBH: hidden states with the prompt and, if C is 2, without it; both go through
+                in one batch.
+            noise_BZ: where the flow starts.
+            guidance: classifier-free guidance scale, scalar; unused if C is 1.
+            num_steps: Euler steps; the config's if None.
+        """
+        head = self.head
+        cond_CBD = head.hidden_in(hidden_CBH.astype(head.config.dtype))
+
+        def velocity(z_BZ: jax.Array, t: jax.Array) -> jax.Array:
+            z_CBZ = jnp.broadcast_to(z_BZ[None], (cond_CBD.shape[0], *z_BZ.shape))
+            t_CB = jnp.broadcast_to(t, z_CBZ.shape[:2])
+            x_CBD, shared = head._inputs(z_CBZ, t_CB, cond_CBD)
+            for block in self.blocks:
+                x_CBD = block(x_CBD, shared)
+            v_CBZ = flow.to_velocity(head._output(x_CBD), z_CBZ, t_CB, head.config.prediction)
+            return v_CBZ[0] if v_CBZ.shape[0] == 1 else flow.guide(v_CBZ[0], v_CBZ[1], guidance)
+
+        solver = flow.Solver(num_steps=num_steps or head.config.num_steps)
+        return flow.sphere(flow.solve(velocity, noise_BZ.astype(jnp.float32), solver))

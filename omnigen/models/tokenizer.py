@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokenizer encoder: pixels to continuous tokens on a sphere.
+
+A ViT over patches; each `merge * merge` square of them becomes one token of `latent_dim` numbers,
+projected on the sphere of radius √latent_dim. Token norms that differ drift under guidance in
+continuous-token autoregression; a norm that is fixed after every sampled token cannot (SphereAR
+2025; NextStep-1's layer norm does the same). In training noise is added before the projection, so
+that nearby latents mean nearby pictures and the decoder forgives the autoregressive model's errors.
+Any size whose sides are multiples of `token_size`.
+
+Shape legend: B batch, H W pixels, C channels, P patches, N tokens, D width, Z latent dim.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from omnigen import flow
+from omnigen.nn.block import Block
+from omnigen.nn.layers import Linear, RMSNorm, patchify
+from omnigen.nn.stack import Remat, Stack
+from omnigen.parallel import shard
+from omnigen.sequence import places
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """Size of the encoder.
+
+    Attributes:
+        patch_size: pixels a side of the ViT's patches.
+        merge: patches a side that make one token.
+        latent_dim: numbers a token.
+        embed_dim: width; `num_heads` divides it.
+        num_layers: depth.
+        num_heads: attention heads.
+        mlp_dim: hidden width of the SwiGLU.
+        noise_max: in training, σ of the latent noise is uniform up to this, drawn for each image.
+        dtype: of the computation.
+        remat: what the backward pass keeps.
+    """
+
+    patch_size: int = 8
+    merge: int = 2
+    latent_dim: int = 48
+    embed_dim: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    mlp_dim: int = 768
+    noise_max: float = 0.5
+    dtype: str = "float32"
+    remat: Remat = Remat.NONE
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"tokenizer embed_dim {self.embed_dim} is not a multiple of num_heads "
+                f"{self.num_heads}"
+            )
+        if self.noise_max < 0:
+            raise ValueError(f"tokenizer noise_max is {self.noise_max}; it must be at least 0")
+
+    @property
+    def token_size(self) -> int:
+        """Pixels a side that one token stands for."""
+        return self.patch_size * self.merge
+
+
+class Encoder(nnx.Module):
+    """The ViT and its projection to tokens."""
+
+    def __init__(self, config: TokenizerConfig, *, rngs: nnx.Rngs):
+        c = config
+        self.config = c
+        pixels = 3 * c.patch_size**2
+        self.patch_in = Linear(pixels, c.embed_dim, axes=("pixels", "embed"), rngs=rngs)
+
+        def block(rngs: nnx.Rngs) -> Block:
+            return Block(
+                c.embed_dim,
+                num_heads=c.num_heads,
+                num_kv_heads=c.num_heads,
+                head_dim=c.embed_dim // c.num_heads,
+                mlp_dim=c.mlp_dim,
+                num_layers=c.num_layers,
+                rngs=rngs,
+            )
+
+        self.stack = Stack(block, c.num_layers, rngs=rngs)
+        self.norm = RMSNorm(c.embed_dim, rngs=rngs)
+        merged = c.embed_dim * c.merge**2
+        self.latent_out = Linear(merged, c.latent_dim, axes=("embed", "latent"), rngs=rngs)
+
+    def __call__(self, image_BHWC: jax.Array) -> jax.Array:
+        """Tokens on the sphere, float32 `[B, N, Z]` in raster order, of pixels in [-1, 1]."""
+        c = self.config
+        batch, height, width, _ = image_BHWC.shape
+        rows, cols = height // c.patch_size, width // c.patch_size
+        assert height % c.token_size == 0 and width % c.token_size == 0, image_BHWC.shape
+        x_BPD = self.patch_in(patchify(image_BHWC.astype(c.dtype), c.patch_size))
+        x_BPD = shard(x_BPD, "batch", "length", None)
+        grid = jnp.asarray(places(rows, cols))
+        position_BPA = jnp.broadcast_to(grid[None], (batch, *grid.shape))
+
+        def call(block: Block, x: jax.Array) -> tuple[jax.Array, None]:
+            return block(x, position_BPA)[0], None
+
+        x_BPD, _ = self.stack(x_BPD, call, remat=c.remat)
+        x_BRCD = self.norm(x_BPD).reshape(batch, rows, cols, c.embed_dim)
+        return flow.sphere(self.latent_out(patchify(x_BRCD, c.merge)).astype(jnp.float32))
+
+
+def add_noise(z_BNZ: jax.Array, sigma: jax.Array, keys: jax.Array) -> jax.Array:
+    """Perturbs tokens and projects them back: `sphere(z + σ ε)`.
+
+    Args:
+        z_BNZ: tokens on the sphere.
+        sigma: of shape `[B]` or `[B, N]`.
+        keys: one for each image.
+    """
+    noise_BNZ = flow.normal(keys, z_BNZ.shape)
+    return flow.sphere(z_BNZ + sigma.reshape(sigma.shape + (1,) * (3 - sigma.ndim)) * noise_BNZ)

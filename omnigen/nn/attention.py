@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grouped-query attention with rotary positions on several axes, a KV cache, and the choice of
+kernel.
+
+Shape legend: B batch, T queries, S keys, N query heads, K key heads, H head dim, A position axes.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from omnigen.nn.layers import Linear, RMSNorm
+from omnigen.parallel import shard
+
+THETA = 10_000.0  # of the first of three axes, the sequence
+GRID_THETA = 100.0  # of rows and columns
+
+
+def rotate(x_BTNH: jax.Array, position_BTA: jax.Array) -> jax.Array:
+    """Rotary embedding (Su et al. 2021, "RoFormer") with the head dim's frequencies shared out to
+    the axes.
+
+    Dim i is paired with dim i + H/2. With three axes the first is the sequence; two axes are a
+    grid.
+
+    Args:
+        x_BTNH: queries or keys.
+        position_BTA: float positions on two or three axes.
+    """
+    half, axes = x_BTNH.shape[-1] // 2, position_BTA.shape[-1]
+    counts = [half // axes + (i < half % axes) for i in range(axes)]
+    angles = []
+    for axis, count in enumerate(counts):
+        theta = THETA if axes == 3 and axis == 0 else GRID_THETA
+        frequency = theta ** (-jnp.arange(count, dtype=jnp.float32) / count)
+        angles.append(position_BTA[..., axis, None] * frequency.reshape(1, 1, -1))
+    angle = jnp.concatenate(angles, axis=-1)[:, :, None, :]
+    cos, sin = jnp.cos(angle).astype(x_BTNH.dtype), jnp.sin(angle).astype(x_BTNH.dtype)
+    a, b = x_BTNH[..., :half], x_BTNH[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def attend(
+    q_BTNH: jax.Array,
+    k_BSKH: jax.Array,
+    v_BSKH: jax.Array,
+    *,
+    mask_BTS: jax.Array | None = None,
+    causal: bool = False,
+) -> jax.Array:
+    """Scaled dot-product attention, `[B, T, N, H]`; the fused cuDNN kernel on GPUs in bfloat16,
+    else XLA.
+
+    Args:
+        q_BTNH: queries.
+        k_BSKH: keys; K divides N.
+        v_BSKH: values.
+        mask_BTS: what may be seen; None for everything.
+        causal: also hide what comes later; needs T == S.
+    """
+    fused = (
+        jax.default_backend() == "gpu"
+        and q_BTNH.dtype in (jnp.bfloat16, jnp.float16)
+        and q_BTNH.shape[1] > 1
+    )
+    return jax.nn.dot_product_attention(
+        q_BTNH,
+        k_BSKH,
+        v_BSKH,
+        mask=None if mask_BTS is None else mask_BTS[:, None],
+        is_causal=causal,
+        implementation="cudnn" if fused else "xla",
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KVCache:
+    """One layer's keys and values, `[B, S, K, H]` each; what of it is filled the caller knows."""
+
+    k: jax.Array
+    v: jax.Array
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with an RMSNorm on queries and keys (Dehghani et al. 2023, "ViT-22B")."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        num_kv_heads: int,
+        head_dim: int,
+        *,
+        rngs: nnx.Rngs,
+        gain: float = 1.0,
+    ):
+        self.head_dim = head_dim
+        self.q = Linear(dim, num_heads * head_dim, axes=("embed", "heads"), rngs=rngs)
+        self.k = Linear(dim, num_kv_heads * head_dim, axes=("embed", "kv_heads"), rngs=rngs)
+        self.v = Linear(dim, num_kv_heads * head_dim, axes=("embed", "kv_heads"), rngs=rngs)
+        self.o = Linear(num_heads * head_dim, dim, axes=("heads", "embed"), rngs=rngs, gain=gain)
+        self.q_norm = RMSNorm(head_dim, rngs=rngs)
+        self.k_norm = RMSNorm(head_dim, rngs=rngs)
+
+    def qkv(
+        self, x_BTD: jax.Array, position_BTA: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Rotated queries `[B, T, N, H]` and keys, and values `[B, T, K, H]`."""
+
+        def heads(y: jax.Array, name: str) -> jax.Array:
+            return shard(y.reshape(*y.shape[:2], -1, self.head_dim), "batch", "length", name, None)
+
+        q, k, v = (
+            heads(self.q(x_BTD), "heads"),
+            heads(self.k(x_BTD), "kv_heads"),
+            heads(self.v(x_BTD), "kv_heads"),
+        )
+        return rotate(self.q_norm(q), position_BTA), rotate(self.k_norm(k), position_BTA), v
+
+    def out(self, y_BTNH: jax.Array) -> jax.Array:
+        """Projects the heads' outputs back to the width."""
+        return self.o(y_BTNH.reshape(*y_BTNH.shape[:2], -1))
+
+    def __call__(
+        self,
+        x_BTD: jax.Array,
+        position_BTA: jax.Array,
+        *,
+        mask_BTS: jax.Array | None = None,
+        causal: bool = False,
+    ) -> tuple[jax.Array, KVCache]:
+        """Attends within x; also returns the keys and values, so that a cache can start from them."""
+        q, k, v = self.qkv(x_BTD, position_BTA)
+        return self.out(attend(q, k, v, mask_BTS=mask_BTS, causal=causal)), KVCache(k, v)
+
+    def step(
+        self,
+        x_BTD: jax.Array,
+        position_BTA: jax.Array,
+        cache: KVCache,
+        *,
+        start: jax.Array,
+        mask_BTS: jax.Array,
+    ) -> tuple[jax.Array, KVCache]:
+        """Writes x's keys and values into the cache at `start` and attends to all of it under the mask."""
+        q, k, v = self.qkv(x_BTD, position_BTA)
+        cache = KVCache(
+            jax.lax.dynamic_update_slice_in_dim(cache.k, k.astype(cache.k.dtype), start, axis=1),
+            jax.lax.dynamic_update_slice_in_dim(cache.v, v.astype(cache.v.dtype), start, axis=1),
+        )
+        return self.out(
+            attend(q, cache.k.astype(q.dtype), cache.v.astype(q.dtype), mask_BTS=mask_BTS)
+        ), cache

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pre-norm transformer block of the encoder and the AR transformer."""
+
+import math
+
+import jax
+from flax import nnx
+
+from omnigen.nn.attention import Attention, KVCache
+from omnigen.nn.layers import RMSNorm, SwiGLU
+from omnigen.parallel import shard
+
+
+class Block(nnx.Module):
+    """Attention and SwiGLU, each behind an RMSNorm and added to the residual stream.
+
+    What writes to the stream starts smaller by √(2 · num_layers), so that its variance does not
+    grow with depth.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        head_dim: int,
+        mlp_dim: int,
+        num_layers: int,
+        rngs: nnx.Rngs,
+    ):
+        gain = 1.0 / math.sqrt(2 * num_layers)
+        self.attention_norm = RMSNorm(dim, rngs=rngs)
+        self.attention = Attention(dim, num_heads, num_kv_heads, head_dim, rngs=rngs, gain=gain)
+        self.mlp_norm = RMSNorm(dim, rngs=rngs)
+        self.mlp = SwiGLU(dim, mlp_dim, rngs=rngs, gain=gain)
+
+    def __call__(
+        self,
+        x_BLD: jax.Array,
+        position_BLA: jax.Array,
+        *,
+        mask_BLL: jax.Array | None = None,
+        causal: bool = False,
+    ) -> tuple[jax.Array, KVCache]:
+        """The block over a whole sequence, and its keys and values."""
+        y_BLD, cache = self.attention(
+            self.attention_norm(x_BLD), position_BLA, mask_BTS=mask_BLL, causal=causal
+        )
+        return self._add_mlp(x_BLD + y_BLD), cache
+
+    def step(
+        self,
+        x_BTD: jax.Array,
+        position_BTA: jax.Array,
+        cache: KVCache,
+        *,
+        start: jax.Array,
+        mask_BTS: jax.Array,
+    ) -> tuple[jax.Array, KVCache]:
+        """The block over new elements that see the cache, in which they are written at `start`."""
+        normed_BTD = self.attention_norm(x_BTD)
+        y_BTD, cache = self.attention.step(
+            normed_BTD, position_BTA, cache, start=start, mask_BTS=mask_BTS
+        )
+        return self._add_mlp(x_BTD + y_BTD), cache
+
+    def _add_mlp(self, x_BLD: jax.Array) -> jax.Array:
+        return shard(x_BLD + self.mlp(self.mlp_norm(x_BLD)), "batch", "length", None)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small layers and featurisers. Parameters are float32; each layer computes in its input's dtype.
+
+Shape legend: B batch, L length, D width, F hidden width, P pixels of a patch, C channels.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from omnigen.nn.module import param
+
+Axes = tuple[str | None, ...]
+
+
+class Linear(nnx.Module):
+    """`x @ w + b` over the last dim; w is `[in_dim, out_dim]`, normal with variance gain²/in_dim."""
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        axes: Axes,
+        rngs: nnx.Rngs,
+        gain: float = 1.0,
+        bias: bool = False,
+    ):
+        init = (
+            nnx.initializers.normal(gain / math.sqrt(in_dim))
+            if gain
+            else nnx.initializers.zeros_init()
+        )
+        self.w = param(rngs, (in_dim, out_dim), axes, init)
+        self.b = param(rngs, (out_dim,), axes[1:], nnx.initializers.zeros_init()) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x @ self.w[...].astype(x.dtype)
+        if self.b is None:
+            return y
+        return y + jnp.broadcast_to(self.b[...].astype(x.dtype), y.shape)
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square normalisation over the last dim, in float32, with a learned scale."""
+
+    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+        self.scale = param(rngs, (dim,), ("norm",), nnx.initializers.ones_init())
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = normalize(x)
+        return y * jnp.broadcast_to(self.scale[...].astype(x.dtype), y.shape)
+
+
+def normalize(x: jax.Array) -> jax.Array:
+    """Divides by the root mean square over the last dim; computed in float32."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + 1e-6)).astype(x.dtype)
+
+
+class SwiGLU(nnx.Module):
+    """`(silu(x w_gate) * x w_up) w_down` (Shazeer 2020, "GLU variants improve transformer")."""
+
+    def __init__(self, dim: int, hidden_dim: int, *, rngs: nnx.Rngs, gain: float = 1.0):
+        self.gate = Linear(dim, hidden_dim, axes=("embed", "mlp"), rngs=rngs)
+        self.up = Linear(dim, hidden_dim, axes=("embed", "mlp"), rngs=rngs)
+        self.down = Linear(hidden_dim, dim, axes=("mlp", "embed"), rngs=rngs, gain=gain)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+def modulate(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
+    """adaLN: `normalize(x) * (1 + scale) + shift` (Peebles & Xie 2023, "DiT"); scale and shift broadcast."""
+    return normalize(x) * (1.0 + scale) + shift
+
+
+def time_features(t: jax.Array, dim: int) -> jax.Array:
+    """Sinusoidal features of t in [0, 1]: float32 `[..., dim]`, periods from 2π/1000 to 2π·10."""
+    angle = t[..., None] * jnp.exp(jnp.linspace(math.log(0.1), math.log(1000.0), dim // 2)).reshape(
+        (1,) * t.ndim + (-1,)
+    )
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+def place_features(place: jax.Array, dim: int) -> jax.Array:
+    """Sinusoidal features of (row, column): float32 `[..., 2] -> [..., dim]`, zeros where the row is negative."""
+    frequency = jnp.exp(jnp.linspace(0.0, -math.log(100.0), dim // 4)).reshape(
+        (1,) * place.ndim + (-1,)
+    )
+    angle = place[..., None] * frequency
+    features = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    flat = features.reshape(*place.shape[:-1], -1)
+    return jnp.where(place[..., :1] >= 0, flat, 0.0)
+
+
+def patchify(image: jax.Array, patch: int) -> jax.Array:
+    """`[B, H, W, C] -> [B, H/patch * W/patch, patch * patch * C]`, patches in raster order."""
+    b, h, w, c = image.shape
+    x = image.reshape(b, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, (h // patch) * (w // patch), patch * patch * c)
+
+
+def unpatchify(x: jax.Array, patch: int, rows: int, cols: int) -> jax.Array:
+    """The inverse of `patchify` for a grid of `rows * cols` patches."""
+    b, _, width = x.shape
+    x = x.reshape(b, rows, cols, patch, patch, width // patch**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, rows * patch, cols * patch, width // patch**2)

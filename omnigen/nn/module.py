@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules declare parameters and `__call__`; what crosses a `jit` boundary is a plain dict.
+
+The only file that knows NNX's graph API: a `Net` is a module's definition with its parameters
+taken out.
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Params = dict[str, Any]
+M = TypeVar("M", bound=nnx.Module)
+Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
+
+nnx.use_eager_sharding(False)  # shardings are resolved from `axes` by `parallel`, not by NNX
+
+
+def param(
+    rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str | None, ...], init: Initializer
+) -> nnx.Param:
+    """Declares a float32 parameter with the logical name of each dim (see `parallel.RULES`)."""
+    assert len(shape) == len(axes), (shape, axes)
+    return nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
+
+
+class Net(Generic[M]):
+    """A module's definition: makes parameters, describes them, and binds them for a call."""
+
+    def __init__(self, build: Callable[[nnx.Rngs], M]):
+        """Traces `build` without allocating anything."""
+        self._build = build
+        module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+        self._definition, self._state = nnx.split(module, nnx.Param)
+
+    def init(self, key: jax.Array) -> Params:
+        """Initialises the parameters; traceable, so that they can be born sharded."""
+        return nnx.to_pure_dict(nnx.state(self._build(nnx.Rngs(key)), nnx.Param))
+
+    def shapes(self) -> Params:
+        """The parameters as `jax.ShapeDtypeStruct`."""
+        return nnx.to_pure_dict(self._state)
+
+    def axes(self) -> Params:
+        """The logical names of each parameter's dims, `layers` first where layers are stacked."""
+
+        def names(variable: nnx.Variable) -> tuple[str | None, ...]:
+            axes, ndim = variable.get_metadata("axes"), len(variable.shape)
+            return ("layers",) * (ndim - len(axes)) + axes
+
+        is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+        return _plain(jax.tree.map(names, self._state, is_leaf=is_variable))
+
+    def bind(self, params: Params) -> M:
+        """The module with these parameters, to be called inside the same trace."""
+        return nnx.merge(self._definition, params)
+
+    def count(self) -> int:
+        """The number of parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.shapes()))
+
+
+def _plain(tree: Any) -> Any:
+    return {key: _plain(value) for key, value in tree.items()} if hasattr(tree, "items") else tree

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of one kind stacked: built by `vmap`, run by `scan`, rematerialised if asked."""
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+
+class Remat(enum.StrEnum):
+    """What the backward pass keeps of a layer's activations."""
+
+    NONE = "none"  # all of them
+    DOTS = "dots"  # results of matrix products without a batch dim
+    FULL = "full"  # the layer's input alone
+
+
+class Stack(nnx.Module):
+    """`num_layers` copies of one module, each leaf with a leading layer dim.
+
+    Scanning them compiles one layer however many there are, and their parameters cannot be
+    permuted by a checkpoint's string keys.
+    """
+
+    def __init__(self, build: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, rngs: nnx.Rngs):
+        self.num_layers = num_layers
+
+        @nnx.split_rngs(splits=num_layers)
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def make(layer_rngs: nnx.Rngs) -> nnx.Module:
+            return build(layer_rngs)
+
+        self.layers = make(rngs)
+
+    def __call__(
+        self, x: Any, call: Callable[[Any, Any], tuple[Any, Any]], *, remat: Remat = Remat.NONE
+    ) -> tuple[Any, Any]:
+        """Runs `x, y = call(layer, x)` through the layers; returns the last x and the ys, stacked."""
+        definition, state = nnx.split(self.layers)
+
+        def body(x: Any, layer: Any) -> tuple[Any, Any]:
+            return call(nnx.merge(definition, layer), x)
+
+        if remat != Remat.NONE:
+            policies = jax.checkpoint_policies
+            policy = (
+                policies.dots_with_no_batch_dims_saveable
+                if remat == Remat.DOTS
+                else policies.nothing_saveable
+            )
+            body = jax.checkpoint(body, prevent_cse=False, policy=policy)
+        return jax.lax.scan(body, x, state)
+
+    def unstacked(self) -> list[Any]:
+        """The layers one by one, as slices taken once.
+
+        A decoding loop over these reads each weight in place; scanning inside it would copy every
+        layer's slice at every token, which doubles the memory traffic that bounds it.
+        """
+        definition, state = nnx.split(self.layers)
+        return [
+            nnx.merge(definition, jax.tree.map(lambda leaf, i=i: leaf[i], state))
+            for i in range(self.num_layers)
+        ]
