@@ -221,7 +221,7 @@ class Solver:
     def times(self) -> np.ndarray:
         """The num_steps + 1 times, float64, decreasing from exactly 1 to exactly 0."""
         t = np.linspace(1.0, 0.0, self.num_steps + 1)
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        return t / (t + (1 - t) / self.shift)
 
 
 def solve(
