@@ -339,6 +339,8 @@ def test_euler_maruyama_keys():
     np.testing.assert_allclose(part, whole[1:3], rtol=1e-5)
     other = flow.solve(exact_velocity, noise, solver, key=keys[::-1])
     assert float(jnp.abs(other - whole).min()) > 1e-4
+    last = flow.solve(exact_velocity, noise, flow.Solver("euler_maruyama", 1), key=keys)
+    np.testing.assert_allclose(last, noise - exact_velocity(noise, 1.0), rtol=1e-5)  # no noise
     with pytest.raises(ValueError, match="key"):
         flow.solve(exact_velocity, noise, solver)
 
