@@ -7,6 +7,7 @@ imports jax only after the flags are read, so that `--help` answers at once.
 
 import contextlib
 import difflib
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -64,6 +65,26 @@ def parse(values: flags.FlagValues, *, usage: str, argv: Sequence[str] | None = 
     return overrides
 
 
+def cache_compilations() -> None:
+    """Keeps compiled programs in `$OMNIGEN_CACHE` or `~/.cache/omnigen`, for quick restarts.
+
+    Does nothing where JAX has been given a cache or the folder cannot be made. Call it before the
+    first computation.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    import jax
+
+    folder = os.environ.get("OMNIGEN_CACHE") or os.path.expanduser("~/.cache/omnigen")
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Returns the allowed name most like `name`."""
     return difflib.get_close_matches(name, sorted(allowed), n=1, cutoff=0.0)[0]
@@ -74,8 +95,8 @@ def _help(values: flags.FlagValues) -> str:
     paragraphs = []
     for module, members in values.flags_by_module_dict().items():
         for flag in members if module != flags.__name__ else ():
-            default = "" if flag.default in (None, "") else f" (default: {flag.default})"
-            text = f"--{flag.name}: {flag.help}{default}"
+            default = f" (default: {flag.default})" if flag.default not in (None, "", []) else ""
+            text = f"--{flag.name}: {' '.join((flag.help or '').split())}{default}"
             paragraphs.append(
                 textwrap.fill(text, 96, initial_indent="  ", subsequent_indent="    ")
             )

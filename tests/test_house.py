@@ -54,7 +54,7 @@ OUTSIDE = {
     "parallel": {"jax", "numpy"},
     "sequence": {"jax", "numpy"},
     "flow": {"jax", "numpy"},
-    "cli": {"absl"},
+    "cli": {"absl", "jax"},
 }
 
 

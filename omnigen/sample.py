@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws pictures from a prompt: the command, and `Sampler` for Python.
+
+Every picture is drawn by the program for one picture, from its own seed: picture i of `--seed s` is
+the picture of `--seed s+i`, however many are drawn. A PNG carries what it takes to draw it again.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+import omnigen
+from omnigen import cli, config
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from omnigen.models.omni import Omni
+
+PROGRAM = "omnigen.sample"
+USAGE = """
+Draws a picture:     python -m omnigen.sample --prompt "a red circle" --output out.png
+Draws several:       add --num_images 4; they become out-0.png ... out-3.png, of seeds 0 ... 3
+Draws one again:     python -m omnigen.sample --recreate out.png
+"""
+NANO = pathlib.Path(__file__).parent / "assets" / "nano"  # the checkpoint that ships
+
+MAX_PROMPT_BYTES = 4000
+MAX_IMAGES = 64
+MAX_GUIDANCE = 30.0
+MAX_STEPS = 1000
+MAX_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to draw; a bad value is a ValueError that names it.
+
+    Attributes:
+        prompt: what the picture shows.
+        seed: decides all noise; picture i of several has the seed `seed + i`.
+        num_images: how many pictures.
+        guidance: how strongly the prompt steers; 1 turns guidance off, and costs half.
+        head_steps: steps of the flow head a token; None is the checkpoint's own number.
+        decoder_steps: steps of the decoder; None is the checkpoint's own number.
+    """
+
+    prompt: str
+    seed: int = 0
+    num_images: int = 1
+    guidance: float = 3.0
+    head_steps: int | None = None
+    decoder_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise ValueError(f"prompt {self.prompt!r} is empty")
+        try:
+            size = len(self.prompt.encode())
+        except UnicodeEncodeError:
+            raise ValueError(f"prompt {self.prompt!r} is not valid UTF-8") from None
+        if size > MAX_PROMPT_BYTES:
+            raise ValueError(f"prompt has {size} bytes; at most {MAX_PROMPT_BYTES} are allowed")
+        if self.num_images < 1:
+            raise ValueError(f"num_images is {self.num_images}; it must be at least 1")
+        if not 0 <= self.seed <= self.seed + self.num_images - 1 <= MAX_SEED:
+            raise ValueError(f"seed is {self.seed}; seeds must lie in 0 ... {MAX_SEED}")
+        if not (math.isfinite(self.guidance) and 0 <= self.guidance <= MAX_GUIDANCE):
+            raise ValueError(f"guidance is {self.guidance}; allowed: 0 ... {MAX_GUIDANCE:g}")
+        for name in ("head_steps", "decoder_steps"):
+            steps = getattr(self, name)
+            if steps is not None and not 1 <= steps <= MAX_STEPS:
+                raise ValueError(f"{name} is {steps}; allowed: 1 ... {MAX_STEPS}")
+
+
+class Sampler:
+    """A model ready to draw.
+
+    Attributes:
+        version: digest of the checkpoint: the same version, settings and seed give the same bytes
+            on the same kind of device.
+    """
+
+    def __init__(self, model: "Omni", params: dict[str, Any], version: str) -> None:
+        """Wraps loaded parts; see `load`."""
+        self._model = model
+        self._params = params
+        self.version = version
+
+    @classmethod
+    def load(cls, checkpoint: str | os.PathLike[str] | None = None) -> "Sampler":
+        """Reads a checkpoint: a workdir, a checkpoint folder, or the shipped model by default.
+
+        Computes in float32 on CPUs, which have no fast bfloat16, and in bfloat16 elsewhere.
+
+        Raises:
+            ValueError: no checkpoint there, or a damaged or foreign one.
+        """
+        import jax
+
+        from omnigen.models.omni import Omni, OmniConfig
+        from omnigen.training import checkpoint as checkpoints
+
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        loaded = checkpoints.load_model(str(checkpoint or NANO), dtype=dtype)
+        model_config = config.build(OmniConfig, loaded.config["model"], "model")
+        parts = {
+            name: dataclasses.replace(getattr(model_config, name), dtype=dtype)
+            for name in ("tokenizer", "decoder", "ar", "head")
+        }
+        missing = {"decoder", "ar", "head"} - loaded.params.keys()
+        if missing:
+            raise ValueError(f"checkpoint {loaded.path} cannot draw: it has no {sorted(missing)}")
+        params = jax.device_put(loaded.params)
+        return cls(Omni(dataclasses.replace(model_config, **parts)), params, loaded.version)
+
+    def __call__(self, prompt: str, *, batch_size: int = 1, **settings: Any) -> "np.ndarray":
+        """Draws pictures, uint8 `[N, H, W, 3]`.
+
+        Args:
+            prompt: what they show.
+            batch_size: pictures drawn at a time. More are faster on an accelerator, and may differ
+                in the last bit from the pictures drawn alone.
+            **settings: the other fields of `Request`.
+
+        Raises:
+            ValueError: see `Request`.
+        """
+        import numpy as np
+
+        request = Request(prompt, **settings)
+        return np.concatenate(list(self.batches(request, batch_size=batch_size)))
+
+    def batches(self, request: Request, *, batch_size: int = 1) -> Iterator["np.ndarray"]:
+        """Draws the pictures of a request `batch_size` at a time, each batch as soon as it is done.
+
+        The last batch is drawn full and cut, so that one program serves all.
+        """
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        rows = self._model.prompts([request.prompt] * batch_size)
+        make_keys = jax.vmap(jax.random.key)
+        for start in range(0, request.num_images, batch_size):
+            seeds = [min(request.seed + start + i, MAX_SEED) for i in range(batch_size)]
+            images = self._model.generate(
+                self._params,
+                rows,
+                make_keys(jnp.asarray(seeds, jnp.uint32)),
+                guidance=request.guidance,
+                head_steps=request.head_steps,
+                decoder_steps=request.decoder_steps,
+            )
+            pixels = np.rint((np.asarray(images, np.float32) + 1.0) * 127.5)
+            yield np.clip(pixels, 0, 255).astype(np.uint8)[: request.num_images - start]
+
+
+def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
+    """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it."""
+    from PIL import Image, PngImagePlugin
+
+    settings = {
+        name: getattr(request, name) for name in ("guidance", "head_steps", "decoder_steps")
+    }
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("prompt", request.prompt)
+    chunks.add_text("seed", str(request.seed))
+    chunks.add_text("settings", json.dumps(settings))
+    chunks.add_text("model", version)
+    chunks.add_text("software", f"omnigen {omnigen.__version__}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        Image.fromarray(image).save(partial, format="PNG", pnginfo=chunks)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recreation:
+    """What a PNG of `save` says about itself."""
+
+    request: Request
+    version: str
+    pixels: "np.ndarray"
+
+
+def read(path: pathlib.Path) -> Recreation:
+    """Reads a PNG of `save`.
+
+    Raises:
+        ValueError: no such file, no picture, or not one of ours.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            chunks = dict(image.info)
+            pixels = np.asarray(image)
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError(f"{path} cannot be read as PNG: {error}") from None
+    try:
+        settings = {**json.loads(chunks["settings"]), "seed": int(chunks["seed"])}
+        request = config.build(Request, {**settings, "prompt": str(chunks["prompt"])})
+        return Recreation(request, str(chunks["model"]), pixels)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not say how it was drawn ({error})") from None
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    integer = functools.partial(flags.DEFINE_integer, flag_values=values)
+    text("prompt", None, f"what the picture shows, up to {MAX_PROMPT_BYTES} bytes")
+    text("output", None, "the PNG to write")
+    integer("seed", 0, "decides all noise")
+    integer("num_images", 1, "how many pictures", lower_bound=1, upper_bound=MAX_IMAGES)
+    flags.DEFINE_float(
+        "guidance",
+        Request.guidance,
+        f"how strongly the prompt steers, 0 ... {MAX_GUIDANCE:g}; 1 turns guidance off",
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string("image", [], "a picture to start from", flag_values=values)
+    text("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
+    integer("head_steps", None, "steps of the flow head a token; the checkpoint's if not given")
+    integer("decoder_steps", None, "steps of the decoder; the checkpoint's if not given")
+    text("recreate", None, "a PNG of this command to draw again, as NAME-again.png or --output")
+    return values
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A checked command line."""
+
+    request: Request
+    outputs: tuple[pathlib.Path, ...]
+    checkpoint: str | None
+    original: Recreation | None = None
+
+
+_REQUEST_FLAGS = (
+    "prompt",
+    "seed",
+    "num_images",
+    "guidance",
+    "head_steps",
+    "decoder_steps",
+    "image",
+)
+
+
+def _job(values: flags.FlagValues) -> _Job:
+    """Checks the flags without importing jax or writing anything."""
+    if values.recreate is not None:
+        given = [name for name in _REQUEST_FLAGS if values[name].present]
+        if given:
+            raise ValueError(f"--recreate takes everything from the PNG; drop --{given[0]}")
+        source = pathlib.Path(values.recreate)
+        output = values.output or source.with_name(f"{source.stem}-again.png")
+        original = read(source)
+        return _Job(original.request, _outputs(output, 1), values.checkpoint, original)
+    if values.image:
+        raise ValueError(
+            f"--image {values.image[0]}: this model draws from text alone; "
+            "it was not trained to read pictures"
+        )
+    for name in ("prompt", "output"):
+        if values[name].value is None:
+            raise ValueError(f"--{name} is required")
+    request = Request(
+        prompt=values.prompt,
+        seed=values.seed,
+        num_images=values.num_images,
+        guidance=values.guidance,
+        head_steps=values.head_steps,
+        decoder_steps=values.decoder_steps,
+    )
+    return _Job(request, _outputs(values.output, values.num_images), values.checkpoint)
+
+
+def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, ...]:
+    """The files to write: NAME.png, or NAME-0.png ... for several."""
+    path = pathlib.Path(output)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--output {output}: must end in .png")
+    if not path.parent.is_dir():
+        raise ValueError(f"--output {output}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"--output {output}: the folder {path.parent} is not writable")
+    names = [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(count)]
+    paths = tuple(names) if count > 1 else (path,)
+    for each in paths:
+        if each.exists() and not (each.is_file() and os.access(each, os.W_OK)):
+            raise ValueError(f"--output {each}: exists and is not a writable file")
+    return paths
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; see `USAGE`."""
+    values = _flags()
+    with cli.bad_input_exits(PROGRAM):
+        cli.parse(values, usage=USAGE, argv=argv)
+        job = _job(values)
+        cli.cache_compilations()
+        sampler = Sampler.load(job.checkpoint)
+        if job.original and job.original.version != sampler.version:
+            raise ValueError(
+                f"--recreate {values.recreate}: drawn by model {job.original.version}, and this is "
+                f"model {sampler.version}; give its --checkpoint"
+            )
+    import numpy as np
+
+    started = time.monotonic()
+    for i, (image,) in enumerate(sampler.batches(job.request)):
+        one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
+        save(image, job.outputs[i], one, version=sampler.version)
+        seconds, started = time.monotonic() - started, time.monotonic()
+        note = f"{job.outputs[i]}: seed {one.seed}, {seconds:.1f} s"
+        if job.original:
+            same = np.array_equal(image, job.original.pixels)
+            note += ", identical pixels" if same else ", pixels differ from the original's"
+        print(note, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import sizes
+from omnigen import config, sample
+from omnigen.models.omni import Omni, OmniConfig
+from omnigen.training import checkpoint as checkpoints
+
+PROMPT = 'a cloud with the words "Déjà vu"'
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A run of one step of an untrained debug model."""
+    model = sizes.model("nano", debug=True, compute={"dtype": "float32", "remat": "none"})
+    omni = Omni(config.build(OmniConfig, model))
+    rng = np.random.default_rng(0)
+    shapes = {name: net.shapes() for name, net in omni.nets.items()}
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes)
+    workdir = tmp_path_factory.mktemp("run")
+    saver = checkpoints.Checkpoints(workdir, keep=1)
+    saver.save(1, checkpoints.Snapshot({"ema": params}, {}, b""), {"model": model})
+    saver.close()
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def sampler(checkpoint: pathlib.Path) -> sample.Sampler:
+    return sample.Sampler.load(checkpoint)
+
+
+def test_pictures_do_not_depend_on_their_number(sampler: sample.Sampler) -> None:
+    several = sampler(PROMPT, seed=5, num_images=3)
+    assert several.shape == (3, 32, 32, 3) and several.dtype == np.uint8
+    for i in range(3):
+        np.testing.assert_array_equal(several[i], sampler(PROMPT, seed=5 + i)[0])
+    assert len({image.tobytes() for image in several}) == 3
+
+
+def test_batches_draw_the_same_pictures(sampler: sample.Sampler) -> None:
+    alone = sampler(PROMPT, seed=7, num_images=3).astype(int)
+    together = sampler(PROMPT, seed=7, num_images=3, batch_size=2).astype(int)
+    assert together.shape == alone.shape
+    assert abs(together - alone).max() <= 1
+
+
+def test_prompt_guidance_and_steps_matter(sampler: sample.Sampler) -> None:
+    base = sampler(PROMPT)
+    for other in (
+        sampler("something else"),
+        sampler(PROMPT, guidance=1.0),
+        sampler(PROMPT, head_steps=3),
+        sampler(PROMPT, decoder_steps=3),
+    ):
+        assert (other != base).any()
+
+
+def test_command_writes_pngs_that_can_be_recreated(
+    sampler: sample.Sampler, checkpoint: pathlib.Path, tmp_path: pathlib.Path, capsys
+) -> None:
+    common = ["--checkpoint", str(checkpoint)]
+    output = tmp_path / "out.png"
+    argv = ["--prompt", PROMPT, "--output", str(output), "--seed=3", "--num_images=2"]
+    sample.main([*argv, "--guidance=2.5", "--decoder_steps=3", *common])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out-0.png", "out-1.png"]
+    second = tmp_path / "out-1.png"
+    with Image.open(second) as image:
+        expected = sampler(PROMPT, seed=4, guidance=2.5, decoder_steps=3)[0]
+        np.testing.assert_array_equal(np.asarray(image), expected)
+        assert image.info["prompt"] == PROMPT
+        assert image.info["seed"] == "4"
+        settings = {"guidance": 2.5, "head_steps": None, "decoder_steps": 3}
+        assert json.loads(image.info["settings"]) == settings
+        assert image.info["model"] == sampler.version
+        assert image.info["software"].startswith("omnigen ")
+
+    capsys.readouterr()
+    sample.main(["--recreate", str(second), *common])
+    assert "identical pixels" in capsys.readouterr().err
+    assert (tmp_path / "out-1-again.png").read_bytes() == second.read_bytes()
+    with Image.open(second) as image:
+        Image.fromarray(255 - np.asarray(image)).save(
+            second, pnginfo=_chunks({k: str(v) for k, v in image.info.items()})
+        )
+    sample.main(["--recreate", str(second), "--output", str(tmp_path / "third.png"), *common])
+    assert "pixels differ" in capsys.readouterr().err
+
+
+def _chunks(texts: dict[str, str]):
+    from PIL import PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    for key, value in texts.items():
+        info.add_itxt(key, value)
+    return info
+
+
+OUT = ["--output", "out.png"]
+GOOD = ["--prompt", "a star", *OUT]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--prompt is required"),
+        (["--prompt", "a star"], "--output is required"),
+        (["--prompt", " ", *OUT], "prompt ' ' is empty"),
+        (["--prompt", "é" * 2001, *OUT], "prompt has 4002 bytes; at most 4000"),
+        (["--prompt", "\udcff", *OUT], "is not valid UTF-8"),
+        (["--prompt", "a star", "--output", "out.gif"], "--output out.gif: must end in .png"),
+        (["--prompt", "a star", "--output", "no/out.png"], "there is no folder no"),
+        (["--prompt", "a star", "--output", "folder.png"], "not a writable file"),
+        ([*GOOD, "--num_images=0"], "flag --num_images=0: 0 is not an integer in the range"),
+        ([*GOOD, "--num_images=1000"], "1000 is not an integer in the range [1, 64]"),
+        ([*GOOD, "--guidance=nan"], "guidance is nan; allowed: 0 ... 30"),
+        ([*GOOD, "--guidance=inf"], "guidance is inf; allowed: 0 ... 30"),
+        ([*GOOD, "--guidance=-1"], "guidance is -1.0; allowed: 0 ... 30"),
+        ([*GOOD, "--guidance=31"], "guidance is 31.0; allowed: 0 ... 30"),
+        ([*GOOD, "--guidance=much"], "flag --guidance=much"),
+        ([*GOOD, "--seed=-1"], "seed is -1; seeds must lie in 0 ... 4294967295"),
+        ([*GOOD, "--seed=4294967295", "--num_images=2"], "seed is 4294967295"),
+        ([*GOOD, "--head_steps=0"], "head_steps is 0; allowed: 1 ... 1000"),
+        ([*GOOD, "--image", "in.png"], "--image in.png: this model draws from text alone"),
+        ([*GOOD, "--promt", "x"], "unknown flag --promt; did you mean --prompt?"),
+        ([*GOOD, "stray"], "unexpected argument 'stray'"),
+        ([*GOOD, "--checkpoint", "absent"], "absent: no such checkpoint folder"),
+        ([*GOOD, "--checkpoint", "folder.png"], "no checkpoint here"),
+        (["--recreate", "absent.png"], "absent.png cannot be read as PNG"),
+        (["--recreate", "plain.png"], "plain.png does not say how it was drawn"),
+        (["--recreate", "text.png"], "text.png cannot be read as PNG"),
+        (["--recreate", "nan.png"], "guidance is nan"),
+        (["--recreate", "plain.png", "--seed=1"], "drop --seed"),
+    ],
+)
+def test_bad_input(
+    argv: list[str], message: str, tmp_path: pathlib.Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "text.png").write_text("no picture")
+    plain = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    plain.save("plain.png")
+    settings = json.dumps({"guidance": math.nan})
+    chunks = {"prompt": "x", "seed": "0", "settings": settings, "model": "m"}
+    plain.save("nan.png", pnginfo=_chunks(chunks))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as caught:
+        sample.main(argv)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("omnigen.sample: ") and error.count("\n") == 1
+    assert message in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_bad_checkpoints(
+    checkpoint: pathlib.Path, sampler: sample.Sampler, tmp_path: pathlib.Path, capsys
+) -> None:
+    damaged = tmp_path / "damaged"
+    checkpoints.export_model(checkpoint, damaged)
+    assert sample.Sampler.load(damaged).version == sampler.version
+    largest = max((p for p in damaged.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    output = tmp_path / "out.png"
+    argv = ["--prompt", "a star", "--output", str(output), "--checkpoint", str(damaged)]
+    with pytest.raises(SystemExit) as caught:
+        sample.main(argv)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert "damaged checkpoint" in error and error.count("\n") == 1
+    assert not output.exists()
+
+
+def test_another_model_does_not_recreate(
+    checkpoint: pathlib.Path, tmp_path: pathlib.Path, capsys
+) -> None:
+    foreign = tmp_path / "foreign.png"
+    chunks = {"prompt": "x", "seed": "0", "settings": "{}", "model": "0123"}
+    Image.new("RGB", (8, 8)).save(foreign, pnginfo=_chunks(chunks))
+    with pytest.raises(SystemExit):
+        sample.main(["--recreate", str(foreign), "--checkpoint", str(checkpoint)])
+    assert "drawn by model 0123, and this is model" in capsys.readouterr().err
+
+
+def test_nothing_is_left_when_writing_fails(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        image = np.zeros((8, 8, 3), np.uint8)
+        sample.save(image, tmp_path / "out.png", sample.Request("x"), version="v")
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_quick_and_imports_no_jax() -> None:
+    probe = (
+        "import sys; from omnigen import sample\n"
+        "try: sample.main(['--help'])\n"
+        "except SystemExit: print('jax' in sys.modules, 'numpy' in sys.modules)"
+    )
+    started = time.monotonic()
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert time.monotonic() - started < 5  # a busy machine; 0.1 s when idle
+    assert out.stdout.splitlines()[-1] == "False False"
