@@ -208,7 +208,9 @@ class DataShard:
     count: int = 1
 
 
-def data_shard(batch_sharding: NamedSharding, global_batch: int) -> DataShard:
+def data_shard(
+    batch_sharding: NamedSharding, global_batch: int, *, microbatches: int = 1
+) -> DataShard:
     """Returns the part of the batch that this process feeds to its devices.
 
     It follows from the sharding, not from the process index: processes whose devices split only
@@ -219,9 +221,10 @@ def data_shard(batch_sharding: NamedSharding, global_batch: int) -> DataShard:
     """
     split = _mesh_axes(batch_sharding.spec[0])
     ways = math.prod(batch_sharding.mesh.shape[axis] for axis in split)
-    if global_batch < 1 or global_batch % ways:
+    if global_batch < 1 or global_batch % (ways * microbatches):
+        times = f" x {microbatches} microbatches" if microbatches > 1 else ""
         raise ValueError(
-            f"global batch size {global_batch} must be a multiple of {ways}, its parts on the mesh"
+            f"global batch size {global_batch} must be a multiple of {ways} mesh parts{times}"
         )
     spans: dict[int, tuple[int, int]] = {}
     for device, index in batch_sharding.devices_indices_map((global_batch,)).items():

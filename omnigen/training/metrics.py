@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run reports: metrics.jsonl, log.txt, TensorBoard events and the line on the terminal.
+
+Keys carry their units (`memory_GiB`, `step_ms`); those without are losses, norms and counts.
+"""
+
+import collections
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+# bfloat16 peak in TFLOP/s of one device, by the start of jax's device_kind.
+PEAK_TFLOPS = {
+    "NVIDIA H100": 989.0,
+    "NVIDIA H200": 989.0,
+    "NVIDIA A100": 312.0,
+    "TPU v4": 275.0,
+    "TPU v5 lite": 197.0,
+    "TPU v5e": 197.0,
+    "TPU v5": 459.0,
+    "TPU v6": 918.0,
+    "TPU7": 2307.0,
+    "TPU v7": 2307.0,
+}
+
+# Shown first, in this form, and left out of the list of losses.
+_LINE = {
+    "grad_norm": "grad norm {:.3g}",
+    "learning_rate": "lr {:.2e}",
+    "skipped": "skipped {:.0f}",
+    "images_per_s": "{:,.0f} images/s",
+    "tokens_per_s": "{:,.0f} tokens/s",
+    "tflops_per_s_per_device": "{:.1f} TFLOP/s",
+    "mfu_percent": "{:.1f}% MFU",
+    "step_ms": "{:.0f} ms",
+    "data_wait_percent": "data wait {:.1f}%",
+    "memory_GiB": "{:.1f} GiB",
+}
+_EVERY = {*_LINE, "step", "eta_s"}
+
+
+MAX_SKIPPED = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What one local batch holds, and the model FLOPs of a training step on it, by formula."""
+
+    images: float
+    tokens: float
+    flops: float
+
+
+def peak_tflops(device_kind: str) -> float | None:
+    """Returns the bfloat16 peak of a device in TFLOP/s, None if it is not in the table."""
+    for prefix, peak in PEAK_TFLOPS.items():
+        if device_kind.startswith(prefix):
+            return peak
+    return None
+
+
+def rates(
+    *,
+    images: float,
+    tokens: float,
+    flops: float,
+    steps: int,
+    seconds: float,
+    data_wait: float,
+    devices: int,
+) -> dict[str, float]:
+    """Returns the speed over some steps.
+
+    Args:
+      images: drawn in all those steps, by all hosts.
+      tokens: likewise.
+      flops: model FLOPs of those steps, by formula.
+      steps: how many.
+      seconds: wall time they took.
+      data_wait: the part of it, in seconds, in which no batch was ready.
+      devices: that computed them.
+    """
+    device = jax.local_devices()[0]
+    tflops = flops / seconds / devices / 1e12
+    values = {
+        "images_per_s": images / seconds,
+        "tokens_per_s": tokens / seconds,
+        "tflops_per_s_per_device": tflops,
+        "step_ms": 1e3 * seconds / steps,
+        "data_wait_percent": 100 * data_wait / seconds,
+    }
+    peak = peak_tflops(device.device_kind)
+    if peak is not None:
+        values["mfu_percent"] = 100 * tflops / peak
+    memory = (device.memory_stats() or {}).get("peak_bytes_in_use")
+    if memory is not None:
+        values["memory_GiB"] = memory / 2**30
+    return values
+
+
+class Window:
+    """Collects the steps since the last line.
+
+    Metrics of a step are fetched once the next step is under way, so the devices never wait for
+    the host.
+
+    Args:
+      steps: of the whole run.
+      log_every: steps between lines.
+      start: the step from which the run goes on.
+      devices: that compute.
+      parts: of the global batch, of which this host's is one.
+    """
+
+    def __init__(self, *, steps: int, log_every: int, start: int, devices: int, parts: int) -> None:
+        self._steps, self._log_every, self._start = steps, log_every, start
+        self._devices, self._parts = devices, parts
+        self._pending: collections.deque[tuple[int, Any, Rates]] = collections.deque()
+        self._skipped_in_a_row = 0
+        self._clear(time.perf_counter())
+
+    def _clear(self, now: float) -> None:
+        self._reports: list[dict[str, float]] = []
+        self._rates: list[Rates] = []
+        self._since = now
+        self.data_wait = 0.0
+
+    def exclude(self, seconds: float) -> None:
+        """Takes a pause out of the time of this window."""
+        self._since += seconds
+
+    def add(self, step: int, report: Any, rates: Rates) -> None:
+        """Takes the metrics of a step that was just dispatched."""
+        self._pending.append((step, report, rates))
+
+    def fetch(self, *, in_flight: int) -> Iterator[dict[str, float]]:
+        """Waits for all but the newest `in_flight` steps; yields the values of each line due."""
+        while len(self._pending) > in_flight:
+            step, report, batch_rates = self._pending.popleft()
+            report = {name: float(value) for name, value in jax.device_get(report).items()}
+            self._reports.append(report)
+            self._rates.append(batch_rates)
+            self._skipped_in_a_row = self._skipped_in_a_row + 1 if report["skipped"] else 0
+            if self._skipped_in_a_row >= MAX_SKIPPED:
+                raise FloatingPointError(
+                    f"loss or gradients were not finite in {MAX_SKIPPED} steps in a row, up to "
+                    f"step {step}: lower the learning rate, or look at the data"
+                )
+            if step % self._log_every == 0 or step in (self._start + 1, self._steps):
+                yield self._summary(step)
+
+    def _summary(self, step: int) -> dict[str, float]:
+        now = time.perf_counter()
+        seconds, count = now - self._since, len(self._reports)
+        good = [report for report in self._reports if not report["skipped"]]
+        means = {
+            name: sum(report[name] for report in good) / len(good) if good else math.nan
+            for name in self._reports[-1]
+        }
+        values = {
+            "step": step,
+            **means,
+            "skipped": sum(report["skipped"] for report in self._reports),
+            **rates(
+                images=sum(r.images for r in self._rates) * self._parts,
+                tokens=sum(r.tokens for r in self._rates) * self._parts,
+                flops=sum(r.flops for r in self._rates) * self._parts,
+                steps=count,
+                seconds=seconds,
+                data_wait=self.data_wait,
+                devices=self._devices,
+            ),
+            "eta_s": (self._steps - step) * seconds / count,
+        }
+        self._clear(now)
+        return values
+
+
+def step_line(values: Mapping[str, float], *, steps: int) -> str:
+    """Formats one line: progress, every loss, then rates; only what `values` has."""
+    step = int(values["step"])
+    losses = [f"{name} {values[name]:.4f}" for name in values if name not in _EVERY]
+    shown = [form.format(values[name]) for name, form in _LINE.items() if name in values]
+    if not values.get("skipped"):
+        shown = [part for part in shown if not part.startswith("skipped")]
+    parts = [f"step {step}/{steps} {100 * step / steps:.1f}%", " ".join(losses), *shown]
+    if "eta_s" in values:
+        parts.append(f"ETA {duration(values['eta_s'])}")
+    return " | ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    """Formats a time as `3d04h`, `2h05m`, `3m07s` or `8s`."""
+    minutes, s = divmod(max(0, round(seconds)), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days}d{h:02d}h"
+    if hours:
+        return f"{h}h{m:02d}m"
+    return f"{m}m{s:02d}s" if minutes else f"{s}s"
+
+
+class Reporter:
+    """Writes what a run reports into its workdir; silent on all hosts but the first.
+
+    Args:
+      workdir: the run's folder.
+      step: the step from which the run goes on; what was reported after it is dropped, so that
+        metrics.jsonl has each step once.
+    """
+
+    def __init__(self, workdir: str | pathlib.Path, *, step: int = 0) -> None:
+        self._active = jax.process_index() == 0
+        self._folder = pathlib.Path(workdir)
+        if not self._active:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._keep_until(step)
+        self._metrics = (self._folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._log = (self._folder / "log.txt").open("a", encoding="utf-8")
+        self._console = _console()
+        self._events = _event_writer(self._folder)
+        if self._events is None:
+            self.text("TensorBoard events are off (pip install tensorboard turns them on)")
+
+    def _keep_until(self, step: int) -> None:
+        path = self._folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                continue  # a line cut off when the run was killed
+        partial = path.with_suffix(".tmp")
+        partial.write_text("".join(kept), encoding="utf-8")
+        os.replace(partial, path)
+
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """Writes config.json."""
+        if self._active:
+            text = json.dumps(settings, indent=2) + "\n"
+            (self._folder / "config.json").write_text(text, encoding="utf-8")
+
+    def text(self, line: str) -> None:
+        """Reports a line of text."""
+        if not self._active:
+            return
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        self._log.flush()
+        if self._console is None:
+            print(line, flush=True)
+        else:
+            self._console.print(line, soft_wrap=True)
+
+    def metrics(self, values: Mapping[str, float], *, steps: int) -> None:
+        """Reports the metrics of one step; `values` has `step`, and None stands for NaN in JSON."""
+        if not self._active:
+            return
+        plain = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        self._metrics.write(json.dumps(plain, allow_nan=False) + "\n")
+        self._metrics.flush()
+        self.text(step_line(values, steps=steps))
+        if self._events is not None:
+            self._events.scalars({k: v for k, v in values.items() if k != "step"}, values["step"])
+
+    def images(self, images: np.ndarray, *, step: int) -> None:
+        """Writes `[N, H, W, 3]` uint8 images as one PNG grid, samples/step_00000100.png."""
+        if not self._active:
+            return
+        from PIL import Image
+
+        folder = self._folder / "samples"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(grid(images)).save(folder / f"step_{step:08d}.png")
+
+    def close(self) -> None:
+        """Closes the files."""
+        if not self._active:
+            return
+        self._metrics.close()
+        self._log.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def grid(images: np.ndarray) -> np.ndarray:
+    """Tiles `[N, H, W, 3]` uint8 images, as square as possible, on white with a 2-pixel gap."""
+    count, height, width, _ = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    gap = 2
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def _console() -> Any:
+    """A rich console on a terminal that has one; None means plain print."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(highlight=True)
+
+
+class _Events:
+    """TensorBoard event files, through the `tensorboard` package alone."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._event: Any = getattr(event_pb2, "Event")  # noqa: B009  generated at run time
+        self._summary: Any = getattr(summary_pb2, "Summary")  # noqa: B009
+        self._writer = EventFileWriter(str(folder))
+
+    def scalars(self, values: Mapping[str, float], step: float) -> None:
+        entries = [self._summary.Value(tag=k, simple_value=v) for k, v in values.items()]
+        self._writer.add_event(
+            self._event(wall_time=time.time(), step=int(step), summary=self._summary(value=entries))
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _event_writer(folder: pathlib.Path) -> _Events | None:
+    try:
+        return _Events(folder)
+    except ImportError:
+        return None

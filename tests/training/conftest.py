@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stage small enough to check by hand: a two-layer net that regresses noisy targets."""
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnigen import parallel
+from omnigen.training import loop
+
+FEATURES, WIDTH, OUTPUTS, LAYERS = 8, 16, 8, 2
+
+
+def example(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One row of data; rows have different weights, so that a mean of means is wrong."""
+    x = rng.standard_normal(FEATURES).astype(np.float32)
+    return {"x": x, "weight": np.float32(1 + index % 3), "index": np.int32(index)}
+
+
+class Mean:
+    """The average output on fixed inputs."""
+
+    name = "probe"
+
+    def run(self, params, frozen):
+        yield "weight_sum", float(params["encoder"]["layers"]["w"].sum())
+
+
+class ToyStage:
+    name = "toy"
+
+    def __init__(self, bad_indices=(), end=None):
+        self.frozen = {"decoder": {"target": np.eye(FEATURES, OUTPUTS, dtype=np.float32)}}
+        self.bad_indices = np.asarray(bad_indices, np.int32)
+        self.end = end
+        self.seen = []
+
+    def init(self, key):
+        keys = jax.random.split(key, 3)
+        return {
+            "encoder": {
+                "in": jax.random.normal(keys[0], (FEATURES, WIDTH)) / 3,
+                "layers": {
+                    "w": jax.random.normal(keys[1], (LAYERS, WIDTH, WIDTH)) / 4,
+                    "b": jnp.zeros((LAYERS, WIDTH)),
+                },
+            },
+            "head": {"out": jax.random.normal(keys[2], (WIDTH, OUTPUTS)) / 4},
+        }
+
+    def axes(self):
+        return {
+            "encoder": {
+                "in": ("pixels", "embed"),
+                "layers": {"w": ("layers", "embed", "mlp"), "b": ("layers", "mlp")},
+            },
+            "head": {"out": ("mlp", None)},
+        }
+
+    def frozen_axes(self):
+        return {"decoder": {"target": ("embed", None)}}
+
+    def dataset(self, batch_size, shard):
+        source = grain.MapDataset.range(shard.index, self.end or 960, shard.count).seed(7)
+        if self.end is None:
+            source = source.shuffle().repeat(None)
+        return source.random_map(example).to_iter_dataset().batch(batch_size)
+
+    def prepare(self, params, frozen, batch, keys_B):
+        del params
+        noise = jax.vmap(lambda key: jax.random.normal(key, (OUTPUTS,)))(keys_B)
+        y = batch["x"] @ frozen["decoder"]["target"] + 0.1 * noise
+        bad = (batch["index"][:, None] == self.bad_indices[None, :]).any(-1)
+        y = jnp.where(bad[:, None], jnp.nan, y)
+        return {**batch, "y": y, "total": batch["weight"].sum()}
+
+    def loss(self, params, frozen, batch, keys_B):
+        del frozen
+        h = parallel.shard(batch["x"] @ params["encoder"]["in"], "batch", None)
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 0.9, (WIDTH,)))(keys_B)
+        h = h * keep
+        layers = params["encoder"]["layers"]
+        h, _ = jax.lax.scan(
+            lambda h, layer: (h + jnp.tanh(h @ layer["w"] + layer["b"][None]), None), h, layers
+        )
+        error = ((h @ params["head"]["out"] - batch["y"]) ** 2).mean(-1)
+        loss = (error * batch["weight"]).sum() / batch["total"]
+        return loss, {"mse": loss, "share": batch["weight"].sum() / batch["total"]}
+
+    def rates(self, batch):
+        self.seen.append(batch["index"].copy())
+        return loop.Rates(images=len(batch["x"]), tokens=10 * len(batch["x"]), flops=1e9)
+
+    def evaluators(self):
+        return [Mean()]
+
+    def samples(self, params, frozen, seed):
+        del frozen
+        value = np.uint8(np.clip(np.abs(np.asarray(params["head"]["out"])).max() * 100, 0, 255))
+        return np.full((3, 4, 6, 3), value, np.uint8)
+
+
+@pytest.fixture
+def make_stage():
+    return ToyStage
