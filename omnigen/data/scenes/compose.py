@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws random scenes: what is in them, where, and that it can be seen and read.
+
+`compose` depends on nothing but its arguments, needs no renderer and takes about a tenth of a millisecond.
+"""
+
+import itertools
+from collections.abc import Callable
+
+from omnigen.data.scenes import layout, palette, splits, words
+from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.fonts import FAMILIES
+from omnigen.data.scenes.landscape import compose_landscape
+from omnigen.data.scenes.scene import (
+    Background,
+    Color,
+    Fill,
+    Kind,
+    Object,
+    Scene,
+    Shape,
+    Size,
+    Split,
+    Text,
+)
+
+RADII: dict[Size, tuple[float, float]] = {
+    Size.SMALL: (0.055, 0.075),
+    Size.MEDIUM: (0.09, 0.115),
+    Size.LARGE: (0.15, 0.19),
+}
+"""Ranges of the circumscribed radius, apart so that the name of a size is never in doubt."""
+GAP = 0.015
+"""Objects are at least this far from each other."""
+
+_COUNTS = {
+    0: 0.01, 1: 0.15, 2: 0.21, 3: 0.16, 4: 0.12, 5: 0.1,
+    **{count: 0.2 / 7 for count in range(6, 13)},
+    **{count: 0.05 / 8 for count in range(13, 21)},
+}  # fmt: skip
+
+
+def _families(split: Split) -> tuple[str, ...]:
+    return tuple(
+        name for name, family in FAMILIES.items() if split == Split.TEST or not family.held_out
+    )
+
+
+_FONTS = {split: _families(split) for split in Split}
+
+
+def _background(dice: Dice) -> Background:
+    fill = dice.weigh({Fill.PLAIN: 0.5, Fill.GRADIENT: 0.27, Fill.TEXTURE: 0.23})
+    color = dice.pick(list(palette.BACKGROUNDS))
+    partners = () if fill == Fill.PLAIN else palette.partners(fill, color)
+    if not partners:
+        return Background(Fill.PLAIN, color)
+    return Background(fill, color, dice.pick(partners), dice.seed())
+
+
+def _sizes(dice: Dice, count: int) -> list[Size]:
+    if count <= 3:
+        weights = {Size.SMALL: 0.3, Size.MEDIUM: 0.38, Size.LARGE: 0.32}
+    elif count <= 5:
+        weights = {Size.SMALL: 0.42, Size.MEDIUM: 0.43, Size.LARGE: 0.15}
+    elif count <= 9:
+        weights = {Size.SMALL: 0.7, Size.MEDIUM: 0.3}
+    else:
+        weights = {Size.SMALL: 1.0}
+    return [dice.weigh(weights) for _ in range(count)]
+
+
+def _kind_source(dice: Dice, colors: tuple[Color, ...]) -> Callable[[], tuple[Color, Shape]]:
+    """How a scene's coloured shapes are drawn: freely, all the same (to be counted), one shape, or one colour."""
+    color, shape = dice.pick(colors), dice.pick(list(Shape))
+    return dice.weigh(
+        {
+            lambda: (dice.pick(colors), dice.pick(_SHAPES)): 0.76,
+            lambda: (color, shape): 0.12,
+            lambda: (dice.pick(colors), shape): 0.06,
+            lambda: (color, dice.pick(_SHAPES)): 0.06,
+        }
+    )
+
+
+_SHAPES = list(Shape)
+
+
+def _objects(
+    dice: Dice,
+    sizes: list[Size],
+    circles: list[layout.Circle],
+    *,
+    colors: tuple[Color, ...],
+    split: Split,
+):
+    """Gives the circles colours and shapes; of the train split, so that no held-out atom arises."""
+    source = _kind_source(dice, colors)
+    single = splits.tables().single
+    chosen: list[tuple[int, float, float]] = []
+    objects = []
+    for size, circle in zip(sizes, circles, strict=True):
+        for _ in range(40):
+            color, shape = source()
+            kind = splits.index(color, shape)
+            if split == Split.TEST or not (
+                single[kind]
+                or any(splits.pair_held_out(kind, circle.x, circle.y, *other) for other in chosen)
+            ):
+                chosen.append((kind, circle.x, circle.y))
+                objects.append(Object(shape, color, size, circle.x, circle.y, circle.radius))
+                break
+    return tuple(objects)
+
+
+def _shapes(dice: Dice, split: Split) -> Scene | None:
+    background = _background(dice)
+    sizes = _sizes(dice, dice.weigh(_COUNTS))
+    circles = layout.scatter(dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP)
+    if circles is None:
+        return None
+    colors = palette.object_colors(background)
+    return Scene(
+        Kind.SHAPES, background, _objects(dice, sizes, circles, colors=colors, split=split)
+    )
+
+
+def _lines(
+    dice: Dice, count: int, *, background: Background, split: Split, large: float
+) -> list[Text]:
+    """Lines of words still to be placed; `large` is the share of big letters."""
+    inks = palette.ink_colors(background)
+    fonts, lines = _FONTS[split], []
+    font, color, mixed = dice.pick(fonts), dice.pick(inks), dice.chance(0.3)
+    for _ in range(count):
+        if mixed:
+            font, color = dice.pick(fonts), dice.pick(inks)
+        cap = dice.between(
+            *dice.weigh(dict(zip(layout.CAPS, (0.45, 0.55 - large, large), strict=True)))
+        )
+        text = None
+        while text is None:
+            phrase = words.phrase(dice, held_out=split == Split.TEST)
+            text = layout.line(phrase, color=color, font=font, cap=cap, room=1 - 2 * layout.MARGIN)
+        lines.append(text)
+    return lines
+
+
+def _words(dice: Dice, split: Split) -> Scene | None:
+    background = _background(dice)
+    count = dice.weigh({1: 0.42, 2: 0.34, 3: 0.24})
+    lines = _lines(dice, count, background=background, split=split, large=0.12)
+    return Scene(Kind.WORDS, background, texts=layout.stack(dice, lines))
+
+
+def _mixed(dice: Dice, split: Split) -> Scene | None:
+    background = _background(dice)
+    lines = _lines(
+        dice, dice.weigh({1: 0.7, 2: 0.3}), background=background, split=split, large=0.0
+    )
+    texts = layout.stack(dice, lines)
+    sizes = _sizes(dice, dice.weigh({1: 0.3, 2: 0.3, 3: 0.2, 4: 0.12, 5: 0.08}))
+    boxes = [layout.text_box(text).grown(0.005) for text in texts]
+    circles = layout.scatter(
+        dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP, avoid=boxes
+    )
+    if circles is None:
+        return None
+    colors = palette.object_colors(background)
+    objects = _objects(dice, sizes, circles, colors=colors, split=split)
+    return Scene(Kind.MIXED, background, objects, texts) if objects else None
+
+
+def _landscapes(dice: Dice, split: Split) -> Scene | None:
+    return compose_landscape(dice, fonts=_FONTS[split], held_out=split == Split.TEST)
+
+
+_MAKERS = {
+    Kind.SHAPES: _shapes,
+    Kind.WORDS: _words,
+    Kind.MIXED: _mixed,
+    Kind.LANDSCAPES: _landscapes,
+}
+
+
+def compose(seed: int, kind: Kind, split: Split) -> Scene:
+    """The scene of a seed, the same on every machine.
+
+    Args:
+        seed: any integer; every seed of every kind and split gives another scene.
+        kind: the family of scenes.
+        split: TRAIN gives scenes without a held-out atom, TEST those with at least one (see `splits`).
+    """
+    dice = Dice(seed, kind, split)
+    for _ in itertools.count():
+        scene = _MAKERS[kind](dice, split)
+        if scene is not None and splits.is_held_out(scene) == (split == Split.TEST):
+            return scene
+    raise AssertionError("unreachable")
