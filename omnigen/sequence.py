@@ -184,8 +184,7 @@ def layout(
 
 
 def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
-    """Puts samples one after another in a row of `length`, each its own segment; slots go on
-    counting.
+    """Puts samples one after another in a row, each its own segment; slots go on counting.
 
     Raises:
         ValueError: if the samples do not fit.
@@ -254,6 +253,25 @@ def gather_slots(latents_BND: jax.Array, slot_BL: Array) -> jax.Array:
     return jnp.where(slot_BL[:, :, None] >= 0, taken_BLD, 0.0)
 
 
+def slot_places(slot_BL: Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
+    """Inverts `slot`: where in the row each latent stands.
+
+    Args:
+        slot_BL: which latent stands at each position; -1 for none.
+        num_slots: N, latents a row.
+
+    Returns:
+        int32 `[B, N]` positions, and bool `[B, N]`, whether the latent is in the row at all.
+    """
+    slot_BL = jnp.asarray(slot_BL)
+    batch, length = slot_BL.shape
+    row = jnp.broadcast_to(jnp.arange(batch, dtype=jnp.int32)[:, None], slot_BL.shape)
+    index = jnp.where(slot_BL >= 0, slot_BL, num_slots)
+    position = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32)[None], slot_BL.shape)
+    place = jnp.full((batch, num_slots), -1, jnp.int32).at[row, index].set(position, mode="drop")
+    return jnp.maximum(place, 0), place >= 0
+
+
 def _text_part(ids: Seq[int], *, weight: float) -> Sequence:
     empty = padding(len(ids), 0)
     position = np.zeros((len(ids), 3), np.float32)
@@ -290,7 +308,7 @@ def _image_part(span: ImageSpan, first_slot: int, pad: int) -> Sequence:
 
 
 def _join(parts: Seq[Sequence]) -> Sequence:
-    """Concatenates parts whose `group` and sequence positions are steps, and makes them absolute."""
+    """Concatenates parts, making their steps of `group` and sequence position absolute."""
     joined = jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
     position = joined.position.copy()
     position[:, 0] = np.cumsum(position[:, 0]) - 1.0

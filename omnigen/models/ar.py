@@ -3,8 +3,8 @@
 
 Decoder-only, RMSNorm, QK-norm, SwiGLU, grouped-query attention, rotary positions on three axes.
 Element i enters as the embedding of its content plus that of the place of the element after it
-(`Sequence.target`), so that the order of an image's elements is data. A text element is predicted by
-`logits`; an image element by the flow head on the hidden state.
+(`Sequence.target`), so that the order of an image's elements is data. A text element is predicted
+by `logits`; an image element by the flow head on the hidden state.
 
 Shape legend: B batch, L length, T new elements, S cache length, A position axes, D width,
 Z latent dim, V vocabulary.

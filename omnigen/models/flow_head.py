@@ -60,6 +60,7 @@ class HeadBlock(nnx.Module):
         self.modulation = param(rngs, (MODULATIONS, config.embed_dim), (None, "norm"), init)
 
     def __call__(self, x_ND: jax.Array, shared: list[jax.Array]) -> jax.Array:
+        """The block; `shared` are the three modulations of all blocks."""
         own = self.modulation[...].astype(x_ND.dtype)
         scale, shift, gate = (
             s + own[i].reshape((1,) * (s.ndim - 1) + (-1,)) for i, s in enumerate(shared)
@@ -117,7 +118,7 @@ class FlowHead(nnx.Module):
     def loss(
         self, z_NZ: jax.Array, hidden_NH: jax.Array, t_KN: jax.Array, noise_KNZ: jax.Array
     ) -> jax.Array:
-        """Velocity MSE per dim, averaged over K draws of time and noise: float32, the shape of z without its last dim."""
+        """Velocity MSE per dim, averaged over K draws of time and noise: float32 `[...]`."""
         z_KNZ = jnp.broadcast_to(z_NZ[None], noise_KNZ.shape)
         output = self(flow.interpolate(z_KNZ, noise_KNZ, t_KN), t_KN, hidden_NH[None])
         return flow.velocity_loss(output, z_KNZ, noise_KNZ, t_KN, self.config.prediction).mean(

@@ -90,7 +90,7 @@ class OmniConfig:
 
 
 class Omni:
-    """The four parts as nets. Parameters are a dict with the keys `encoder`, `decoder`, `ar` and `head`."""
+    """The four parts as nets; parameters are a dict with the keys of `nets`."""
 
     def __init__(self, config: OmniConfig):
         self.config = config

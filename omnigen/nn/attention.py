@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grouped-query attention with rotary positions on several axes, a KV cache, and the choice of
-kernel.
+"""Grouped-query attention, rotary positions on several axes, a KV cache, the choice of kernel.
 
 Shape legend: B batch, T queries, S keys, N query heads, K key heads, H head dim, A position axes.
 """
@@ -19,8 +18,7 @@ GRID_THETA = 100.0  # of rows and columns
 
 
 def rotate(x_BTNH: jax.Array, position_BTA: jax.Array) -> jax.Array:
-    """Rotary embedding (Su et al. 2021, "RoFormer") with the head dim's frequencies shared out to
-    the axes.
+    """Rotary embedding (Su et al. 2021, "RoFormer"), the frequencies shared out to the axes.
 
     Dim i is paired with dim i + H/2. With three axes the first is the sequence; two axes are a
     grid.
@@ -50,8 +48,7 @@ def attend(
     mask_BTS: jax.Array | None = None,
     causal: bool = False,
 ) -> jax.Array:
-    """Scaled dot-product attention, `[B, T, N, H]`; the fused cuDNN kernel on GPUs in bfloat16,
-    else XLA.
+    """Scaled dot-product attention, `[B, T, N, H]`: fused (cuDNN) on GPUs in bfloat16, else XLA.
 
     Args:
         q_BTNH: queries.
@@ -85,7 +82,7 @@ class KVCache:
 
 
 class Attention(nnx.Module):
-    """Grouped-query attention with an RMSNorm on queries and keys (Dehghani et al. 2023, "ViT-22B")."""
+    """Grouped-query attention with normalised queries and keys (Dehghani et al. 2023, "ViT-22B")."""
 
     def __init__(
         self,
@@ -132,7 +129,7 @@ class Attention(nnx.Module):
         mask_BTS: jax.Array | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
-        """Attends within x; also returns the keys and values, so that a cache can start from them."""
+        """Attends within x; also returns keys and values, so that a cache can start from them."""
         q, k, v = self.qkv(x_BTD, position_BTA)
         return self.out(attend(q, k, v, mask_BTS=mask_BTS, causal=causal)), KVCache(k, v)
 
@@ -145,7 +142,7 @@ class Attention(nnx.Module):
         start: jax.Array,
         mask_BTS: jax.Array,
     ) -> tuple[jax.Array, KVCache]:
-        """Writes x's keys and values into the cache at `start` and attends to all of it under the mask."""
+        """Writes x's keys and values into the cache at `start`, then attends to the cache."""
         q, k, v = self.qkv(x_BTD, position_BTA)
         cache = KVCache(
             jax.lax.dynamic_update_slice_in_dim(cache.k, k.astype(cache.k.dtype), start, axis=1),

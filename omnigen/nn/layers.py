@@ -16,7 +16,7 @@ Axes = tuple[str | None, ...]
 
 
 class Linear(nnx.Module):
-    """`x @ w + b` over the last dim; w is `[in_dim, out_dim]`, normal with variance gain²/in_dim."""
+    """`x @ w + b` over the last dim; w is normal with variance gain² / in_dim at first."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Linear(nnx.Module):
         self.b = param(rngs, (out_dim,), axes[1:], nnx.initializers.zeros_init()) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layer over the last dim."""
         y = x @ self.w[...].astype(x.dtype)
         if self.b is None:
             return y
@@ -50,6 +51,7 @@ class RMSNorm(nnx.Module):
         self.scale = param(rngs, (dim,), ("norm",), nnx.initializers.ones_init())
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layer over the last dim."""
         y = normalize(x)
         return y * jnp.broadcast_to(self.scale[...].astype(x.dtype), y.shape)
 
@@ -69,11 +71,12 @@ class SwiGLU(nnx.Module):
         self.down = Linear(hidden_dim, dim, axes=("mlp", "embed"), rngs=rngs, gain=gain)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layer over the last dim."""
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
 
 
 def modulate(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
-    """adaLN: `normalize(x) * (1 + scale) + shift` (Peebles & Xie 2023, "DiT"); scale and shift broadcast."""
+    """adaLN (Peebles & Xie 2023, "DiT"): `normalize(x) * (1 + scale) + shift`."""
     return normalize(x) * (1.0 + scale) + shift
 
 
@@ -86,7 +89,7 @@ def time_features(t: jax.Array, dim: int) -> jax.Array:
 
 
 def place_features(place: jax.Array, dim: int) -> jax.Array:
-    """Sinusoidal features of (row, column): float32 `[..., 2] -> [..., dim]`, zeros where the row is negative."""
+    """Sinusoidal features of (row, column): `[..., 2] -> [..., dim]`, zeros for negative rows."""
     frequency = jnp.exp(jnp.linspace(0.0, -math.log(100.0), dim // 4)).reshape(
         (1,) * place.ndim + (-1,)
     )

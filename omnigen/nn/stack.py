@@ -37,7 +37,7 @@ class Stack(nnx.Module):
     def __call__(
         self, x: Any, call: Callable[[Any, Any], tuple[Any, Any]], *, remat: Remat = Remat.NONE
     ) -> tuple[Any, Any]:
-        """Runs `x, y = call(layer, x)` through the layers; returns the last x and the ys, stacked."""
+        """Runs `x, y = call(layer, x)` layer by layer; returns the last x and the ys, stacked."""
         definition, state = nnx.split(self.layers)
 
         def body(x: Any, layer: Any) -> tuple[Any, Any]:

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Floating-point operations of the models, counted by formula.
+
+A multiply-add is two operations. Matrix products only: no norms, softmax, embedding lookups,
+rematerialisation or padding. Causal attention counts half of the square. A forward pass is counted;
+training costs three times that for what is trained (forward, and two products for each backward).
+"""
+
+import numpy as np
+
+from omnigen.models.ar import PLACE_DIM, ARConfig
+from omnigen.models.decoder import MODULATIONS, DecoderConfig
+from omnigen.models.decoder import TIME_DIM as DECODER_TIME_DIM
+from omnigen.models.flow_head import MODULATIONS as HEAD_MODULATIONS
+from omnigen.models.flow_head import TIME_DIM as HEAD_TIME_DIM
+from omnigen.models.flow_head import FlowHeadConfig
+from omnigen.models.tokenizer import TokenizerConfig
+
+
+def _block(dim: int, *, heads: int, kv_heads: int, head_dim: int, mlp_dim: int) -> int:
+    """Weights of a transformer block that every token meets."""
+    return dim * head_dim * (2 * heads + 2 * kv_heads) + 3 * dim * mlp_dim
+
+
+def encoder(config: TokenizerConfig, image_size: int) -> float:
+    """Encoding one square image."""
+    c = config
+    patches = (image_size // c.patch_size) ** 2
+    block = _block(
+        c.embed_dim,
+        heads=c.num_heads,
+        kv_heads=c.num_heads,
+        head_dim=c.embed_dim // c.num_heads,
+        mlp_dim=c.mlp_dim,
+    )
+    weights = c.num_layers * block + 3 * c.patch_size**2 * c.embed_dim + c.embed_dim * c.latent_dim
+    return 2.0 * weights * patches + 4.0 * c.num_layers * patches**2 * c.embed_dim
+
+
+def decoder(config: DecoderConfig, image_size: int) -> float:
+    """One evaluation of the decoder for one square image."""
+    c = config
+    patches, tokens = (image_size // c.patch_size) ** 2, (image_size // c.token_size) ** 2
+    ratio = c.token_size // c.patch_size
+    block = _block(
+        c.embed_dim,
+        heads=c.num_heads,
+        kv_heads=c.num_heads,
+        head_dim=c.embed_dim // c.num_heads,
+        mlp_dim=c.mlp_dim,
+    )
+    both = patches + tokens
+    ends = patches * 6 * c.patch_size**2 * c.embed_dim
+    ends += tokens * c.latent_dim * c.embed_dim * (1 + ratio**2)
+    ends += c.embed_dim * (DECODER_TIME_DIM + (2 * MODULATIONS + 2) * c.embed_dim)
+    return 2.0 * (c.num_layers * block * both + ends) + 4.0 * c.num_layers * both**2 * c.embed_dim
+
+
+def ar(config: ARConfig, lengths: np.ndarray, *, text_tokens: float, image_tokens: float) -> float:
+    """The transformer over samples of these lengths.
+
+    Args:
+        config: its size.
+        lengths: elements of each sample.
+        text_tokens: how many of them are scored against the vocabulary.
+        image_tokens: how many of them enter as vectors.
+    """
+    c = config
+    block = _block(
+        c.embed_dim,
+        heads=c.num_heads,
+        kv_heads=c.num_kv_heads,
+        head_dim=c.head_dim,
+        mlp_dim=c.mlp_dim,
+    )
+    per_token = c.num_layers * block + PLACE_DIM * c.embed_dim
+    tokens, squares = float(np.sum(lengths)), float(np.sum(np.square(lengths, dtype=np.float64)))
+    ends = c.embed_dim * (text_tokens * c.vocab_size + image_tokens * c.latent_dim)
+    attention = 2.0 * c.num_layers * c.num_heads * c.head_dim * squares
+    return 2.0 * (per_token * tokens + ends) + attention
+
+
+def flow_head(config: FlowHeadConfig, tokens: float, *, draws: int) -> float:
+    """The head on this many hidden states, with this many draws of time and noise for each."""
+    c = config
+    block = 3 * c.embed_dim * c.mlp_dim
+    per_draw = c.num_blocks * block + 2 * c.latent_dim * c.embed_dim
+    per_draw += HEAD_TIME_DIM * c.embed_dim + HEAD_MODULATIONS * c.embed_dim**2
+    return 2.0 * tokens * (draws * per_draw + c.cond_dim * c.embed_dim)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The autoregressive stage: transformer and flow head learn rows of captions and latents.
+
+Shape legend: B rows, L row length, I pictures a row, N latents a row, K draws, D width,
+Z latent dim.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from omnigen import flow
+from omnigen.data import pipeline
+from omnigen.data.scenes.scene import Kind, Split
+from omnigen.models import flops
+from omnigen.models.tokenizer import add_noise
+from omnigen.nn.module import Params
+from omnigen.parallel import DataShard, shard
+from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
+from omnigen.stages.base import Batch, Stage, to_pixels, to_uint8
+from omnigen.training.feed import Rates
+
+
+@dataclasses.dataclass(frozen=True)
+class ARObjective:
+    """How sequences are learnt.
+
+    Attributes:
+        draws: times and noises for each image token.
+        text_weight: of the cross-entropy of text, in nats a token, against the velocity MSE.
+        context_noise: the latents that are read are perturbed by σ uniform up to this, so that the
+            model meets its own errors in training.
+        time_mean: of logit(t) of the head's training times.
+        time_std: of logit(t).
+    """
+
+    draws: int = 4
+    text_weight: float = 0.1
+    context_noise: float = 0.1
+    time_mean: float = 0.0
+    time_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"draws is {self.draws}; it must be at least 1")
+        if self.text_weight < 0 or self.context_noise < 0:
+            raise ValueError(
+                f"text_weight {self.text_weight} and context_noise {self.context_noise} must be "
+                "at least 0"
+            )
+
+
+class ARStage(Stage):
+    """Next-element prediction: velocity MSE for image tokens, cross-entropy for text."""
+
+    name = "ar"
+    trained = ("ar", "head")
+    needed = ("encoder", "decoder")
+    Objective = ARObjective
+
+    def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
+        """Packed rows: the fields of `Sequence` and `image`, uint8 `[b, I, H, W, 3]`."""
+        data, omni = self.data_of(split), self.omni
+        return pipeline.sequence_dataset(data, omni.text, omni.config.grid, batch_size, shard)
+
+    def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
+        """Encodes the pictures and counts what is learnt."""
+        rows, pictures, *image = batch["image"].shape
+        pixels = to_pixels(batch["image"]).reshape(rows * pictures, *image)
+        z = self.omni.encoder.bind(frozen["encoder"])(shard(pixels, "batch", None, None, None))
+        is_text = batch["modality"] == Modality.TEXT
+        is_image = batch["modality"] == Modality.IMAGE
+        return {
+            **Sequence.of(batch).fields(),
+            "latents": z.reshape(rows, -1, z.shape[-1]),
+            "text_count": jnp.sum(batch["weight"] * is_text),
+            "image_count": jnp.sum(batch["weight"] * is_image),
+        }
+
+    def loss(
+        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        """Flow loss in velocity MSE per dim, text loss in nats a token, and their weighted sum."""
+        sequence, latents_BNZ = Sequence.of(batch), batch["latents"]
+        keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys_B)
+        uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
+        sigma_BN = self.objective.context_noise * uniform.sample(keys[0], latents_BNZ.shape[:2])
+        context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
+        ar = self.omni.ar.bind(params["ar"])
+        hidden_BLD = ar.hidden(sequence, gather_slots(context_BNZ, sequence.slot))
+        flow_sum = self._flow_loss(params["head"], hidden_BLD, sequence, latents_BNZ, keys[2:])
+        text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
+        flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
+        text_loss = text_sum / jnp.maximum(batch["text_count"], 1.0)
+        loss = flow_loss + self.objective.text_weight * text_loss
+        return loss, {"loss": loss, "flow_mse": flow_loss, "text_nats": text_loss}
+
+    def _flow_loss(
+        self,
+        params: Params,
+        hidden_BLD: jax.Array,
+        sequence: Sequence,
+        latents_BNZ: jax.Array,
+        keys: jax.Array,
+    ) -> jax.Array:
+        """Weighted sum over the image tokens, each predicted from the position before it."""
+        head, objective = self.omni.head.bind(params), self.objective
+        place_BN, is_used_BN = slot_places(sequence.slot, latents_BNZ.shape[1])
+        before_BN = jnp.maximum(place_BN - 1, 0)
+        hidden_BND = jnp.take_along_axis(hidden_BLD, before_BN[..., None], axis=1)
+        weight_BN = jnp.take_along_axis(jnp.asarray(sequence.weight), place_BN, axis=1)
+        shape = (*latents_BNZ.shape[:2], objective.draws)
+        density = flow.TimeDensity(mean=objective.time_mean, std=objective.time_std)
+        t_KBN = jnp.moveaxis(density.sample(keys[0], shape), -1, 0)
+        noise_KBNZ = flow.normal(keys[1], (*shape, latents_BNZ.shape[-1]))
+        losses_BN = head.loss(latents_BNZ, hidden_BND, t_KBN, jnp.moveaxis(noise_KBNZ, 2, 0))
+        return jnp.sum(losses_BN * weight_BN * is_used_BN)
+
+    def _text_loss(self, logits_BLV: jax.Array, sequence: Sequence) -> jax.Array:
+        """Weighted sum over the text tokens."""
+        token, weight = jnp.asarray(sequence.token)[:, 1:], jnp.asarray(sequence.weight)[:, 1:]
+        is_text = jnp.asarray(sequence.modality)[:, 1:] == Modality.TEXT
+        losses_BL = optax.softmax_cross_entropy_with_integer_labels(logits_BLV, token)
+        return jnp.sum(losses_BL * weight * is_text)
+
+    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+        """Images, elements and FLOPs of a local batch, without its padding."""
+        config, segment = self.omni.config, batch["segment"]
+        rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
+        lengths = np.bincount((segment + rows)[segment > 0])
+        is_image = batch["modality"] == Modality.IMAGE
+        image_tokens, elements = float(is_image.sum()), float(lengths.sum())
+        images = image_tokens / np.prod(config.grid)
+        trained = flops.ar(
+            config.ar,
+            lengths,
+            text_tokens=elements - image_tokens,
+            image_tokens=image_tokens,
+        ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
+        encode = flops.encoder(config.tokenizer, config.image_size)
+        return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
+
+    def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
+        """Pictures of held-out captions, four of each kind."""
+        captions = [
+            example.caption
+            for kind in Kind
+            for example in pipeline.eval_examples(self.data, kind, count=4, start=0)
+        ]
+        keys = jax.random.split(jax.random.key(seed), len(captions))
+        prompts = self.omni.prompts(captions)
+        return to_uint8(self.omni.generate({**frozen, **params}, prompts, keys))

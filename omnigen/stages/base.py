@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stages share: which parts of the model they train, and how one is built by name."""
+
+import dataclasses
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from omnigen.data.pipeline import DataConfig
+from omnigen.data.scenes.scene import Split
+from omnigen.models.omni import Omni, OmniConfig
+from omnigen.nn.module import Params
+from omnigen.parallel import DataShard
+
+Batch = dict[str, Any]
+
+STAGES = {
+    "tokenizer": "omnigen.stages.tokenizer:TokenizerStage",
+    "decoder": "omnigen.stages.tokenizer:DecoderStage",
+    "ar": "omnigen.stages.ar:ARStage",
+}
+
+
+class Stage:
+    """Trains `trained` parts of an `Omni`, with `needed` parts frozen. See `training.loop.Stage`.
+
+    Attributes:
+        name: as in configs.
+        trained: parts whose weights are learnt.
+        needed: parts whose weights must be given.
+        frozen: their weights.
+    """
+
+    name: str
+    trained: tuple[str, ...]
+    needed: tuple[str, ...] = ()
+    Objective: type[Any]
+
+    def __init__(self, model: OmniConfig, objective: Any, data: DataConfig, frozen: Params):
+        """Sets the stage up.
+
+        Args:
+            model: sizes of all parts.
+            objective: an `Objective`.
+            data: what it trains on.
+            frozen: weights of at least the needed parts.
+
+        Raises:
+            ValueError: a needed part is missing.
+        """
+        missing = [part for part in self.needed if part not in frozen]
+        if missing:
+            raise ValueError(
+                f"stage {self.name} needs trained weights of {', '.join(missing)}: "
+                "set config.train.tokenizer to a checkpoint that has them"
+            )
+        if data.image_size != model.image_size:
+            raise ValueError(
+                f"data.image_size is {data.image_size}; model.image_size is {model.image_size}"
+            )
+        self.omni = Omni(model)
+        self.objective = objective
+        self.data = data
+        self.frozen = {part: frozen[part] for part in self.needed}
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh weights of the trained parts."""
+        keys = dict(zip(self.omni.nets, jax.random.split(key, len(self.omni.nets)), strict=True))
+        return {part: self.omni.nets[part].init(keys[part]) for part in self.trained}
+
+    def axes(self) -> Params:
+        """The dim names of the trained weights."""
+        return {part: self.omni.nets[part].axes() for part in self.trained}
+
+    def frozen_axes(self) -> Params:
+        """The dim names of the frozen weights."""
+        return {part: self.omni.nets[part].axes() for part in self.needed}
+
+    def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
+        """The stream of local batches."""
+        raise NotImplementedError
+
+    def data_of(self, split: Split) -> DataConfig:
+        """The data of a split; that of the test has no worker processes and keeps its captions."""
+        if split == Split.TRAIN:
+            return self.data
+        return dataclasses.replace(self.data, split=split, workers=0, caption_dropout=0.0)
+
+    def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
+        """What the loss needs, without a gradient."""
+        raise NotImplementedError
+
+    def loss(
+        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        """The loss and its parts, normalised by what `prepare` counted."""
+        raise NotImplementedError
+
+    def evaluators(self) -> list["HeldOutLoss"]:
+        """The loss on compositions that are never trained on."""
+        return [HeldOutLoss(self)]
+
+
+class HeldOutLoss:
+    """The stage's own loss on the test split, with the same noise every time."""
+
+    name = "held_out"
+
+    def __init__(self, stage: Stage, *, batches: int = 4, batch_size: int = 32):
+        """Judges by `batches` batches of `batch_size` examples."""
+        self._stage, self._batches, self._batch_size = stage, batches, batch_size
+
+    def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
+        """Yields the mean of every part of the loss."""
+        stage = self._stage
+
+        @jax.jit
+        def judge(params: Params, frozen: Params, batch: Batch, keys: jax.Array) -> Any:
+            batch = stage.prepare(params, frozen, batch, keys)
+            return stage.loss(params, frozen, batch, keys)[1]
+
+        stream = iter(stage.dataset(self._batch_size, DataShard(), Split.TEST))
+        parts: list[Mapping[str, jax.Array]] = []
+        for number in range(self._batches):
+            keys = jax.random.split(jax.random.key(number), self._batch_size)
+            parts.append(judge(params, frozen, next(stream), keys))
+        for part in parts[0]:
+            yield part, float(np.mean([float(values[part]) for values in parts]))
+
+
+def to_pixels(images: jax.Array) -> jax.Array:
+    """uint8 to float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: jax.Array) -> np.ndarray:
+    """[-1, 1] to uint8, rounded."""
+    return np.asarray(jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8))
+
+
+def find(name: str) -> type[Stage]:
+    """The stage's class by name; its `Objective` is the dataclass of its own settings.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in STAGES:
+        raise ValueError(f"stage {name!r} is unknown; choose one of: {', '.join(STAGES)}")
+    module, _, cls = STAGES[name].partition(":")
+    return getattr(importlib.import_module(module), cls)

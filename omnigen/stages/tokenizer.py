@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokenizer: encoder and decoder trained together, or the decoder alone on frozen latents.
+
+Shape legend: B images, H W pixels, C channels, N tokens, Z latent dim.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from omnigen import flow
+from omnigen.data import pipeline
+from omnigen.data.scenes.scene import Kind, Split
+from omnigen.models import flops
+from omnigen.models.tokenizer import add_noise
+from omnigen.nn.module import Params
+from omnigen.parallel import DataShard, shard
+from omnigen.stages.base import Batch, Stage, to_pixels, to_uint8
+from omnigen.training.feed import Rates
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerObjective:
+    """How reconstruction is learnt.
+
+    Attributes:
+        time_mean: of logit(t) of the training times; positive leans to the noise.
+        time_std: of logit(t).
+        time_uniform: share of times drawn uniformly instead.
+        truncate: probability that a picture's tokens end somewhere, the rest being unknown.
+    """
+
+    time_mean: float = 0.8
+    time_std: float = 0.8
+    time_uniform: float = 0.1
+    truncate: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.truncate <= 1.0:
+            raise ValueError(f"truncate is {self.truncate}; it must be in [0, 1]")
+
+    @property
+    def density(self) -> flow.TimeDensity:
+        """Of the training times."""
+        return flow.TimeDensity(
+            mean=self.time_mean, std=self.time_std, uniform_fraction=self.time_uniform
+        )
+
+
+class TokenizerStage(Stage):
+    """Learns latents and the decoder that draws them: velocity MSE per pixel value."""
+
+    name = "tokenizer"
+    trained = ("encoder", "decoder")
+    Objective = TokenizerObjective
+
+    def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
+        """Batches of `image`, uint8 `[b, H, W, 3]`."""
+        return pipeline.images_dataset(self.data_of(split), batch_size, shard)
+
+    def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
+        """Pixels in [-1, 1], and how many pictures there are."""
+        image = shard(to_pixels(batch["image"]), "batch", None, None, None)
+        return {"image": image, "count": jnp.float32(image.shape[0])}
+
+    def _latents(self, params: Params, frozen: Params, image_BHWC: jax.Array) -> jax.Array:
+        return self.omni.encoder.bind(params["encoder"])(image_BHWC)
+
+    def loss(
+        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        """Velocity MSE, and the MSE of the clean picture that was predicted on the way."""
+        objective, image_BHWC = self.objective, batch["image"]
+        size = image_BHWC.shape[0]
+        keys = jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys_B)
+        z_BNZ = self._latents(params, frozen, image_BHWC)
+        sigma_B = flow.TimeDensity(kind=flow.Density.UNIFORM).sample(keys[0], (size,))
+        z_BNZ = add_noise(z_BNZ, sigma_B * self.omni.config.tokenizer.noise_max, keys[1])
+        known_BN = self._known(keys[2], z_BNZ.shape[1])
+        t_B = objective.density.sample(keys[3], (size,))
+        noise_BHWC = flow.normal(keys[4], image_BHWC.shape)
+        noisy_BHWC = flow.interpolate(image_BHWC, noise_BHWC, t_B)
+        decoder = self.omni.decoder.bind(params["decoder"])
+        clean_BHWC = decoder(noisy_BHWC, t_B, z_BNZ, known_BN)
+        errors = flow.velocity_loss(clean_BHWC, image_BHWC, noise_BHWC, t_B, flow.Prediction.DATA)
+        loss = errors.mean(axis=(1, 2, 3)).sum() / batch["count"]
+        squares = jnp.square(clean_BHWC - image_BHWC).mean(axis=(1, 2, 3)).sum() / batch["count"]
+        return loss, {"velocity_mse": loss, "pixel_mse": squares}
+
+    def _known(self, keys_B: jax.Array, count: int) -> jax.Array:
+        """Which tokens are known, bool `[B, N]`: all, or a raster prefix of uniform length."""
+
+        def draw(key: jax.Array) -> jax.Array:
+            is_short, length = jax.random.split(key)
+            length = jax.random.randint(length, (), 0, count)
+            cut = jax.random.bernoulli(is_short, self.objective.truncate)
+            return jnp.arange(count) < jnp.where(cut, length, count)
+
+        return jax.vmap(draw)(keys_B)
+
+    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+        """Images, tokens and FLOPs of a local batch."""
+        config, images = self.omni.config, float(len(batch["image"]))
+        encode = flops.encoder(config.tokenizer, config.image_size)
+        decode = flops.decoder(config.decoder, config.image_size)
+        times = {"encoder": 3.0 if "encoder" in self.trained else 1.0, "decoder": 3.0}
+        total = times["encoder"] * encode + times["decoder"] * decode
+        rows, cols = config.grid
+        return Rates(images=images, tokens=images * rows * cols, flops=images * total)
+
+    def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
+        """Held-out pictures, each beside its reconstruction."""
+        pairs = []
+        for kind in Kind:
+            examples = pipeline.eval_examples(self.data, kind, count=4, start=0)
+            pairs.append(np.stack([example.image for example in examples]))
+        images = np.concatenate(pairs)
+        keys = jax.random.split(jax.random.key(seed), len(images))
+        decoded = self.omni.reconstruct({**frozen, **params}, to_pixels(jnp.asarray(images)), keys)
+        return np.stack([images, to_uint8(decoded)], axis=1).reshape(-1, *images.shape[1:])
+
+
+class DecoderStage(TokenizerStage):
+    """Finetunes the decoder on a frozen encoder's latents."""
+
+    name = "decoder"
+    trained = ("decoder",)
+    needed = ("encoder",)
+
+    def _latents(self, params: Params, frozen: Params, image_BHWC: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(self.omni.encoder.bind(frozen["encoder"])(image_BHWC))
