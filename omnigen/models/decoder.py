@@ -3,8 +3,8 @@
 
 An MMDiT (Esser et al. 2024, "Stable Diffusion 3") over large patches of pixels: latents and noisy
 patches are two streams with weights of their own and one joint attention, modulated by the time.
-The latents are also added to the patches they cover, so that attention need not learn the alignment.
-It predicts clean pixels under a velocity loss ("JiT" 2025), because clean patches lie near a
+The latents are also added to the patches they cover, which spares attention the alignment. It
+predicts clean pixels under a velocity loss ("JiT" 2025), because clean patches lie near a
 low-dimensional manifold and noise does not. Tokens that are not known yet are replaced by a learned
 one, so that any part of a picture's tokens decodes.
 

@@ -82,7 +82,7 @@ class KVCache:
 
 
 class Attention(nnx.Module):
-    """Grouped-query attention with normalised queries and keys (Dehghani et al. 2023, "ViT-22B")."""
+    """Grouped-query attention, queries and keys normalised (Dehghani et al. 2023, "ViT-22B")."""
 
     def __init__(
         self,

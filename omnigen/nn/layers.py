@@ -76,7 +76,7 @@ class SwiGLU(nnx.Module):
 
 
 def modulate(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
-    """adaLN (Peebles & Xie 2023, "DiT"): `normalize(x) * (1 + scale) + shift`."""
+    """Adaptive layer norm (Peebles & Xie 2023, "DiT"): `normalize(x) * (1 + scale) + shift`."""
     return normalize(x) * (1.0 + scale) + shift
 
 
