@@ -18,9 +18,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes  # also registers bfloat16 with numpy
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 FORMAT = 1
 _FOLDER = "checkpoints"
@@ -176,7 +178,7 @@ def load_model(path: str | pathlib.Path, *, dtype: str = "float32") -> LoadedMod
         tree = _read(folder / item, subtree="ema" if item == "state" else None)
         _verify(folder / item, tree, header.get("checksums"))
         params |= tree
-    wanted = np.dtype(dtype)
+    wanted = jnp.dtype(dtype)
     params = jax.tree.map(lambda leaf: leaf.astype(wanted, copy=False), params)
     return LoadedModel(config=config, params=params, step=step, path=str(folder))
 
@@ -268,16 +270,14 @@ def _locate(path: pathlib.Path) -> tuple[pathlib.Path, tuple[str, ...]]:
 
 def _read(folder: pathlib.Path, *, subtree: str | None) -> dict[str, Any]:
     """Reads one item, or one top-level part of it, as numpy arrays in their stored dtypes."""
+    handler = ocp.PyTreeCheckpointHandler()
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            stored = checkpointer.metadata(folder).item_metadata.tree
-            stored = {subtree: stored[subtree]} if subtree else stored
-            target = jax.tree.map(lambda leaf: np.empty((), leaf.dtype), stored)
-            how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
-            restored = checkpointer.restore(
-                folder,
-                args=ocp.args.PyTreeRestore(item=target, restore_args=how, partial_restore=True),
-            )
+        stored = handler.metadata(epath.Path(folder)).tree
+        stored = {subtree: stored[subtree]} if subtree else stored
+        target = jax.tree.map(lambda leaf: np.empty((), leaf.dtype), stored)
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+        arguments = ocp.args.PyTreeRestore(item=target, restore_args=how, partial_restore=True)
+        restored = handler.restore(epath.Path(folder), args=arguments)
     except Exception as error:
         raise ValueError(f"{folder}: damaged checkpoint: {_one_line(error)}") from error
     return restored[subtree] if subtree else restored
@@ -295,10 +295,12 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 def _checksums(params: Any) -> dict[str, int]:
     """CRC-32 of each array's bytes, by path."""
-    return {
-        path: zlib.crc32(np.ascontiguousarray(leaf).ravel().view(np.uint8).data)
-        for path, leaf in _leaves(params)
-    }
+    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in _leaves(params)}
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array, which numpy does not lend for bfloat16."""
+    return np.ascontiguousarray(array).ravel().view(np.uint8).data
 
 
 def _verify(folder: pathlib.Path, params: Any, expected: Mapping[str, int] | None) -> None:

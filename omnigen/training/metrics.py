@@ -39,7 +39,7 @@ _LINE = {
     "skipped": "skipped {:.0f}",
     "images_per_s": "{:,.0f} images/s",
     "tokens_per_s": "{:,.0f} tokens/s",
-    "tflops_per_s_per_device": "{:.1f} TFLOP/s",
+    "tflops_per_s_per_device": "{:.3g} TFLOP/s",
     "mfu_percent": "{:.1f}% MFU",
     "step_ms": "{:.0f} ms",
     "data_wait_percent": "data wait {:.1f}%",
@@ -164,7 +164,7 @@ class Window:
         good = [report for report in self._reports if not report["skipped"]]
         means = {
             name: sum(report[name] for report in good) / len(good) if good else math.nan
-            for name in self._reports[-1]
+            for name in sorted(self._reports[-1], key=lambda name: (name != "loss", name in _LINE))
         }
         values = {
             "step": step,
