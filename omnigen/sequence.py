@@ -168,18 +168,18 @@ def layout(
         before it.
     """
     parts = [_text_part([specials.bos], weight=0.0)]
-    slots = 0
+    slots, weight = 0, 0.0
     for span in spans:
-        if isinstance(span, TextSpan):
-            parts.append(_text_part(span.ids, weight=float(span.role == Role.GENERATED)))
-            continue
         weight = float(span.role == Role.GENERATED)
+        if isinstance(span, TextSpan):
+            parts.append(_text_part(span.ids, weight=weight))
+            continue
         head = [specials.boi, *encode(f"{span.rows}*{span.cols}"), specials.img]
         parts.append(_text_part(head, weight=weight))
         parts.append(_image_part(span, slots, specials.pad))
         parts.append(_text_part([specials.eoi], weight=weight))
         slots += span.rows * span.cols
-    parts.append(_text_part([specials.eos], weight=parts[-1].weight[-1]))
+    parts.append(_text_part([specials.eos], weight=weight))
     return _join(parts)
 
 

@@ -22,7 +22,7 @@ from omnigen.nn.layers import Linear, RMSNorm, place_features
 from omnigen.nn.module import param
 from omnigen.nn.stack import Remat, Stack
 from omnigen.parallel import shard
-from omnigen.sequence import Modality, Sequence, may_attend
+from omnigen.sequence import Array, Modality, Sequence, may_attend
 
 PLACE_DIM = 128
 
@@ -203,7 +203,7 @@ class Stepper:
             Their hidden states `[B, T, D]`, which equal `AR.hidden`'s to rounding, and the cache.
         """
 
-        def write(into: jax.Array, new: jax.Array) -> jax.Array:
+        def write(into: jax.Array, new: Array) -> jax.Array:
             new = jnp.asarray(new)
             return jax.lax.dynamic_update_slice_in_dim(into, new, cache.length, axis=1)
 
