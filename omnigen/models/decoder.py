@@ -86,7 +86,7 @@ class Stream(nnx.Module):
         )
         self.mlp = SwiGLU(c.embed_dim, c.mlp_dim, rngs=rngs, gain=gain)
         zeros = nnx.initializers.zeros_init()
-        self.modulation = param(rngs, (MODULATIONS, c.embed_dim), (None, "norm"), zeros)
+        self.modulation = param(rngs, (MODULATIONS, c.embed_dim), ("positions", "norm"), zeros)
 
     def modulations(self, shared_BMD: jax.Array) -> list[jax.Array]:
         """The modulation that all blocks share plus the block's own offsets, `[B, 1, D]` each.

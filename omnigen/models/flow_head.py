@@ -57,7 +57,7 @@ class HeadBlock(nnx.Module):
         gain = 1.0 / math.sqrt(config.num_blocks)
         self.mlp = SwiGLU(config.embed_dim, config.mlp_dim, rngs=rngs, gain=gain)
         init = nnx.initializers.zeros_init()
-        self.modulation = param(rngs, (MODULATIONS, config.embed_dim), (None, "norm"), init)
+        self.modulation = param(rngs, (MODULATIONS, config.embed_dim), ("positions", "norm"), init)
 
     def __call__(self, x_ND: jax.Array, shared: list[jax.Array]) -> jax.Array:
         """The block; `shared` are the three modulations of all blocks."""
