@@ -8,7 +8,6 @@
 | trains on | 1 GPU | 8 GPUs or v5e-64 | v5p-128 | v5p-512 and up |
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -170,6 +169,14 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 
+# How the devices are shared out; what a size does not name, `data` takes.
+MESHES: dict[str, dict[str, int]] = {
+    "nano": {},
+    "base": {},
+    "3b": {"data": 1, "fsdp": -1},
+    "14b": {"data": 1, "fsdp": -1, "tensor": 4},
+}
+
 # What `debug` puts in place of any size's values: a model that takes a laptop seconds.
 DEBUG: dict[str, dict[str, Any]] = {
     "tokenizer": {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 64},
@@ -206,18 +213,25 @@ def parse(argument: str) -> tuple[str, bool]:
     return sizes[0], "debug" in words
 
 
-def model(size: str, *, debug: bool, compute: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the model group of a recipe.
+def model(size: str, *, debug: bool, remat: str = "none") -> dict[str, Any]:
+    """Returns the model group of a recipe: bfloat16 compute, or float32 if it is shrunk to debug.
 
     Args:
         size: a key of `SIZES`.
         debug: shrinks the model and its image.
-        compute: `dtype` and `remat` of every part that has them.
+        remat: what the backward pass of the transformers keeps.
     """
+    compute: dict[str, Any] = {"dtype": "float32" if debug else "bfloat16"}
     parts = {
         name: {**SIZES[size][name], **(DEBUG[name] if debug else {}), **compute}
         for name in ("tokenizer", "decoder", "ar", "head")
     }
-    parts["head"].pop("remat", None)
+    for name in ("tokenizer", "decoder", "ar"):
+        parts[name]["remat"] = remat
     image_size = DEBUG_IMAGE_SIZE if debug else SIZES[size]["image_size"]
     return {"image_size": image_size, "text": SIZES[size]["text"], **parts}
+
+
+def mesh(size: str, *, debug: bool) -> dict[str, int]:
+    """Returns the mesh group of a recipe; a shrunk model runs on whatever there is."""
+    return {} if debug else dict(MESHES[size])

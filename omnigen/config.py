@@ -6,6 +6,7 @@ project sees. Nothing below the doors knows a config object.
 """
 
 import ast
+import copy
 import dataclasses
 import enum
 import importlib.util
@@ -22,19 +23,14 @@ from omnigen import cli
 T = typing.TypeVar("T")
 
 
-def load_config(location: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Runs `get_config` of a recipe and applies overrides.
-
-    Args:
-        location: `path/to/recipe.py` or `path/to/recipe.py:argument`.
-        overrides: `--config.key.key=value` arguments. The key must exist. A value for a string is
-            taken as it is; any other value is a Python literal.
+def load_config(location: str) -> dict[str, Any]:
+    """Runs `get_config` of a recipe, given as `path/to/recipe.py` or `path/to/recipe.py:argument`.
 
     Returns:
         Nested plain dicts.
 
     Raises:
-        ValueError: no such recipe, unknown argument or key (with the nearest), unreadable value.
+        ValueError: no such recipe, or an argument that it refuses.
     """
     path, _, argument = location.partition(":")
     source = pathlib.Path(path)
@@ -51,17 +47,28 @@ def load_config(location: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         sys.path.remove(str(source.parent))
     if not hasattr(module, "get_config"):
         raise ValueError(f"config {path!r} has no get_config")
-    config = (module.get_config(argument) if argument else module.get_config()).to_dict()
-    for override in overrides:
-        _override(config, override)
-    return config
+    return (module.get_config(argument) if argument else module.get_config()).to_dict()
 
 
-def _override(config: dict[str, Any], override: str) -> None:
+def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns nested dicts with the values of `--config.key.key=value` arguments.
+
+    The key must exist. A value for a string is taken as it is; any other is a Python literal.
+
+    Raises:
+        ValueError: unknown key (with the nearest), or a group of keys.
+    """
+    changed = copy.deepcopy(dict(config))
+    for argument in overrides:
+        _set(changed, argument)
+    return changed
+
+
+def _set(config: dict[str, Any], argument: str) -> None:
     """Sets one existing key of the nested dict."""
-    path, equals, text = override.removeprefix("--config.").partition("=")
+    path, equals, text = argument.removeprefix("--config.").partition("=")
     if not equals:
-        raise ValueError(f"{override}: write --config.{path}=VALUE")
+        raise ValueError(f"{argument}: write --config.{path}=VALUE")
     *groups, name = path.split(".")
     node: Any = config
     for depth, group in enumerate((*groups, name)):

@@ -24,7 +24,7 @@ from omnigen import cli, config
 if TYPE_CHECKING:
     import numpy as np
 
-    from omnigen.models.omni import Omni
+    from omnigen.pretrained import Pretrained
 
 PROGRAM = "omnigen.sample"
 USAGE = """
@@ -32,7 +32,6 @@ Draws a picture:     python -m omnigen.sample --prompt "a red circle" --output o
 Draws several:       add --num_images 4; they become out-0.png ... out-3.png, of seeds 0 ... 3
 Draws one again:     python -m omnigen.sample --recreate out.png
 """
-NANO = pathlib.Path(__file__).parent / "assets" / "nano"  # the checkpoint that ships
 
 MAX_PROMPT_BYTES = 4000
 MAX_IMAGES = 64
@@ -86,42 +85,25 @@ class Sampler:
     """A model ready to draw.
 
     Attributes:
-        version: digest of the checkpoint: the same version, settings and seed give the same bytes
-            on the same kind of device.
+        version: of the model: the same version, settings and seed give the same bytes on the same
+            kind of device.
     """
 
-    def __init__(self, model: "Omni", params: dict[str, Any], version: str) -> None:
-        """Wraps loaded parts; see `load`."""
-        self._model = model
-        self._params = params
-        self.version = version
+    def __init__(self, model: "Pretrained") -> None:
+        """Wraps a loaded model; see `load`."""
+        self._omni, self._params = model.omni, model.params
+        self.version = model.version
 
     @classmethod
     def load(cls, checkpoint: str | os.PathLike[str] | None = None) -> "Sampler":
         """Reads a checkpoint: a workdir, a checkpoint folder, or the shipped model by default.
 
-        Computes in float32 on CPUs, which have no fast bfloat16, and in bfloat16 elsewhere.
-
         Raises:
             ValueError: no checkpoint there, or a damaged or foreign one.
         """
-        import jax
+        from omnigen import pretrained
 
-        from omnigen.models.omni import Omni, OmniConfig
-        from omnigen.training import checkpoint as checkpoints
-
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-        loaded = checkpoints.load_model(str(checkpoint or NANO), dtype=dtype)
-        model_config = config.build(OmniConfig, loaded.config["model"], "model")
-        parts = {
-            name: dataclasses.replace(getattr(model_config, name), dtype=dtype)
-            for name in ("tokenizer", "decoder", "ar", "head")
-        }
-        missing = {"decoder", "ar", "head"} - loaded.params.keys()
-        if missing:
-            raise ValueError(f"checkpoint {loaded.path} cannot draw: it has no {sorted(missing)}")
-        params = jax.device_put(loaded.params)
-        return cls(Omni(dataclasses.replace(model_config, **parts)), params, loaded.version)
+        return cls(pretrained.load(checkpoint, needed=("decoder", "ar", "head")))
 
     def __call__(self, prompt: str, *, batch_size: int = 1, **settings: Any) -> "np.ndarray":
         """Draws pictures, uint8 `[N, H, W, 3]`.
@@ -149,11 +131,11 @@ class Sampler:
         import jax.numpy as jnp
         import numpy as np
 
-        rows = self._model.prompts([request.prompt] * batch_size)
+        rows = self._omni.prompts([request.prompt] * batch_size)
         make_keys = jax.vmap(jax.random.key)
         for start in range(0, request.num_images, batch_size):
             seeds = [min(request.seed + start + i, MAX_SEED) for i in range(batch_size)]
-            images = self._model.generate(
+            images = self._omni.generate(
                 self._params,
                 rows,
                 make_keys(jnp.asarray(seeds, jnp.uint32)),

@@ -117,25 +117,31 @@ def recipe(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_load_config(recipe: pathlib.Path) -> None:
     train = {"steps": 3, "rate": 0.1, "shape": (1, 2), "on": False}
     assert config.load_config(str(recipe)) == {"arg": "small", "train": train}
-    loaded = config.load_config(
-        f"{recipe}:big,debug",
+    assert config.load_config(f"{recipe}:big,debug") == {"arg": "big,debug", "train": train}
+
+
+VALUES = {"arg": "x", "train": {"steps": 3, "rate": 0.1, "shape": (1, 2), "on": False}}
+
+
+def test_override() -> None:
+    changed = config.override(
+        VALUES,
         [
             "--config.train.steps=5",
             "--config.train.on=True",
             "--config.train.shape=(3,4)",
             "--config.train.rate=None",
             "--config.train.steps=7",
+            "--config.arg=7",
         ],
     )
-    assert loaded == {
-        "arg": "big,debug",
-        "train": {"steps": 7, "rate": None, "shape": (3, 4), "on": True},
-    }
-    assert config.load_config(f"{recipe}", ["--config.arg=7"])["arg"] == "7"
+    train = {"steps": 7, "rate": None, "shape": (3, 4), "on": True}
+    assert changed == {"arg": "7", "train": train}
+    assert VALUES["train"]["steps"] == 3
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("argument", "message"),
     [
         ("--config.train.step=5", "unknown config key train.step; did you mean train.steps?"),
         ("--config.trian.steps=5", "unknown config key trian; did you mean train?"),
@@ -144,9 +150,9 @@ def test_load_config(recipe: pathlib.Path) -> None:
         ("--config.train.steps", "write --config.train.steps=VALUE"),
     ],
 )
-def test_load_config_refuses_overrides(recipe: pathlib.Path, override: str, message: str) -> None:
+def test_override_refuses(argument: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        config.load_config(str(recipe), [override])
+        config.override(VALUES, [argument])
     assert message in str(caught.value)
 
 

@@ -38,12 +38,14 @@ LAYERS = {
     "stages": 4,
     "cli": 0,
     "config": 5,
-    "train": 6,
-    "sample": 6,
-    "evaluate": 6,
-    "plan": 6,
-    "bench": 6,
-    "serve": 7,
+    "recipe": 6,
+    "pretrained": 6,
+    "train": 7,
+    "sample": 7,
+    "evaluate": 7,
+    "plan": 7,
+    "bench": 7,
+    "serve": 8,
 }
 # Same layer, one direction: a stage names the evaluators that judge it.
 ALLOWED = {("stages", "evals")}

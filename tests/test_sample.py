@@ -22,7 +22,7 @@ PROMPT = 'a cloud with the words "Déjà vu"'
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A run of one step of an untrained debug model."""
-    model = sizes.model("nano", debug=True, compute={"dtype": "float32", "remat": "none"})
+    model = sizes.model("nano", debug=True)
     omni = Omni(config.build(OmniConfig, model))
     rng = np.random.default_rng(0)
     shapes = {name: net.shapes() for name, net in omni.nets.items()}

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: the autoregressive transformer and its flow head, on the tokenizer's latents.
+
+    python -m omnigen.train --config configs/ar.py:nano --workdir runs/ar \
+        --config.train.tokenizer=runs/tokenizer
+
+| size | hardware | time | held-out flow MSE; text, nats a token |
+|---|---|---|---|
+| nano | 1 H100 | unmeasured | unmeasured |
+| base, 3b, 14b | see sizes.py | unmeasured | unmeasured |
+
+`:nano,debug` (or `:debug`) trains a toy on a laptop in a minute. A batch is counted in packed rows
+of several captioned pictures each.
+"""
+
+import ml_collections
+
+import sizes
+
+# global batch size in rows, steps, peak learning rate
+RUNS = {
+    "nano": (128, 30_000, 1e-3),
+    "base": (512, 200_000, 5e-4),
+    "3b": (1024, 300_000, 3e-4),
+    "14b": (2048, 500_000, 2e-4),
+}
+
+
+def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
+    """Returns the recipe of a size (see `sizes.parse`)."""
+    size, debug = sizes.parse(arg)
+    batch, steps, learning_rate = (8, 20, 1e-3) if debug else RUNS[size]
+    model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
+    tokens = (model["image_size"] // model["decoder"]["token_size"]) ** 2
+    pictures = 4 if tokens <= 64 else 1
+    return ml_collections.ConfigDict(
+        {
+            "stage": "ar",
+            "seed": 0,
+            "model": model,
+            "objective": {},
+            "data": {
+                "image_size": model["image_size"],
+                "images_per_row": pictures,
+                "row_length": 512 if tokens <= 64 else tokens + 256,
+            },
+            "optimizer": {"learning_rate": learning_rate, "warmup_steps": 5 if debug else 500},
+            "mesh": sizes.mesh(size, debug=debug),
+            "train": {
+                "steps": steps,
+                "global_batch_size": batch,
+                "log_every": 5 if debug else 50,
+                "checkpoint_every": 1000,
+                "sample_every": 0 if debug else 2000,
+                "eval_every": 0 if debug else 2000,
+            },
+        }
+    )

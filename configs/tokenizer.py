@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1: the tokenizer, encoder and decoder together.
+
+    python -m omnigen.train --config configs/tokenizer.py:nano --workdir runs/tokenizer
+
+| size | hardware | time | held-out PSNR, 4 steps |
+|---|---|---|---|
+| nano | 1 H100 | unmeasured | unmeasured |
+| base, 3b, 14b | see sizes.py | unmeasured | unmeasured |
+
+`:nano,debug` (or `:debug`) trains a toy on a laptop in a minute.
+"""
+
+import ml_collections
+
+import sizes
+
+# global batch size, steps, peak learning rate
+RUNS = {
+    "nano": (512, 12_000, 1e-3),
+    "base": (512, 100_000, 5e-4),
+    "3b": (1024, 200_000, 3e-4),
+    "14b": (1024, 400_000, 2e-4),
+}
+
+
+def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
+    """Returns the recipe of a size (see `sizes.parse`)."""
+    size, debug = sizes.parse(arg)
+    batch, steps, learning_rate = (16, 20, 1e-3) if debug else RUNS[size]
+    model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
+    return ml_collections.ConfigDict(
+        {
+            "stage": "tokenizer",
+            "seed": 0,
+            "model": model,
+            "objective": {},
+            "data": {"image_size": model["image_size"]},
+            "optimizer": {"learning_rate": learning_rate, "warmup_steps": 5 if debug else 500},
+            "mesh": sizes.mesh(size, debug=debug),
+            "train": {
+                "steps": steps,
+                "global_batch_size": batch,
+                "log_every": 5 if debug else 50,
+                "checkpoint_every": 1000,
+                "sample_every": 0 if debug else 2000,
+                "eval_every": 0 if debug else 2000,
+            },
+        }
+    )

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole training run as one frozen dataclass, and what must hold between its parts."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omnigen import config
+from omnigen.data.pipeline import DataConfig
+from omnigen.models.omni import OmniConfig
+from omnigen.parallel import MeshConfig
+from omnigen.stages import base as stages
+from omnigen.training.loop import TrainConfig
+from omnigen.training.optim import OptimizerConfig
+
+# Widths that each mesh axis splits, by part of the model.
+SPLITS = {
+    "tensor": {
+        "tokenizer": ("num_heads", "mlp_dim"),
+        "decoder": ("num_heads", "mlp_dim"),
+        "ar": ("num_heads", "num_kv_heads", "mlp_dim", "vocab_size"),
+        "head": ("mlp_dim",),
+    },
+    "fsdp": {part: ("embed_dim",) for part in ("tokenizer", "decoder", "ar", "head")},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What `configs/*.py` describe: everything that decides a run but the folder it lives in.
+
+    Attributes:
+        stage: name of what is trained; see `stages.base`.
+        model: sizes of all parts.
+        objective: the stage's own settings, its `Objective`.
+        data: what it trains on.
+        optimizer: how weights move.
+        mesh: how devices are shared out.
+        train: length, batch, and what happens when.
+        seed: of weights and of everything random in training.
+    """
+
+    stage: str
+    model: OmniConfig
+    objective: Any
+    data: DataConfig
+    optimizer: OptimizerConfig
+    mesh: MeshConfig
+    train: TrainConfig
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.data.image_size != self.model.image_size:
+            raise ValueError(
+                f"data.image_size is {self.data.image_size}; "
+                f"model.image_size is {self.model.image_size}"
+            )
+        sizes = dataclasses.asdict(self.mesh)
+        self.check_mesh({axis: max(size, 1) for axis, size in sizes.items()})
+
+    def check_mesh(self, sizes: Mapping[str, int]) -> None:
+        """Checks that the mesh divides the model and the batch.
+
+        Args:
+            sizes: of the mesh's axes; 1 where it is not known yet.
+
+        Raises:
+            ValueError: naming the size and the axis that does not divide it.
+        """
+        for axis, parts in SPLITS.items():
+            for part, names in parts.items():
+                for name in names:
+                    width = getattr(getattr(self.model, part), name)
+                    if width % sizes[axis]:
+                        raise ValueError(
+                            f"model.{part}.{name} is {width}; mesh.{axis}={sizes[axis]} "
+                            "does not divide it"
+                        )
+        if self.data.row_length % sizes["sequence"]:
+            raise ValueError(
+                f"data.row_length is {self.data.row_length}; "
+                f"mesh.sequence={sizes['sequence']} does not divide it"
+            )
+        ways = sizes["slice"] * sizes["data"] * sizes["fsdp"]
+        batch, parts = self.train.global_batch_size, self.train.microbatches
+        if batch % (ways * parts):
+            raise ValueError(
+                f"train.global_batch_size is {batch}; it must be a multiple of {ways} "
+                f"(mesh slice x data x fsdp) x {parts} (train.microbatches)"
+            )
+
+
+def from_dict(values: Mapping[str, Any]) -> Recipe:
+    """Builds a recipe from nested dicts.
+
+    Raises:
+        ValueError: see `config.build`; or an unknown stage.
+    """
+    recipe = config.build(Recipe, values)
+    objective = stages.find(recipe.stage).Objective
+    built = config.build(objective, recipe.objective, "objective")
+    return dataclasses.replace(recipe, objective=built)
+
+
+def read(location: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads `path/to/recipe.py:argument` with `--config.key=value` overrides of any of its keys.
+
+    Raises:
+        ValueError: see `config.load_config`, `config.override` and `from_dict`.
+    """
+    recipe = from_dict(config.load_config(location))
+    if overrides:
+        recipe = from_dict(config.override(config.to_dict(recipe), overrides))
+    return recipe
