@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random choices that are the same on every machine and every Python."""
 
-import bisect
 import hashlib
-import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 class Dice:
-    """Choices built on `random.Random.random` alone, the one method whose sequence Python promises to keep."""
+    """Choices built on `random.Random.random` alone, whose sequence Python promises to keep."""
 
     def __init__(self, *key: object) -> None:
         """Seeds the dice by the text of the key's parts."""
@@ -24,7 +22,7 @@ class Dice:
         return self.unit() < probability
 
     def between(self, low: float, high: float) -> float:
-        """A float uniform in [low, high), rounded so that it survives JSON and costs few characters."""
+        """A float uniform in [low, high), to four decimals so that it is short in JSON."""
         return round(low + (high - low) * self.unit(), 4)
 
     def integer(self, low: int, high: int) -> int:
@@ -35,18 +33,14 @@ class Dice:
         """One of the items."""
         return items[int(self.unit() * len(items))]
 
-    def weigh(self, weights: Mapping[T, float]) -> T:
+    def weigh(self, weights: dict[T, float]) -> T:
         """One of the keys, as likely as its value says."""
-        sums = list(itertools.accumulate(weights.values()))
-        return list(weights)[min(bisect.bisect(sums, self.unit() * sums[-1]), len(sums) - 1)]
-
-    def shuffle(self, items: Sequence[T]) -> list[T]:
-        """The items in another order."""
-        order = list(items)
-        for last in range(len(order) - 1, 0, -1):
-            other = int(self.unit() * (last + 1))
-            order[last], order[other] = order[other], order[last]
-        return order
+        left = self.unit() * sum(weights.values())
+        for key, weight in weights.items():
+            left -= weight
+            if left < 0:
+                return key
+        return next(key for key in reversed(weights) if weights[key] > 0)
 
     def seed(self) -> int:
         """A small seed to keep in a scene."""

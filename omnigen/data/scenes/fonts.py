@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vendored font families and the measures of their letters.
 
-Lengths are in cap heights (the height of a flat capital letter is 1), x to the right and y down from the start of the
-baseline. No kerning is applied, here or when drawing, so the measures are exact.
+Lengths are in cap heights (the height of a flat capital letter is 1), x to the right and y down
+from the start of the baseline. No kerning is applied, here or when drawing, so the measures are
+exact.
 """
 
 import dataclasses
@@ -60,7 +61,10 @@ FAMILIES: dict[str, Family] = {
 
 @dataclasses.dataclass(frozen=True)
 class Ink:
-    """The box that a line's strokes fill, in cap heights from the start of its baseline; `top` is negative."""
+    """The box that a line's strokes fill, in cap heights from the start of its baseline.
+
+    `top` is negative: it is above the baseline.
+    """
 
     left: float
     top: float
@@ -90,6 +94,7 @@ def em(family: str) -> float:
     return entry["em"] / entry["cap"]
 
 
+@functools.lru_cache(maxsize=1024)
 def measure(string: str, *, family: str) -> Ink:
     """Measures a line of printable ASCII.
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws random landscapes: a sky, what is in it, what lies below it, and words in a cloud, on a sign or on a banner.
+"""Draws random landscapes: a sky, what is in it and below it, and words in a cloud, sign or banner.
 
-Props are listed back to front. What later props hide of an earlier one is limited, so that every element can be seen.
+Props are listed back to front. What later props hide of an earlier one is limited, so that every
+element can be seen.
 """
 
 import dataclasses
@@ -20,9 +21,27 @@ PADDING: dict[Element, tuple[float, float, float]] = {
 """From a holder's words to its sides, its top and its bottom; a banner's sides are its tails."""
 
 _SHARE_OF_CLOUD_STYLE = 0.18
-_SHARE_OF_WORDS = 0.4
-_HIDDEN = {Element.STARS: 0.6, Element.SUN: 0.35, Element.MOON: 0.1, Element.BIRDS: 0.0}
-_OPAQUE = (Element.CLOUD, Element.HOUSE, Element.SIGN, Element.BANNER)
+_SHARE_OF_WORDS = 0.42
+_HIDDEN = {
+    Element.STARS: 0.6,
+    Element.SUN: 0.35,
+    Element.MOON: 0.1,
+    Element.BIRDS: 0.0,
+    Element.HOUSE: 0.1,
+    Element.BOAT: 0.1,
+}
+"""Share of a prop that later ones may cover, 0.4 if not said."""
+_OPAQUE = (
+    Element.CLOUD,
+    Element.TREES,
+    Element.HOUSE,
+    Element.BOAT,
+    Element.SIGN,
+    Element.BANNER,
+)
+
+
+_BOATS = {Element.SEA: 0.6, Element.LAKE: 0.45, Element.RIVER: 0.12}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +56,7 @@ class _Plan:
 
 
 def _cloud_style(dice: Dice) -> _Plan:
-    """A clear sky with words in a cloud, mountains and a river: the picture that is asked for most."""
+    """Words in a cloud of a clear sky, over mountains and a river: asked for more than others."""
     extras = {
         Element.SUN: 0.15,
         Element.TREES: 0.2,
@@ -65,7 +84,7 @@ def _plan(dice: Dice) -> _Plan:
         Element.HILLS: 0.0 if at_sea else 0.45,
         Element.TREES: 0.0 if at_sea else 0.55,
         Element.HOUSE: 0.0 if at_sea else 0.35,
-        Element.BOAT: {Element.SEA: 0.6, Element.LAKE: 0.45, Element.RIVER: 0.12}.get(water, 0.0),
+        Element.BOAT: 0.0 if water is None else _BOATS[water],
         Element.SNOW: 0.0 if at_sea else 0.16,
     }
     elements = {element for element, chance in chances.items() if dice.chance(chance)}
@@ -73,7 +92,9 @@ def _plan(dice: Dice) -> _Plan:
         elements.add(water)
     holder = None
     if dice.chance(_SHARE_OF_WORDS):
-        holder = dice.weigh({Element.CLOUD: 0.5, Element.SIGN: 0.27, Element.BANNER: 0.23})
+        holder = dice.weigh({Element.CLOUD: 0.45, Element.SIGN: 0.3, Element.BANNER: 0.25})
+    if holder == Element.SIGN:
+        elements -= {Element.LAKE, Element.HOUSE, Element.BOAT}
     clouds = dice.weigh({0: 0.4, 1: 0.35, 2: 0.25}) if sky != Sky.OVERCAST else dice.integer(1, 3)
     if holder is not None:
         clouds = 0 if holder == Element.CLOUD else min(clouds, 1)
@@ -166,7 +187,7 @@ def _in_sky(dice: Dice, plan: _Plan, taken: Sequence[Box], *, ridge: float) -> l
         if element in plan.elements:
             size = dice.between(0.13, 0.2)
             low = ridge if plan.sky == Sky.SUNSET and dice.chance(0.6) else max(0.17, ridge - 0.16)
-            options = [(dice.between(0.14, 0.86), dice.between(0.13, low)) for _ in range(8)]
+            options = [(dice.between(0.14, 0.86), dice.between(0.13, low)) for _ in range(5)]
             x, y = min(
                 options, key=lambda place: sum(_disk(*place, size).overlap(box) for box in taken)
             )
@@ -176,7 +197,7 @@ def _in_sky(dice: Dice, plan: _Plan, taken: Sequence[Box], *, ridge: float) -> l
         width = dice.between(0.2, 0.36)
         height = width * dice.between(0.42, 0.55)
         options = [
-            (dice.between(0.12, 0.88), dice.between(0.1, max(ridge - 0.06, 0.14))) for _ in range(6)
+            (dice.between(0.12, 0.88), dice.between(0.1, max(ridge - 0.06, 0.14))) for _ in range(4)
         ]
         solid = [
             *taken,
@@ -190,7 +211,7 @@ def _in_sky(dice: Dice, plan: _Plan, taken: Sequence[Box], *, ridge: float) -> l
     if Element.BIRDS in plan.elements:
         width, height = dice.between(0.22, 0.36), dice.between(0.1, 0.15)
         options = [
-            (dice.between(0.2, 0.8), dice.between(0.1, max(ridge - 0.05, 0.14))) for _ in range(8)
+            (dice.between(0.2, 0.8), dice.between(0.1, max(ridge - 0.05, 0.14))) for _ in range(5)
         ]
         solid = [*taken, *(layout.prop_box(prop) for prop in props)]
         x, y = min(
@@ -225,7 +246,9 @@ def _water(dice: Dice, plan: _Plan) -> list[Prop]:
             width / 2 - 0.2,
         )
     elif Element.SEA in plan.elements:
-        bottom = 1.0 if dice.chance(0.45) else dice.between(0.84, 0.92)
+        bottom = (
+            1.0 if dice.chance(0.45) and plan.holder != Element.SIGN else dice.between(0.84, 0.92)
+        )
         x, water, base, room = (
             0.5,
             Box(0.0, horizon, 1.0, bottom),
@@ -257,7 +280,7 @@ def _water(dice: Dice, plan: _Plan) -> list[Prop]:
 
 
 def river_middle(river: Prop, depth: float) -> float:
-    """Where the middle of a river is, from the horizon (depth 0) to the bottom of the canvas (1)."""
+    """Where the middle of a river is, from the horizon (depth 0) to the canvas's bottom (1)."""
     return river.x + (river.width / 2 - river_half(river, depth)) * river_bend(river.seed, depth)
 
 
@@ -274,36 +297,34 @@ def river_bend(seed: int, depth: float) -> float:
     return smooth if seed % 2 else -smooth
 
 
-def _on_ground(dice: Dice, plan: _Plan, water: Sequence[Prop]) -> list[Prop]:
-    """Trees and a house, on the banks."""
-    props = []
+def _on_ground(dice: Dice, plan: _Plan, water: Sequence[Prop], taken: Sequence[Box]) -> list[Prop]:
+    """Trees and a house, on the banks and beside one another."""
+    props: list[Prop] = []
     horizon = plan.horizon
-    lake = Element.LAKE in plan.elements
     river = water[0] if Element.RIVER in plan.elements else None
+    bases = (0.03, 0.06) if Element.LAKE in plan.elements else (0.05, 0.94 - horizon)
 
-    def spot(width: float) -> tuple[float, float]:
-        base = (
-            dice.between(horizon + 0.03, horizon + 0.06)
-            if lake
-            else dice.between(horizon + 0.05, 0.94)
-        )
-        options = [dice.between(width / 2 + 0.01, 0.99 - width / 2) for _ in range(4)]
-        if river is None:
-            return options[0], base
-        middle = river_middle(river, (base - horizon) / (1 - horizon))
-        return max(options, key=lambda x: abs(x - middle)), base
+    def stand(element: Element, width: float, height: float) -> None:
+        options = []
+        solid = [*taken, *(layout.prop_box(prop) for prop in props)]
+        for _ in range(4):
+            base = horizon + dice.between(*bases)
+            x = dice.between(width / 2 + 0.01, 0.99 - width / 2)
+            box = Box(x - width / 2, base - height, x + width / 2, base)
+            cost = sum(box.overlap(other) for other in solid)
+            if river is not None:
+                depth = (base - horizon) / (1 - horizon)
+                reach = width / 2 + river_half(river, depth)
+                cost += max(reach - abs(x - river_middle(river, depth)), 0.0) * 0.1
+            options.append((cost, box))
+        props.append(_prop(dice, element, min(options, key=lambda option: option[0])[1]))
 
+    if Element.HOUSE in plan.elements:
+        width = dice.between(0.19, 0.28)
+        stand(Element.HOUSE, width, width * 1.05)
     if Element.TREES in plan.elements:
         for _ in range(dice.weigh({1: 0.6, 2: 0.4})):
-            width, height = dice.between(0.2, 0.42), dice.between(0.15, 0.25)
-            x, base = spot(width)
-            props.append(_standing(dice, Element.TREES, width=width, height=height, x=x, base=base))
-    if Element.HOUSE in plan.elements:
-        width = dice.between(0.18, 0.26)
-        x, base = spot(width)
-        props.append(
-            _standing(dice, Element.HOUSE, width=width, height=width * 1.05, x=x, base=base)
-        )
+            stand(Element.TREES, dice.between(0.16, 0.38), dice.between(0.15, 0.25))
     return sorted(props, key=lambda prop: prop.y + prop.height / 2)
 
 
@@ -348,7 +369,7 @@ def compose_landscape(dice: Dice, *, fonts: Sequence[str], held_out: bool) -> Sc
             )
         )
     water = _water(dice, plan)
-    props += [*water[:1], *_on_ground(dice, plan, water), *water[1:]]
+    props += [*water[:1], *_on_ground(dice, plan, water, taken), *water[1:]]
     if Element.SNOW in elements:
         props.append(_prop(dice, Element.SNOW, Box(0.0, 0.0, 1.0, 1.0)))
     if holder is not None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes and circles on the canvas, and lines of words fitted into them. Lengths are fractions of the canvas side."""
+"""Boxes and circles on the canvas, and lines of words fitted into them.
+
+Lengths are fractions of the canvas side.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -27,8 +30,8 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Zero if the box is empty."""
-        return max(self.right - self.left, 0.0) * max(self.bottom - self.top, 0.0)
+        """Width times height."""
+        return (self.right - self.left) * (self.bottom - self.top)
 
     def grown(self, by: float) -> "Box":
         """The box with every side moved out."""
@@ -36,8 +39,10 @@ class Box:
 
     def overlap(self, other: "Box") -> float:
         """The area that both cover."""
-        left, top = max(self.left, other.left), max(self.top, other.top)
-        return Box(left, top, min(self.right, other.right), min(self.bottom, other.bottom)).area
+        width = min(self.right, other.right) - max(self.left, other.left)
+        if width <= 0:
+            return 0.0
+        return width * max(min(self.bottom, other.bottom) - max(self.top, other.top), 0.0)
 
     def distance(self, x: float, y: float) -> float:
         """From the point to the nearest point of the box; zero inside."""
@@ -81,7 +86,10 @@ def moved(text: Text, *, x: float, y: float) -> Text:
 def line(
     words: tuple[str, ...], *, color: Color, font: str, cap: float, room: float
 ) -> Text | None:
-    """A line about the origin, with smaller letters if it is wider than `room`; None if they would be too small."""
+    """A line about the origin, with smaller letters if it is wider than `room`.
+
+    None if the letters would be less than `LEAST_CAP` high.
+    """
     measured = fonts.measure(" ".join(words), family=font).width
     cap = min(cap, room / measured)
     if cap < LEAST_CAP:
@@ -91,7 +99,7 @@ def line(
 
 
 def stack(dice: Dice, lines: Sequence[Text], *, gap: float = 0.03) -> tuple[Text, ...]:
-    """Puts lines one below the other, anywhere across and down; those that no longer fit are left out."""
+    """Puts lines one below the other, anywhere across and down, as many as there is room for."""
     boxes = [text_box(text) for text in lines]
     heights = [box.bottom - box.top for box in boxes]
     count = len(lines)
@@ -111,7 +119,10 @@ def stack(dice: Dice, lines: Sequence[Text], *, gap: float = 0.03) -> tuple[Text
 def scatter(
     dice: Dice, radii: Sequence[float], *, gap: float, avoid: Sequence[Box] = ()
 ) -> list[Circle] | None:
-    """Places circles at random so that none meets another, the edge or a box; None if there seems to be no room."""
+    """Places circles at random so that none meets another, the edge or a box.
+
+    None if there seems to be no room.
+    """
     order = sorted(range(len(radii)), key=lambda i: -radii[i])
     placed: dict[int, Circle] = {}
     for index in order:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The colours of scenes and which of them can be told apart.
 
-Colours are sRGB triples of 0..255. Shapes are kept apart from their background by distance in CIELAB (the CIE 1976
-colour difference), letters from their paper by WCAG's contrast ratio, which is what makes strokes readable.
+Colours are sRGB triples of 0..255. Shapes are kept apart from their background by distance in
+CIELAB (the CIE 1976 colour difference), letters from their paper by WCAG's contrast ratio, which is
+what makes strokes readable.
 """
 
 import functools
@@ -49,6 +50,7 @@ _CLOUDS: dict[Sky, RGB] = {
 }
 
 
+@functools.lru_cache(maxsize=4096)
 def mix(first: RGB, second: RGB, share: float) -> RGB:
     """The colour that lies `share` of the way from the first to the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
@@ -121,7 +123,7 @@ def ink_colors(background: Background) -> tuple[Color, ...]:
 
 @functools.cache
 def partners(fill: Fill, color: str) -> tuple[str, ...]:
-    """Second colours for a gradient or texture that leave at least five colours of objects and two of letters."""
+    """Second colours that leave at least five colours of objects and two of letters."""
     found = []
     for second in BACKGROUNDS:
         objects, inks = _choices(fill, color, second)

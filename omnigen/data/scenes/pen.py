@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small drawing interface over a skia surface, in fractions of the canvas side and sRGB triples."""
+"""A small drawing interface over a skia surface: lengths are fractions of the canvas side."""
 
 import functools
 from collections.abc import Sequence
@@ -32,13 +32,22 @@ def shader(start: Point, end: Point, colors: tuple[RGB, ...], alphas: tuple[int,
     )
 
 
+def _traced(points: Sequence[Point]) -> Any:
+    builder = skia.PathBuilder()
+    builder.moveTo(*points[0])
+    line_to = builder.lineTo
+    for x, y in points:
+        line_to(x, y)
+    return builder
+
+
 class Pen:
     """Draws anti-aliased figures on a square canvas whose side is 1; belongs to one thread."""
 
     def __init__(self, size: int) -> None:
         """Makes a canvas of `size` pixels a side."""
         self.size = size
-        self._pixels = np.zeros((size, size, 4), np.uint8)
+        self._pixels = np.full((size, size, 4), 255, np.uint8)
         self._surface = skia.Surface(self._pixels, colorType=skia.kRGBA_8888_ColorType)
         self._canvas = self._surface.getCanvas()
         self._canvas.scale(size, size)
@@ -46,7 +55,10 @@ class Pen:
 
     def picture(self) -> np.ndarray:
         """A copy of the pixels, uint8 `[size, size, 3]`."""
-        return self._pixels[..., :3].copy()
+        rgb = np.empty((self.size, self.size, 3), np.uint8)
+        for channel in range(3):
+            rgb[..., channel] = self._pixels[..., channel]
+        return rgb
 
     def _inked(self, ink: RGB, alpha: int = 255) -> Any:
         self._paint.setColor(color(ink, alpha))
@@ -55,6 +67,13 @@ class Pen:
     def clear(self, ink: RGB) -> None:
         """Paints the whole canvas."""
         self._canvas.clear(color(ink))
+
+    def clear_down(self, inks: Sequence[RGB], end: float) -> None:
+        """Paints the whole canvas with an even gradient from the top down to `end`."""
+        rows = (np.arange(self.size) + 0.5) / (self.size * end)
+        stops = np.linspace(0, 1, len(inks))
+        for channel, values in enumerate(zip(*inks, strict=True)):
+            self._pixels[..., channel] = np.rint(np.interp(rows, stops, values))[:, None]
 
     def gradient(
         self,
@@ -69,7 +88,6 @@ class Pen:
         paint = skia.Paint(
             Shader=shader(start, end, tuple(inks), tuple(alphas) or (255,) * len(inks))
         )
-        paint.setDither(False)
         if box is None:
             self._canvas.drawPaint(paint)
         else:
@@ -106,16 +124,16 @@ class Pen:
 
     def polygon(self, corners: Sequence[Point], ink: RGB, *, alpha: int = 255) -> None:
         """A filled polygon."""
-        builder = skia.PathBuilder()
-        builder.addPolygon([skia.Point(*corner) for corner in corners], True)
+        builder = _traced(corners)
+        builder.close()
         self._canvas.drawPath(builder.detach(), self._inked(ink, alpha))
 
     def polygon_gradient(
         self, corners: Sequence[Point], start: Point, end: Point, inks: Sequence[RGB]
     ) -> None:
         """A polygon filled with a linear gradient."""
-        builder = skia.PathBuilder()
-        builder.addPolygon([skia.Point(*corner) for corner in corners], True)
+        builder = _traced(corners)
+        builder.close()
         paint = skia.Paint(
             AntiAlias=True, Shader=shader(start, end, tuple(inks), (255,) * len(inks))
         )
@@ -123,8 +141,7 @@ class Pen:
 
     def stroke(self, points: Sequence[Point], width: float, ink: RGB, *, alpha: int = 255) -> None:
         """A line through the points."""
-        builder = skia.PathBuilder()
-        builder.addPolygon([skia.Point(*point) for point in points], False)
+        builder = _traced(points)
         paint = self._inked(ink, alpha)
         paint.setStyle(skia.Paint.kStroke_Style)
         paint.setStrokeWidth(width)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws scenes at any resolution, anti-aliased, with skia (`pip install "omnigen[scenes]"`).
 
-Each thread keeps its own surface, fonts and outlines, so threads and processes can render side by side.
+Each thread keeps its own surface and fonts, so threads and processes can render side by side.
 """
 
 import functools

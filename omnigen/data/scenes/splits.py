@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which compositions belong to the test split.
 
-A scene is made of atoms. Each atom is in the test split or not, decided by a hash of its text alone:
+A scene is made of atoms. Each atom is held out or not, decided by a hash of its text alone:
 
 - a colour with a shape ("red circle"): exactly `SINGLES` of the eighty are held out;
-- two objects, in no order ("blue star + red circle"): a share of `PAIRS`, over every two objects of the scene;
-- two objects and how they lie ("red circle left of blue star", likewise "above"): a share of `RELATIONS`, over every two;
+- two objects in no order ("blue star + red circle"), over every two of the scene: a share of
+  `PAIRS`;
+- two objects and how they lie ("red circle left of blue star", likewise "above"), over every two of
+  the scene: a share of `RELATIONS`;
 - a word, case and punctuation ignored: a share of `WORDS` of those with three characters or more;
 - a font family: those that `fonts.FAMILIES` says;
 - a landscape's sky and set of elements: a share of `LANDSCAPES`.
 
-A test scene has at least one atom of the test split and a train scene has none, so nothing that is tested was ever seen.
-Short words are in both splits: there are too few of them and no phrase goes without. Objects are drawn one by one against
-tables of the pairs (`Tables`), which keeps scenes of twenty objects cheap.
+A test scene has at least one held-out atom and a train scene has none: what is tested was never
+seen. Short words are never held out: there are few of them and no phrase goes without. Composing
+draws a train scene's objects one by one against `Tables`, so scenes of twenty objects stay cheap.
 """
 
 import dataclasses
@@ -41,7 +43,10 @@ def _fraction(atom: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """What is held out of the eighty coloured shapes, by index: `left[a][b]` is a left of b, `above[a][b]` a above b."""
+    """Which of the eighty coloured shapes, by index, are held out, alone and by two.
+
+    `left[a][b]` is about a left of b, `above[a][b]` about a above b, `pair` is symmetric.
+    """
 
     single: tuple[bool, ...]
     pair: tuple[tuple[bool, ...], ...]
@@ -53,6 +58,7 @@ class Tables:
 def tables() -> Tables:
     """The tables of held-out coloured shapes, hashed once a process."""
     names = [f"{color} {shape}" for color, shape in KINDS]
+    # The salt is one whose four have four colours and four shapes.
     lowest = sorted(names, key=lambda name: _fraction(f"object44:{name}"))[:SINGLES]
 
     def grid(relation: str, share: float) -> tuple[tuple[bool, ...], ...]:

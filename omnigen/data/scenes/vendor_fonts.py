@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rebuilds the vendored fonts and their metrics; only maintainers run it.
 
-The fonts are printable-ASCII subsets without hints and layout tables, so a line's width is the sum of its advances
-and composing a scene needs no font library. No family has a Reserved Font Name. Steps, for every family in `SOURCES`:
+The fonts are printable-ASCII subsets without hints and layout tables, so a line's width is the sum
+of its advances and composing a scene needs no font library. No family has a Reserved Font Name.
+Unpack the npm package `@fontsource/NAME` of every family in `SOURCES` into SOURCE/NAME, then, with
+fonttools and brotli installed:
 
-    npm pack @fontsource/NAME && tar xzf fontsource-NAME-*.tgz -C SOURCE/NAME --strip-components=1
-    python -m omnigen.data.scenes.vendor_fonts SOURCE        (needs fonttools and brotli)
+    python -m omnigen.data.scenes.vendor_fonts SOURCE
 """
 
 import json
@@ -59,7 +60,7 @@ def subset(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def metrics(path: pathlib.Path) -> dict[str, Any]:
-    """Font units per em and per cap height, and [advance, left, bottom, right, top] of every printable character."""
+    """Font units per em and cap height, and [advance, left, bottom, right, top] of characters."""
     from fontTools.pens.boundsPen import BoundsPen  # pyright: ignore[reportMissingImports]
     from fontTools.ttLib import TTFont  # pyright: ignore[reportMissingImports]
 

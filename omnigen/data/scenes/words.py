@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written in pictures: common words, invented ones, random letters, numbers and short phrases.
+"""What is written in pictures: common and invented words, random letters, numbers and phrases.
 
-The mixture teaches spelling: a model that only ever saw dictionary words could guess them from their first letters.
+The mixture teaches spelling: a model that only ever saw dictionary words could guess the rest of
+them from their first letters.
 """
 
 import codecs
@@ -16,47 +17,38 @@ CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,!?
 RESERVED = frozenset({"agc", "awesome"})
 """Words that no scene ever shows, so that a picture of them proves spelling and not memory."""
 
-_ONSETS = "b c d f g h j k l m n p qu r s t v w y z bl br ch cl cr dr fl fr gl gr pl pr sh sk sl sm sn sp st str th tr tw"
-_NUCLEI = "a e i o u a e i o u ai au ea ee ie oa oo ou y"
-_CODAS = "b ck d g l ll m n nd ng nk nt p r rd rm rn rt s sh sk ss st t th x z"
-_ONSETS, _NUCLEI, _CODAS = _ONSETS.split(), _NUCLEI.split(), _CODAS.split()
+_ONSETS = (
+    "b c d f g h j k l m n p qu r s t v w y z bl br ch cl cr dr fl fr gl gr pl pr sh sk sl sm sn "
+    "sp st str th tr tw"
+).split()
+_NUCLEI = "a e i o u a e i o u ai au ea ee ie oa oo ou y".split()
+_CODAS = "b ck d g l ll m n nd ng nk nt p r rd rm rn rt s sh sk ss st t th x z".split()
 _STOPS = {"!": 4.0, ".": 2.0, "?": 2.0, ",": 1.0, ":": 1.0}
-_CODES = (
-    "NASA",
-    "USA",
-    "UK",
-    "TV",
-    "DJ",
-    "FM",
-    "VIP",
-    "DIY",
-    "ABC",
-    "XYZ",
-    "OK",
-    "SOS",
-    "LED",
-    "AI",
-    "UFO",
-    "NYC",
-    "BBQ",
-    "CEO",
-)
+_CODES = "NASA USA UK TV DJ FM VIP DIY ABC XYZ OK SOS LED AI UFO NYC BBQ CEO".split()
 _BLOCKED = codecs.decode(
-    "shpx shx shpj fuvg penc phag gjng qvpx pbpx chff ovgp juber fyhg encr anmv avttn avtre snt gvg obbo nahf frk cbea xvyy fcvp ovgpu "
-    "qnza pnhz phz wvmm nff wrj xxx uvgyre gheq cvff crav intv",
+    "shpx shx shpj fuvg penc phag gjng qvpx pbpx chff ovgp juber fyhg encr anmv avttn avtre snt "
+    "gvg obbo nahf frk cbea xvyy fcvp ovgpu qnza pnhz phz wvmm nff wrj xxx "
+    "uvgyre gheq cvff crav intv",
     "rot13",
 ).split()
 
+_PRAISE = "{W} is {W}! | {W} is {w}! | {A} is {W}! | {A} is {w}! | {W} is {W} | {A} {W}!".split(
+    " | "
+)
 _PHRASES = (
-    "{W} is {w}!", "{W} is {W}!", "{W} is {W}", "{w} is {w}", "{W} was {w}", "{W} are {W}!", "{W} are {w}", "Hello {W}!", "Hello {W}",
-    "Hi {W}!", "Dear {W},", "I love {W}", "I love {W}!", "We love {W}", "I like {w}", "Welcome {W}!", "Welcome to {W}", "Open {n} hours",
-    "Open at {n}", "Closed on {W}", "Happy {W}!", "Happy {W} day", "Good {W}!", "Good morning {W}", "Best {W} ever", "The {W}", "The {W} {W}",
-    "The {w} {w}", "My {w} {w}", "Our {W}", "No {W}!", "No {w} here", "{W} & {W}", "{W} and {W}", "{w} and {w}", "{W} or {W}?", "{W} of {W}",
-    "{n} {w}", "Only {n} {w}", "{W} {n}", "Room {n}", "Exit {n}", "Gate {n}", "Bus {n}", "{W} for sale", "{W} for {W}", "Sale: {n}", "{W}: {n}",
-    "Go {W}!", "Let's {w}!", "Don't {w}!", "It's {w}", "It's {W}!", "You are {w}", "Stay {w}!", "Be {w}", "Keep {w}", "Just {w}", "New {W}",
-    "Big {W}", "Little {W}", "Team {W}", "Club {W}", "Cafe {W}", "{W} Shop", "{W} Street", "{W} City", "{W} Park", "Save the {W}", "Thank you {W}",
-    "Thanks {W}!", "Why {w}?", "Who is {W}?", "Where is {W}?", "{W} rocks!", "{W} wins", "Free {W}", "Fresh {w}", "Hot {w}", "{W} {W}!", "{w} {w}",
-)  # fmt: skip
+    "{W} is {w}! | {W} is {W}! | {W} is {W} | {w} is {w} | {W} was {w} | {W} are {W}! | "
+    "{W} are {w} | Hello {W}! | Hello {W} | Hi {W}! | Dear {W}, | I love {W} | I love {W}! | "
+    "We love {W} | I like {w} | Welcome {W}! | Welcome to {W} | Open {n} hours | Open at {n} | "
+    "Closed on {W} | Happy {W}! | Happy {W} day | Good {W}! | Good morning {W} | Best {W} ever | "
+    "The {W} | The {W} {W} | The {w} {w} | My {w} {w} | Our {W} | No {W}! | No {w} here | "
+    "{W} & {W} | {W} and {W} | {w} and {w} | {W} or {W}? | {W} of {W} | {n} {w} | Only {n} {w} | "
+    "{W} {n} | Room {n} | Exit {n} | Gate {n} | Bus {n} | {W} for sale | {W} for {W} | "
+    "Sale: {n} | {W}: {n} | Go {W}! | Let's {w}! | Don't {w}! | It's {w} | It's {W}! | "
+    "You are {w} | Stay {w}! | Be {w} | Keep {w} | Just {w} | New {W} | Big {W} | Little {W} | "
+    "Team {W} | Club {W} | Cafe {W} | {W} Shop | {W} Street | {W} City | {W} Park | "
+    "Save the {W} | Thank you {W} | Thanks {W}! | Why {w}? | Who is {W}? | Where is {W}? | "
+    "{W} rocks! | {W} wins | Free {W} | Fresh {w} | Hot {w} | {W} {W}! | {w} {w}"
+).split(" | ")
 
 
 @functools.cache
@@ -131,21 +123,25 @@ def allowed(word: str, *, held_out: bool) -> bool:
 
 
 def word(dice: Dice, *, held_out: bool = True) -> str:
-    """One word, number or string of letters; with `held_out` False never a word of the test split."""
+    """One word, number or string of letters, of the test split only if `held_out`."""
     while not allowed(found := _plain(dice), held_out=held_out):
         pass
     return found
 
 
 def _filled(dice: Dice) -> str:
-    slots = {"{W}": str.capitalize, "{w}": str.lower}
+    slots = {"{W}": str.capitalize, "{w}": str.lower, "{A}": str.upper, "{n}": str}
     words = []
-    for part in dice.pick(_PHRASES).split():
-        for slot, style in slots.items():
-            while slot in part:
-                source = _common if dice.chance(0.75) else _pseudo
-                part = part.replace(slot, style(source(dice)), 1)
-        words.append(part.replace("{n}", str(dice.integer(1, 99))))
+    for part in dice.pick(_PRAISE if dice.chance(0.25) else _PHRASES).split():
+        slot = part[part.find("{") : part.find("}") + 1]
+        if slot == "{n}":
+            filling = str(dice.integer(1, 99))
+        elif slot == "{A}":
+            filling = "".join(chr(65 + dice.integer(0, 25)) for _ in range(dice.integer(2, 5)))
+        else:
+            source = _common if dice.chance(0.75) else _pseudo
+            filling = source(dice)
+        words.append(part.replace(slot, slots[slot](filling)) if slot else part)
     phrase = " ".join(words)
     return phrase.upper() if dice.chance(0.1) else phrase
 
