@@ -108,8 +108,11 @@ def _lines(
     room = 0.92 - 2 * PADDING[holder][0]
     color, font = dice.pick(palette.holder_inks(paper)), dice.pick(fonts)
     cap = dice.between(0.076, 0.112)
+    least = 2 if dice.chance(0.4) else 1
     while True:
         phrase = words.phrase(dice, held_out=held_out)
+        if len(phrase) < least:
+            continue
         whole = layout.line(phrase, color=color, font=font, cap=cap, room=room)
         if whole is not None and (
             len(phrase) == 1 or holder == Element.BANNER or dice.chance(0.55)
@@ -149,6 +152,8 @@ def _hold(
     side, above, below = PADDING[holder]
     width = max(text.width for text in lines) + 2 * side
     height = sum(box.bottom - box.top for box in boxes) + gap * (len(lines) - 1) + above + below
+    if holder == Element.CLOUD:
+        width = max(width, 1.35 * height)
     x = dice.between(0.02 + width / 2, 0.98 - width / 2)
     if holder == Element.SIGN:
         low, high = plan.horizon - 0.02, 0.9 - height
@@ -170,12 +175,6 @@ def _prop(dice: Dice, element: Element, box: Box) -> Prop:
     return Prop(
         element, x, y, round(box.right - box.left, 4), round(box.bottom - box.top, 4), dice.seed()
     )
-
-
-def _standing(
-    dice: Dice, element: Element, *, width: float, height: float, x: float, base: float
-) -> Prop:
-    return _prop(dice, element, Box(x - width / 2, base - height, x + width / 2, base))
 
 
 def _in_sky(dice: Dice, plan: _Plan, taken: Sequence[Box], *, ridge: float) -> list[Prop]:
@@ -230,53 +229,41 @@ def _disk(x: float, y: float, size: float) -> Box:
     return _about(x, y, size, size)
 
 
-def _water(dice: Dice, plan: _Plan) -> list[Prop]:
-    """River, lake or sea, and the boat on it."""
-    horizon = plan.horizon
-    if Element.RIVER in plan.elements:
+def _river(dice: Dice, plan: _Plan, taken: Sequence[Box]) -> Prop:
+    """A river from the horizon to the bottom, away from what stands before it."""
+
+    def box() -> Box:
         width = dice.between(0.36, 0.6)
         x = dice.between(0.22 + width / 4, 0.78 - width / 4)
-        water, base, room = Box(x - width / 2, horizon, x + width / 2, 1.0), (0.9, 0.96), 0.0
-    elif Element.LAKE in plan.elements:
-        width, top = dice.between(0.5, 0.8), horizon + dice.between(0.06, 0.1)
-        x, bottom = dice.between(0.35, 0.65), min(top + dice.between(0.17, 0.24), 0.98)
-        water, base, room = (
-            Box(x - width / 2, top, x + width / 2, bottom),
-            (top + 0.07, bottom - 0.05),
-            width / 2 - 0.2,
-        )
-    elif Element.SEA in plan.elements:
-        bottom = (
-            1.0 if dice.chance(0.45) and plan.holder != Element.SIGN else dice.between(0.84, 0.92)
-        )
-        x, water, base, room = (
-            0.5,
-            Box(0.0, horizon, 1.0, bottom),
-            (horizon + 0.08, bottom - 0.05),
-            0.32,
-        )
+        return Box(x - width / 2, plan.horizon, x + width / 2, 1.0)
+
+    options = [box() for _ in range(3)]
+    best = min(options, key=lambda option: sum(option.overlap(other) for other in taken))
+    return _prop(dice, Element.RIVER, best)
+
+
+def _lake(dice: Dice, plan: _Plan) -> Prop:
+    width, top = dice.between(0.5, 0.8), plan.horizon + dice.between(0.06, 0.1)
+    x, bottom = dice.between(0.35, 0.65), min(top + dice.between(0.17, 0.24), 0.98)
+    return _prop(dice, Element.LAKE, Box(x - width / 2, top, x + width / 2, bottom))
+
+
+def _sea(dice: Dice, plan: _Plan) -> Prop:
+    beach = plan.holder == Element.SIGN or dice.chance(0.55)
+    bottom = dice.between(0.84, 0.92) if beach else 1.0
+    return _prop(dice, Element.SEA, Box(0.0, plan.horizon, 1.0, bottom))
+
+
+def _boat(dice: Dice, water: Prop) -> Prop:
+    box = layout.prop_box(water)
+    if water.element == Element.RIVER:
+        size, base = dice.between(0.13, 0.16), dice.between(0.9, 0.96)
+        x = river_middle(water, (base - box.top) / (1 - box.top))
     else:
-        return []
-    element = next(e for e in (Element.RIVER, Element.LAKE, Element.SEA) if e in plan.elements)
-    props = [_prop(dice, element, water)]
-    if Element.BOAT in plan.elements:
-        size = dice.between(0.13, 0.16) if element == Element.RIVER else dice.between(0.17, 0.26)
-        middle = (
-            river_middle(props[0], 0.8)
-            if element == Element.RIVER
-            else x + dice.between(-room, room)
-        )
-        props.append(
-            _standing(
-                dice,
-                Element.BOAT,
-                width=size,
-                height=size * 1.05,
-                x=middle,
-                base=dice.between(*base),
-            )
-        )
-    return props
+        size, base = dice.between(0.17, 0.26), dice.between(box.top + 0.08, box.bottom - 0.05)
+        reach = max(water.width / 2 - 0.2, 0.0)
+        x = dice.between(water.x - reach, water.x + reach)
+    return _prop(dice, Element.BOAT, Box(x - size / 2, base - 1.05 * size, x + size / 2, base))
 
 
 def river_middle(river: Prop, depth: float) -> float:
@@ -356,7 +343,11 @@ def compose_landscape(dice: Dice, *, fonts: Sequence[str], held_out: bool) -> Sc
         holder, texts = _hold(dice, plan, fonts=fonts, held_out=held_out)
     horizon, elements = plan.horizon, plan.elements
     ridge = horizon - (dice.between(0.17, 0.3) if Element.MOUNTAINS in elements else 0.04)
-    taken = [layout.prop_box(holder)] if holder is not None else []
+    taken = []
+    if holder is not None:
+        box = layout.prop_box(holder)
+        posts = 0.12 if holder.element == Element.SIGN else 0.0
+        taken.append(dataclasses.replace(box, bottom=box.bottom + posts))
     props = _in_sky(dice, plan, taken, ridge=ridge)
     if Element.MOUNTAINS in elements:
         props.append(_prop(dice, Element.MOUNTAINS, Box(0.0, ridge, 1.0, horizon)))
@@ -368,7 +359,15 @@ def compose_landscape(dice: Dice, *, fonts: Sequence[str], held_out: bool) -> Sc
                 Box(0.0, horizon - dice.between(0.05, 0.1), 1.0, horizon + 0.02),
             )
         )
-    water = _water(dice, plan)
+    water = []
+    if Element.RIVER in elements:
+        water = [_river(dice, plan, taken)]
+    elif Element.LAKE in elements:
+        water = [_lake(dice, plan)]
+    elif Element.SEA in elements:
+        water = [_sea(dice, plan)]
+    if Element.BOAT in elements:
+        water.append(_boat(dice, water[0]))
     props += [*water[:1], *_on_ground(dice, plan, water, taken), *water[1:]]
     if Element.SNOW in elements:
         props.append(_prop(dice, Element.SNOW, Box(0.0, 0.0, 1.0, 1.0)))

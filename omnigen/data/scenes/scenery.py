@@ -30,13 +30,14 @@ def draw(pen: Pen, scene: Landscape) -> None:
 
 
 def _snowfield(light: Light) -> RGB:
-    return palette.mix((250, 252, 255), light.sky[0], 0.06 + 0.8 * light.shadow)
+    day = palette.mix((250, 252, 255), light.sky[0], 0.06)
+    return palette.mix(day, light.sky[-1], 1.3 * light.shadow)
 
 
 def _ground(pen: Pen, light: Light, scene: Landscape) -> None:
     near, haze = light.grass, light.sky[-1]
     if scene.has(Element.SNOW):
-        near, haze = _snowfield(light), light.sky[0]
+        near, haze = _snowfield(light), light.sky[1]
     elif scene.has(Element.SEA):
         near = palette.mix(SAND, NIGHT_BLUE, light.shadow)
     far = palette.mix(near, haze, 0.25)
@@ -147,7 +148,7 @@ def _mountains(b: Brush) -> None:
 def _hills(b: Brush) -> None:
     near = palette.mix(b.light.grass, b.light.leaf, 0.3)
     if b.snowy:
-        near = palette.mix(_snowfield(b.light), b.light.sky[0], 0.16)
+        near = palette.mix(_snowfield(b.light), b.light.sky[0], 0.18)
     for haze, share in ((0.34, 1.0), (0.12, 0.65)):
         waves, phase = b.dice.between(1.2, 2.2), b.dice.between(0.0, math.tau)
         height = b.prop.height * share
