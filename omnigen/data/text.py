@@ -42,7 +42,7 @@ class ByteText:
         Raises:
             ValueError: if an id is no byte.
         """
-        raw = bytes(ids)
+        raw = bytes(map(int, ids))
         try:
             return raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:

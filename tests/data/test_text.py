@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from omnigen.data import text
@@ -38,6 +39,10 @@ def test_bytes_round_trip_of_every_code_point():
 
 def test_invalid_bytes_become_replacement_characters():
     assert text.ByteText().decode([0x61, 0xFF, 0x62, 0xE2, 0x82]) == "a\ufffdb\ufffd"
+
+
+def test_ids_may_be_an_array():
+    assert text.ByteText().decode(np.array([104, 105], np.int32)) == "hi"
 
 
 def test_special_ids_are_no_bytes():

@@ -296,7 +296,9 @@ class Canvas(grammar.Slots):
         if len(anchors) < 2:
             return None
         for _ in range(RELATION_TRIES):
-            (subject, its_boxes), (reference, other_boxes) = self.dice.shuffle(anchors)[:2]
+            one = self.dice.pick(anchors)
+            subject, its_boxes = one
+            reference, other_boxes = self.dice.pick([a for a in anchors if a is not one])
             side = grammar.side(its_boxes, other_boxes)
             if side is not None:
                 return f"{subject} {verb}{self.dice.pick(grammar.SIDES[side])} {reference}"

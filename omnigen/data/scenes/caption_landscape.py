@@ -161,8 +161,12 @@ class Outdoors(grammar.Slots):
 
     def part(self) -> str | None:
         """One or two of the elements."""
-        elements = self.dice.shuffle([*self.high, *self.low])[: self.dice.integer(1, 2)]
-        return grammar.listing([self._phrase(e) for e in elements]) if elements else None
+        elements = [*self.high, *self.low]
+        if not elements:
+            return None
+        start = self.dice.integer(0, len(elements) - 1)
+        chosen = elements[start : start + self.dice.integer(1, 2)]
+        return grammar.listing([self._phrase(element) for element in chosen])
 
     def text(self) -> str:
         """The words, after everything else; nothing if they are told along with what holds them."""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Endless batches by number, prefetched by Grain: what makes a training run resume exactly.
+
+Grain restores its own iterators too, but the state of its workers and packers depends on how many
+there are. Here a batch is a function of its number, so that the state is that number, and a run may
+go on with other worker processes, or another number of hosts, than it was started with.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+Batch = dict[str, np.ndarray]
+
+THREADS = 2
+BUFFER = 2  # batches ready in this process, or in each worker
+
+
+class Batches(grain.IterDataset[Batch]):
+    """The batches `make(0)`, `make(1)`, ...; `make` must be pure and, for workers, picklable."""
+
+    def __init__(self, make: Callable[[int], Batch], *, workers: int = 0) -> None:
+        """Prepares the stream.
+
+        Args:
+            make: a batch by its number.
+            workers: processes that make batches; 0 for threads of this process.
+        """
+        super().__init__()
+        self._make = make
+        self._workers = workers
+
+    def __iter__(self) -> "BatchIterator":
+        return BatchIterator(self._make, workers=self._workers)
+
+
+class BatchIterator(grain.DatasetIterator[Batch]):
+    """Reads batches ahead; `get_state` tells the next one that is to be handed out."""
+
+    def __init__(self, make: Callable[[int], Batch], *, workers: int) -> None:
+        """Starts at batch 0; threads or workers start with the first `next`."""
+        super().__init__()
+        self._make = make
+        self._workers = workers
+        self._number = 0
+        self._source: Any = None
+
+    def __next__(self) -> Batch:
+        if self._source is None:
+            self._source = iter(self._from(self._number))
+        batch = next(self._source)
+        self._number += 1
+        # Workers hand over shared memory, which must not outlive them; the copy costs milliseconds.
+        return {name: np.array(value) for name, value in batch.items()} if self._workers else batch
+
+    def get_state(self) -> dict[str, Any]:
+        """The number of the next batch."""
+        return {"batch": self._number}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was asked."""
+        self._stop()
+        self._number = int(state["batch"])
+
+    def close(self) -> None:
+        """Ends threads and workers."""
+        super().close()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._source is not None:
+            self._source.close()
+        self._source = None
+
+    def _from(self, number: int) -> grain.IterDataset:
+        batches = grain.MapDataset.range(number, sys.maxsize).map(self._make)
+        if not self._workers:
+            return batches.to_iter_dataset(grain.ReadOptions(THREADS, BUFFER))
+        if not flags.FLAGS.is_parsed():  # Grain's workers read flags, which a notebook never parses
+            flags.FLAGS.mark_as_parsed()
+        alone = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        return batches.to_iter_dataset(alone).mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=BUFFER)
+        )
