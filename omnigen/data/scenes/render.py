@@ -138,6 +138,7 @@ def _font(family: str) -> Any:
         font.setEdging(skia.Font.Edging.kAntiAlias)
         font.setHinting(skia.FontHinting.kNone)
         font.setSubpixel(True)
+        font.setBaselineSnap(False)
         font.setLinearMetrics(True)
         cache[family] = font
     return cache[family]
