@@ -134,7 +134,7 @@ def _lines(
         if mixed:
             font, color = dice.pick(fonts), dice.pick(inks)
         cap = dice.between(
-            *dice.weigh(dict(zip(layout.CAPS, (0.45, 0.55 - large, large), strict=True)))
+            *dice.weigh(dict(zip(layout.CAPS, (0.35, 0.65 - large, large), strict=True)))
         )
         text = None
         while text is None:

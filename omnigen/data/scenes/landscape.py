@@ -107,7 +107,7 @@ def _lines(
     """One line of words or, but on a banner, two that are read on, both about the origin."""
     room = 0.92 - 2 * PADDING[holder][0]
     color, font = dice.pick(palette.holder_inks(paper)), dice.pick(fonts)
-    cap = dice.between(0.076, 0.112)
+    cap = dice.between(0.078, 0.115)
     least = 2 if dice.chance(0.4) else 1
     while True:
         phrase = words.phrase(dice, held_out=held_out)

@@ -20,7 +20,7 @@ COLORS: dict[Color, RGB] = {
     Color.BLUE: (36, 86, 222),
     Color.PURPLE: (134, 56, 184),
     Color.PINK: (248, 124, 186),
-    Color.BROWN: (124, 72, 36),
+    Color.BROWN: (138, 82, 42),
     Color.BLACK: (18, 18, 20),
     Color.WHITE: (255, 255, 255),
 }

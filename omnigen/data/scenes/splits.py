@@ -8,7 +8,7 @@ A scene is made of atoms. Each atom is held out or not, decided by a hash of its
   `PAIRS`;
 - two objects and how they lie ("red circle left of blue star", likewise "above"), over every two of
   the scene: a share of `RELATIONS`;
-- a word, case and punctuation ignored: a share of `WORDS` of those with three characters or more;
+- a word, case and punctuation ignored: a share of `WORDS` of those with four characters or more;
 - a font family: those that `fonts.FAMILIES` says;
 - a landscape's sky and set of elements: a share of `LANDSCAPES`.
 
@@ -30,6 +30,8 @@ SINGLES = 4
 PAIRS = 0.05
 RELATIONS = 0.02
 WORDS = 0.05
+LONG = 4
+"""Words with fewer characters are never held out."""
 LANDSCAPES = 0.1
 KINDS: tuple[tuple[Color, Shape], ...] = tuple(itertools.product(Color, Shape))
 """The eighty coloured shapes; a kind's index is its place here."""
@@ -102,7 +104,7 @@ def normal(word: str) -> str:
 def word_held_out(word: str) -> bool:
     """Whether a word is of the test split."""
     bare = normal(word)
-    return len(bare) >= 3 and _fraction(f"word:{bare}") < WORDS
+    return len(bare) >= LONG and _fraction(f"word:{bare}") < WORDS
 
 
 def landscape_held_out(landscape: Landscape) -> bool:

@@ -25,7 +25,7 @@ from omnigen.data.scenes.scene import (
 
 CASES = list(itertools.product(Kind, Split))
 # Every dataset and every published number depends on these bytes: change them knowingly.
-DIGEST = "d7c461de5a114aabd3bdb83fa522e47022d3b3c7c2080c86fb244f49f76d81d4"
+DIGEST = "0a4b183bdc50b496ca56b587ae594045f28a605bbeb99a6d379473774593703e"
 
 
 def scenes(kind: Kind, split: Split = Split.TRAIN, count: int = 400) -> list[Scene]:
