@@ -37,7 +37,8 @@ class Feed:
       position: where to go on, or empty to start.
       rates: what a local batch holds.
       sharding: of the batch dim.
-      global_batch_size: over all processes.
+      local_batch_size: rows of a batch of the dataset.
+      global_batch_size: rows over all processes.
       depth: how many batches to hold ready.
     """
 
@@ -48,6 +49,7 @@ class Feed:
         position: bytes,
         rates: Callable[[dict[str, np.ndarray]], Rates],
         sharding: NamedSharding,
+        local_batch_size: int,
         global_batch_size: int,
         depth: int = 2,
     ) -> None:
@@ -56,6 +58,7 @@ class Feed:
             self._iterator.set_state(json.loads(position))
         self._rates = rates
         self._sharding = sharding
+        self._local_batch_size = local_batch_size
         self._global_batch_size = global_batch_size
         self._queue: queue.Queue[Item | BaseException] = queue.Queue(depth)
         self._stop = threading.Event()
@@ -64,6 +67,12 @@ class Feed:
 
     def _items(self) -> Iterator[Item]:
         for batch in self._iterator:
+            rows = len(next(iter(batch.values())))
+            if rows != self._local_batch_size:
+                raise ValueError(
+                    f"a batch has {rows} rows instead of {self._local_batch_size}: the data ended, "
+                    "or ignores the batch size"
+                )
             arrays = {
                 name: parallel.global_array(self._sharding, value, self._global_batch_size)
                 for name, value in batch.items()

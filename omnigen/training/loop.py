@@ -379,11 +379,13 @@ def run(
             reporter.text(f"nothing to do: step {start} of {config.steps} is done")
             return last_line
 
+        local_batch_size = config.global_batch_size // shard.count
         feed = Feed(
-            stage.dataset(config.global_batch_size // shard.count, shard),
+            stage.dataset(local_batch_size, shard),
             position=position,
             rates=stage.rates,
             sharding=batch_sharding,
+            local_batch_size=local_batch_size,
             global_batch_size=config.global_batch_size,
         )
         stack.callback(feed.close)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stage small enough to check by hand: a two-layer net that regresses noisy targets."""
+"""A stage small enough to check by hand: a net of two blocks that regresses noisy targets."""
 
 import grain
 import jax
@@ -10,7 +10,7 @@ import pytest
 from omnigen import parallel
 from omnigen.training import loop
 
-FEATURES, WIDTH, OUTPUTS, LAYERS = 8, 16, 8, 2
+FEATURES, WIDTH, HIDDEN, OUTPUTS, LAYERS = 8, 16, 24, 8, 2
 
 
 def example(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -25,7 +25,7 @@ class Mean:
     name = "probe"
 
     def run(self, params, frozen):
-        yield "weight_sum", float(params["encoder"]["layers"]["w"].sum())
+        yield "weight_sum", float(params["encoder"]["layers"]["up"].sum())
 
 
 class ToyStage:
@@ -38,13 +38,14 @@ class ToyStage:
         self.seen = []
 
     def init(self, key):
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key, 4)
         return {
             "encoder": {
                 "in": jax.random.normal(keys[0], (FEATURES, WIDTH)) / 3,
                 "layers": {
-                    "w": jax.random.normal(keys[1], (LAYERS, WIDTH, WIDTH)) / 4,
-                    "b": jnp.zeros((LAYERS, WIDTH)),
+                    "up": jax.random.normal(keys[1], (LAYERS, WIDTH, HIDDEN)) / 4,
+                    "bias": jnp.zeros((LAYERS, HIDDEN)),
+                    "down": jax.random.normal(keys[3], (LAYERS, HIDDEN, WIDTH)) / 4,
                 },
             },
             "head": {"out": jax.random.normal(keys[2], (WIDTH, OUTPUTS)) / 4},
@@ -54,9 +55,13 @@ class ToyStage:
         return {
             "encoder": {
                 "in": ("pixels", "embed"),
-                "layers": {"w": ("layers", "embed", "mlp"), "b": ("layers", "mlp")},
+                "layers": {
+                    "up": ("layers", "embed", "mlp"),
+                    "bias": ("layers", "mlp"),
+                    "down": ("layers", "mlp", "embed"),
+                },
             },
-            "head": {"out": ("mlp", None)},
+            "head": {"out": ("embed", None)},
         }
 
     def frozen_axes(self):
@@ -79,12 +84,13 @@ class ToyStage:
     def loss(self, params, frozen, batch, keys_B):
         del frozen
         h = parallel.shard(batch["x"] @ params["encoder"]["in"], "batch", None)
-        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 0.9, (WIDTH,)))(keys_B)
-        h = h * keep
-        layers = params["encoder"]["layers"]
-        h, _ = jax.lax.scan(
-            lambda h, layer: (h + jnp.tanh(h @ layer["w"] + layer["b"][None]), None), h, layers
-        )
+        h = h * jax.vmap(lambda key: jax.random.bernoulli(key, 0.9, (WIDTH,)))(keys_B)
+
+        def block(h, layer):
+            hidden = parallel.shard(h @ layer["up"] + layer["bias"][None], "batch", "mlp")
+            return parallel.shard(h + jnp.tanh(hidden) @ layer["down"], "batch", None), None
+
+        h, _ = jax.lax.scan(block, h, params["encoder"]["layers"])
         error = ((h @ params["head"]["out"] - batch["y"]) ** 2).mean(-1)
         loss = (error * batch["weight"]).sum() / batch["total"]
         return loss, {"mse": loss, "share": batch["weight"].sum() / batch["total"]}
@@ -102,6 +108,6 @@ class ToyStage:
         return np.full((3, 4, 6, 3), value, np.uint8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_stage():
     return ToyStage

@@ -197,7 +197,7 @@ def test_muon_turns_every_stacked_matrix_orthogonal():
         values = np.linalg.svd(update / (0.2 * np.sqrt(32)), compute_uv=False)
         assert values.min() > 0.6 and values.max() < 1.3
         cosine = (update * polar).sum() / np.linalg.norm(update) / np.linalg.norm(polar)
-        assert cosine > 0.97  # five Newton-Schulz steps; the raw gradient has 0.94
+        assert cosine > 0.97  # five Newton-Schulz steps; a raw gradient has 0.92
         assert np.sqrt((update**2).mean()) == pytest.approx(0.2, rel=0.2)
 
 

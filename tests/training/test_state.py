@@ -34,8 +34,9 @@ def test_every_leaf_lies_as_its_parameter(make_stage, name):
     }
     assert shards == {
         "['encoder']['in']": {(8, 8)},
-        "['encoder']['layers']['b']": {(2, 8)},
-        "['encoder']['layers']['w']": {(2, 8, 8)},
+        "['encoder']['layers']['bias']": {(2, 12)},
+        "['encoder']['layers']['down']": {(2, 12, 8)},
+        "['encoder']['layers']['up']": {(2, 8, 12)},
         "['head']['out']": {(8, 8)},
     }
     followers = 0
@@ -48,7 +49,7 @@ def test_every_leaf_lies_as_its_parameter(make_stage, name):
                 assert leaf.sharding == weights[owner[0]].sharding
             else:
                 assert leaf.ndim < 3 and leaf.sharding.is_fully_replicated
-    averages, moments = 4, {Algorithm.ADAMW: 8, Algorithm.MUON: 6}  # Muon: two matrices, one moment
+    averages, moments = 5, {Algorithm.ADAMW: 10, Algorithm.MUON: 7}
     assert followers == averages + moments[name]
 
 
