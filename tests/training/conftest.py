@@ -19,6 +19,11 @@ def example(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {"x": x, "weight": np.float32(1 + index % 3), "index": np.int32(index)}
 
 
+def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Weights of variance 1 / fan in; compiles faster than a normal distribution."""
+    return (jax.random.uniform(key, shape) - 0.5) * (12 / shape[-2]) ** 0.5
+
+
 class Mean:
     """The average output on fixed inputs."""
 
@@ -41,14 +46,14 @@ class ToyStage:
         keys = jax.random.split(key, 4)
         return {
             "encoder": {
-                "in": jax.random.normal(keys[0], (FEATURES, WIDTH)) / 3,
+                "in": uniform(keys[0], (FEATURES, WIDTH)),
                 "layers": {
-                    "up": jax.random.normal(keys[1], (LAYERS, WIDTH, HIDDEN)) / 4,
+                    "up": uniform(keys[1], (LAYERS, WIDTH, HIDDEN)),
                     "bias": jnp.zeros((LAYERS, HIDDEN)),
-                    "down": jax.random.normal(keys[3], (LAYERS, HIDDEN, WIDTH)) / 4,
+                    "down": uniform(keys[3], (LAYERS, HIDDEN, WIDTH)),
                 },
             },
-            "head": {"out": jax.random.normal(keys[2], (WIDTH, OUTPUTS)) / 4},
+            "head": {"out": uniform(keys[2], (WIDTH, OUTPUTS))},
         }
 
     def axes(self):
@@ -75,7 +80,7 @@ class ToyStage:
 
     def prepare(self, params, frozen, batch, keys_B):
         del params
-        noise = jax.vmap(lambda key: jax.random.normal(key, (OUTPUTS,)))(keys_B)
+        noise = jax.vmap(lambda key: jax.random.uniform(key, (OUTPUTS,)))(keys_B)
         y = batch["x"] @ frozen["decoder"]["target"] + 0.1 * noise
         bad = (batch["index"][:, None] == self.bad_indices[None, :]).any(-1)
         y = jnp.where(bad[:, None], jnp.nan, y)
