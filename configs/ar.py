@@ -32,18 +32,18 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     batch, steps, learning_rate = (8, 20, 1e-3) if debug else RUNS[size]
     model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
     tokens = (model["image_size"] // model["decoder"]["token_size"]) ** 2
-    pictures = 4 if tokens <= 64 else 1
+    data = {"row_length": 640, "images_per_row": 4}
+    if debug:
+        data = {"row_length": 192, "images_per_row": 2, "max_caption_bytes": 160}
+    elif tokens > 64:
+        data = {"row_length": tokens + 256, "images_per_row": 1}
     return ml_collections.ConfigDict(
         {
             "stage": "ar",
             "seed": 0,
             "model": model,
             "objective": {},
-            "data": {
-                "image_size": model["image_size"],
-                "images_per_row": pictures,
-                "row_length": 512 if tokens <= 64 else tokens + 256,
-            },
+            "data": {"image_size": model["image_size"], **data},
             "optimizer": {"learning_rate": learning_rate, "warmup_steps": 5 if debug else 500},
             "mesh": sizes.mesh(size, debug=debug),
             "train": {

@@ -69,8 +69,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM):
         overrides = cli.parse(values, usage=USAGE, argv=argv)
         _check_workdir(pathlib.Path(values.workdir))
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS([PROGRAM])  # Grain's worker processes ask for absl's flags
 
         from omnigen import parallel
         from omnigen import recipe as recipes

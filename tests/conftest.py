@@ -5,8 +5,11 @@ All of it is environment, set before jax is imported, so that subprocesses of te
 """
 
 import os
+import pathlib
 import shutil
 import tempfile
+
+import pytest
 
 _CACHE = tempfile.mkdtemp(prefix="omnigen-tests-")
 
@@ -22,3 +25,26 @@ os.environ["OMNIGEN_CACHE"] = _CACHE
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The workdir of a run of one step, of a debug model with random weights in all its parts."""
+    import jax
+    import numpy as np
+
+    import sizes
+    from omnigen import config
+    from omnigen.models.omni import Omni, OmniConfig
+    from omnigen.training import checkpoint
+
+    model = sizes.model("nano", debug=True)
+    nets = Omni(config.build(OmniConfig, model)).nets
+    rng = np.random.default_rng(0)
+    shapes = {name: net.shapes() for name, net in nets.items()}
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes)
+    workdir = tmp_path_factory.mktemp("untrained")
+    saver = checkpoint.Checkpoints(workdir, keep=1)
+    saver.save(1, checkpoint.Snapshot({"ema": params}, {}, b""), {"model": model})
+    saver.close()
+    return workdir

@@ -6,37 +6,19 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-import sizes
-from omnigen import config, sample
-from omnigen.models.omni import Omni, OmniConfig
+from omnigen import sample
 from omnigen.training import checkpoint as checkpoints
 
 PROMPT = 'a cloud with the words "Déjà vu"'
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A run of one step of an untrained debug model."""
-    model = sizes.model("nano", debug=True)
-    omni = Omni(config.build(OmniConfig, model))
-    rng = np.random.default_rng(0)
-    shapes = {name: net.shapes() for name, net in omni.nets.items()}
-    params = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes)
-    workdir = tmp_path_factory.mktemp("run")
-    saver = checkpoints.Checkpoints(workdir, keep=1)
-    saver.save(1, checkpoints.Snapshot({"ema": params}, {}, b""), {"model": model})
-    saver.close()
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def sampler(checkpoint: pathlib.Path) -> sample.Sampler:
-    return sample.Sampler.load(checkpoint)
+def sampler(untrained: pathlib.Path) -> sample.Sampler:
+    return sample.Sampler.load(untrained)
 
 
 def test_pictures_do_not_depend_on_their_number(sampler: sample.Sampler) -> None:
@@ -66,9 +48,9 @@ def test_prompt_guidance_and_steps_matter(sampler: sample.Sampler) -> None:
 
 
 def test_command_writes_pngs_that_can_be_recreated(
-    sampler: sample.Sampler, checkpoint: pathlib.Path, tmp_path: pathlib.Path, capsys
+    sampler: sample.Sampler, untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
 ) -> None:
-    common = ["--checkpoint", str(checkpoint)]
+    common = ["--checkpoint", str(untrained)]
     output = tmp_path / "out.png"
     argv = ["--prompt", PROMPT, "--output", str(output), "--seed=3", "--num_images=2"]
     sample.main([*argv, "--guidance=2.5", "--decoder_steps=3", *common])
@@ -164,10 +146,10 @@ def test_bad_input(
 
 
 def test_bad_checkpoints(
-    checkpoint: pathlib.Path, sampler: sample.Sampler, tmp_path: pathlib.Path, capsys
+    untrained: pathlib.Path, sampler: sample.Sampler, tmp_path: pathlib.Path, capsys
 ) -> None:
     damaged = tmp_path / "damaged"
-    checkpoints.export_model(checkpoint, damaged)
+    checkpoints.export_model(untrained, damaged)
     assert sample.Sampler.load(damaged).version == sampler.version
     largest = max((p for p in damaged.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
@@ -182,13 +164,13 @@ def test_bad_checkpoints(
 
 
 def test_another_model_does_not_recreate(
-    checkpoint: pathlib.Path, tmp_path: pathlib.Path, capsys
+    untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
 ) -> None:
     foreign = tmp_path / "foreign.png"
     chunks = {"prompt": "x", "seed": "0", "settings": "{}", "model": "0123"}
     Image.new("RGB", (8, 8)).save(foreign, pnginfo=_chunks(chunks))
     with pytest.raises(SystemExit):
-        sample.main(["--recreate", str(foreign), "--checkpoint", str(checkpoint)])
+        sample.main(["--recreate", str(foreign), "--checkpoint", str(untrained)])
     assert "drawn by model 0123, and this is model" in capsys.readouterr().err
 
 

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from omnigen import evaluate
+from omnigen.data.scenes.scene import Kind
+
+
+def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+    output = tmp_path / "new" / "eval"
+    evaluate.main(["--checkpoint", str(untrained), "--output", str(output), "--count=2"])
+    report = json.loads((output / "metrics.json").read_text())
+    assert report["checkpoint"] == str(untrained / "checkpoints" / "1")
+    assert (report["step"], report["count"], len(report["model"])) == (1, 2, 12)
+    kinds = [report[f"reconstruction/{kind}/psnr_dB"] for kind in Kind]
+    assert all(0 < value < 60 for value in kinds)
+    assert report["reconstruction/psnr_dB"] == pytest.approx(np.mean(kinds))
+    assert f"reconstruction/shapes/psnr_dB {kinds[0]:.4g}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--output is required"),
+        (["--output", "file"], "--output file: file is not a writable folder"),
+        (["--output", "eval", "--suites=fid"], "--suites fid: allowed: reconstruction"),
+        (["--output", "eval", "--count=0"], "flag --count=0"),
+        (["--output", "eval", "--suite=x"], "unknown flag --suite; did you mean --suites?"),
+        (["--output", "eval", "--checkpoint=absent"], "absent: no such checkpoint folder"),
+    ],
+)
+def test_evaluate_refuses(
+    argv: list[str], message: str, tmp_path: pathlib.Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main(argv)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+import functools
+import json
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import sizes
+from omnigen import config, parallel, recipe, sample, train
+from omnigen.models.omni import Omni
+from omnigen.training import checkpoint
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+STAGES = ("tokenizer", "ar", "decoder")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("size", sizes.SIZES)
+def test_every_recipe_builds(stage: str, size: str) -> None:
+    full = recipe.read(f"{CONFIGS / stage}.py:{size}")
+    assert full.stage == stage
+    assert full.model.ar.num_layers == {"nano": 8, "base": 20, "3b": 28, "14b": 40}[size]
+    assert full.model.ar.dtype == "bfloat16"
+    assert recipe.from_dict(json.loads(config.to_json(full))) == full
+
+    small = recipe.read(f"{CONFIGS / stage}.py:{size},debug")
+    assert small.model.image_size == 32
+    assert small.model.ar.dtype == "float32"
+    assert small.train.steps <= 20
+
+
+def test_debug_alone_is_nano() -> None:
+    path = f"{CONFIGS / 'ar'}.py"
+    assert recipe.read(f"{path}:debug") == recipe.read(f"{path}:nano,debug")
+    assert recipe.read(path) == recipe.read(f"{path}:nano")
+
+
+@pytest.mark.parametrize(
+    ("size", "part", "millions"),
+    [
+        # Qwen3's published sizes without embeddings: 1.4 B and 13.2 B.
+        ("3b", "ar", 1409),
+        ("14b", "ar", 13_212),
+    ],
+)
+def test_sizes_are_what_they_claim(size: str, part: str, millions: int) -> None:
+    model = recipe.read(f"{CONFIGS / 'ar'}.py:{size}").model
+    count = Omni(model).nets[part].count()
+    assert abs(count / 1e6 - millions) < 0.01 * millions
+
+
+def test_nano_fits_the_package() -> None:
+    model = recipe.read(f"{CONFIGS / 'ar'}.py:nano").model
+    total = sum(net.count() for net in Omni(model).nets.values())
+    assert total * 2 <= 96 * 2**20  # bytes, as bfloat16
+
+
+def test_overrides_reach_keys_that_a_recipe_leaves_out() -> None:
+    changed = recipe.read(
+        f"{CONFIGS / 'ar'}.py:debug",
+        ["--config.optimizer.beta2=0.9", "--config.objective.draws=2", "--config.seed=7"],
+    )
+    assert (changed.optimizer.beta2, changed.objective.draws, changed.seed) == (0.9, 2, 7)
+
+
+AR = ["--config", f"{CONFIGS / 'ar'}.py:debug", "--workdir", "run"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (AR[:2], "--workdir"),
+        (AR[2:], "--config"),
+        ([*AR, "--wrkdir=x"], "unknown flag --wrkdir; did you mean --workdir?"),
+        ([*AR, "--config.train.step=1"], "unknown config key train.step; did you mean"),
+        ([*AR, "--config.model.ar.num_head=1"], "did you mean model.ar.num_heads?"),
+        ([*AR, "--config.train.steps=many"], "config key train.steps is 'many'; it must be int"),
+        ([*AR, "--config.train.steps=None"], "config key train.steps is None; it must be int"),
+        ([*AR, "--config.data.order=up"], "config key data.order is 'up'; allowed: 'raster'"),
+        ([*AR, "--config.stage=vae"], "stage 'vae' is unknown"),
+        ([*AR, "--config.mesh.tensor=3"], "mesh.tensor=3 does not divide it"),
+        ([*AR, "--config.model.ar.num_heads=3"], "num_heads"),
+        ([*AR, "--config.model.image_size=40"], "image_size 40 is not a multiple of the token"),
+        ([*AR, "--config.train.global_batch_size=12"], "it must be a multiple of 8"),
+        ([*AR, "--config.train.microbatches=3"], "is not a multiple of train.microbatches=3"),
+        ([*AR, "--config.mesh.fsdp=16"], "mesh"),
+        ([*AR, "--config.mesh.data=2"], "does not fit 8 devices"),
+        (AR, "set config.train.tokenizer to a checkpoint"),
+        ([*AR, "--config.train.tokenizer=absent"], "absent: no such checkpoint folder"),
+        (["--config", f"{CONFIGS / 'ar'}.py:huge", "--workdir", "run"], "'huge': write one of"),
+        (["--config", "absent.py", "--workdir", "run"], "config 'absent.py': no such file"),
+        ([*AR[:2], "--workdir", "file"], "--workdir file: file is not a folder"),
+        ([*AR[:2], "--workdir", "file/run"], "file is not a folder"),
+    ],
+)
+def test_bad_input(
+    argv: list[str], message: str, tmp_path: pathlib.Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as caught:
+        train.main(argv)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("omnigen.train: ") and error.count("\n") == 1
+    assert message in error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def _train(stage: str, workdir: pathlib.Path, *overrides: str) -> None:
+    train.main(["--config", f"{CONFIGS / stage}.py:debug", "--workdir", str(workdir), *overrides])
+
+
+FEW = ("--config.train.steps=2", "--config.train.log_every=1", "--config.train.sample_every=2")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """A folder with a short run of every stage on one device, each on what came before."""
+    folder = tmp_path_factory.mktemp("runs")
+    make_mesh = functools.partial(parallel.make_mesh, devices=jax.devices()[:1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "make_mesh", make_mesh)
+        _train("tokenizer", folder / "tokenizer", *FEW)
+        _train("ar", folder / "ar", *FEW, f"--config.train.tokenizer={folder / 'tokenizer'}")
+        given = [f"--config.train.{key}={folder / 'ar'}" for key in ("tokenizer", "init_from")]
+        _train("decoder", folder / "decoder", *FEW, *given)
+        yield folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts"),
+    [
+        ("tokenizer", {"velocity_mse", "pixel_mse"}),
+        ("ar", {"flow_mse", "text_nats"}),
+        ("decoder", {"velocity_mse", "pixel_mse"}),
+    ],
+)
+def test_a_workdir_holds_what_it_should(runs: pathlib.Path, stage: str, parts: set[str]) -> None:
+    lines = [json.loads(t) for t in (runs / stage / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(np.isfinite(line[part]) for line in lines for part in parts)
+    stored = json.loads((runs / stage / "config.json").read_text())
+    expected = recipe.read(f"{CONFIGS / stage}.py:debug", FEW)
+    assert stored["model"] == config.to_dict(expected.model)
+    assert stored["train"]["steps"] == 2
+    assert "step 2 of 2" not in (runs / stage / "log.txt").read_text()
+    with Image.open(next((runs / stage / "samples").glob("*.png"))) as grid:
+        assert np.ptp(np.asarray(grid)) > 0
+
+
+def test_stages_train_their_parts_and_keep_the_others(runs: pathlib.Path) -> None:
+    tokenizer, ar, decoder = (checkpoint.load_model(runs / stage).params for stage in STAGES)
+    assert tokenizer.keys() == {"encoder", "decoder"}
+    assert ar.keys() == {"encoder", "decoder", "ar", "head"}
+    assert decoder.keys() == {"encoder", "decoder"}
+    np.testing.assert_equal(ar["encoder"], tokenizer["encoder"])
+    np.testing.assert_equal(ar["decoder"], tokenizer["decoder"])
+    np.testing.assert_equal(decoder["encoder"], tokenizer["encoder"])
+    before, after = (jax.tree.leaves(run["decoder"]) for run in (tokenizer, decoder))
+    assert any((a != b).any() for a, b in zip(after, before, strict=True))
+
+
+def test_the_same_command_goes_on(runs: pathlib.Path) -> None:
+    _train("tokenizer", runs / "tokenizer", *FEW)
+    assert "step 2 of 2 is done" in (runs / "tokenizer" / "log.txt").read_text()
+
+
+def test_a_tokenizer_of_another_shape_is_refused(runs: pathlib.Path, capsys) -> None:
+    given = f"--config.train.tokenizer={runs / 'tokenizer'}"
+    with pytest.raises(SystemExit):
+        _train("ar", runs / "other", given, "--config.model.tokenizer.mlp_dim=32")
+    error = capsys.readouterr().err
+    assert "does not fit this model" in error and error.count("\n") == 1
+    assert not (runs / "other").exists()
+
+
+def test_a_workdir_is_enough_to_sample(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    output = tmp_path / "star.png"
+    sample.main(["--checkpoint", str(runs / "ar"), "--prompt", "a star", "--output", str(output)])
+    with Image.open(output) as image:
+        assert image.size == (32, 32) and image.mode == "RGB"
+
+
+def test_a_tokenizer_cannot_draw(runs: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
+    workdir, output = runs / "tokenizer", tmp_path / "star.png"
+    with pytest.raises(SystemExit):
+        sample.main(["--checkpoint", str(workdir), "--prompt", "x", "--output", str(output)])
+    assert "has no weights of ar, head" in capsys.readouterr().err
