@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import math
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from omnigen.training import metrics
+from omnigen.training.metrics import Rates, Reporter, Window
+
+
+@pytest.mark.parametrize(
+    ("kind", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H200", 989),
+        ("NVIDIA A100-SXM4-40GB", 312),
+        ("TPU v4", 275),
+        ("TPU v5 lite", 197),
+        ("TPU v5p", 459),
+        ("TPU v6 lite", 918),
+        ("TPU7x", 2307),
+        ("cpu", None),
+    ],
+)
+def test_peaks(kind, peak):
+    assert metrics.peak_tflops(kind) == peak
+
+
+def test_rates_on_a_gpu(monkeypatch):
+    gpu = types.SimpleNamespace(
+        device_kind="NVIDIA H100 80GB HBM3",
+        memory_stats=lambda: {"peak_bytes_in_use": 3 * 2**30, "bytes_in_use": 5},
+    )
+    monkeypatch.setattr(jax, "local_devices", lambda: [gpu])
+    found = metrics.rates(
+        images=600, tokens=6e4, flops=989e12 * 4, steps=8, seconds=2.0, data_wait=0.1, devices=4
+    )
+    assert found == {
+        "images_per_s": 300,
+        "tokens_per_s": 3e4,
+        "tflops_per_s_per_device": 494.5,
+        "step_ms": 250,
+        "data_wait_percent": pytest.approx(5),
+        "mfu_percent": pytest.approx(50),
+        "memory_GiB": 3,
+    }
+
+
+def test_step_line():
+    values = {
+        "step": 1200, "loss": 1.25, "image": 0.75, "text": 0.5, "grad_norm": 0.51234,
+        "learning_rate": 1e-3, "skipped": 0, "images_per_s": 512.3, "tokens_per_s": 131072.0,
+        "tflops_per_s_per_device": 312.04, "mfu_percent": 31.55, "step_ms": 410.2,
+        "data_wait_percent": 0.44, "memory_GiB": 42.13, "eta_s": 723.0,
+    }  # fmt: skip
+    assert metrics.step_line(values, steps=5000) == (
+        "step 1200/5000 24.0% | loss 1.2500 image 0.7500 text 0.5000 | grad norm 0.512 | "
+        "lr 1.00e-03 | 512 images/s | 131,072 tokens/s | 312 TFLOP/s | 31.6% MFU | 410 ms | "
+        "data wait 0.4% | 42.1 GiB | ETA 12m03s"
+    )
+    assert "| skipped 2 |" in metrics.step_line({**values, "skipped": 2.0}, steps=5000)
+    assert metrics.step_line({"step": 5, "exact/score": 0.5}, steps=10) == (
+        "step 5/10 50.0% | exact/score 0.5000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0s"), (59.6, "1m00s"), (187, "3m07s"), (7500, "2h05m"), (273600, "3d04h")],
+)
+def test_duration(seconds, text):
+    assert metrics.duration(seconds) == text
+
+
+def test_grid():
+    images = np.stack([np.full((2, 3, 3), shade, np.uint8) for shade in (10, 20, 30)])
+    tiled = metrics.grid(images)
+    assert tiled.shape == (2 + 2 + 2, 3 + 2 + 3, 3)
+    assert (tiled[:2, :3] == 10).all() and (tiled[:2, 5:] == 20).all()
+    assert (
+        (tiled[4:, :3] == 30).all() and (tiled[4:, 5:] == 255).all() and (tiled[2:4] == 255).all()
+    )
+
+
+def report(loss, skipped=0.0):
+    return {"skipped": np.float32(skipped), "loss": np.float32(loss), "a": np.float32(2 * loss)}
+
+
+def make_window(**changes):
+    settings = dict(steps=8, log_every=4, start=0, devices=8, parts=2)
+    return Window(**{**settings, **changes})
+
+
+RATES = Rates(images=4, tokens=40, flops=1e12)
+
+
+def test_lines_are_means_of_good_steps():
+    window = make_window()
+    found = []
+    for step in range(1, 9):
+        window.add(step, report(math.nan if step == 3 else step, skipped=float(step == 3)), RATES)
+        found += list(window.fetch(in_flight=1))
+        assert all(line["step"] < step for line in found)  # the newest step is still under way
+    found += list(window.fetch(in_flight=0))
+    assert [line["step"] for line in found] == [1, 4, 8]
+    assert [line["loss"] for line in found] == [1, 3, 6.5]
+    assert [line["skipped"] for line in found] == [0, 1, 0]
+    assert found[1]["images_per_s"] / found[1]["step_ms"] ** -1 == pytest.approx(2 * 4 * 1e3)
+    assert found[1]["eta_s"] == pytest.approx(4 * found[1]["step_ms"] / 1e3)
+    assert found[2]["eta_s"] == 0
+
+
+def test_pauses_are_not_training_time(monkeypatch):
+    clock = iter([100.0, 112.0])
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(clock))
+    window = make_window(start=1)
+    window.data_wait = 0.5
+    window.exclude(10.0)
+    window.add(2, report(1.0), RATES)
+    (line,) = window.fetch(in_flight=0)
+    assert line["step_ms"] == 2000 and line["images_per_s"] == 4
+    assert line["data_wait_percent"] == 25
+    assert line["tflops_per_s_per_device"] == pytest.approx(2 / 2 / 8)
+
+
+def test_bad_steps_in_a_row():
+    window = make_window()
+    for step in range(1, 10):
+        window.add(step, report(math.nan, skipped=1.0), RATES)
+        list(window.fetch(in_flight=0))
+    window.add(10, report(1.0), RATES)
+    list(window.fetch(in_flight=0))
+    for step in range(11, 20):
+        window.add(step, report(math.nan, skipped=1.0), RATES)
+    list(window.fetch(in_flight=0))
+    window.add(20, report(math.nan, skipped=1.0), RATES)
+    with pytest.raises(FloatingPointError, match="up to step 20"):
+        list(window.fetch(in_flight=0))
+
+
+def test_a_run_that_goes_on_has_each_step_once(tmp_path, capsys):
+    first = Reporter(tmp_path)
+    for step in (10, 20, 30):
+        first.metrics({"step": step, "loss": step / 10}, steps=40)
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "lo')
+    again = Reporter(tmp_path, step=20)
+    again.metrics({"step": 30, "loss": math.inf}, steps=40)
+    again.close()
+    found = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert found == [
+        {"step": 10, "loss": 1.0},
+        {"step": 20, "loss": 2.0},
+        {"step": 30, "loss": None},
+    ]
+    assert "step 20/40 50.0% | loss 2.0000\n" in capsys.readouterr().out
+    assert (tmp_path / "log.txt").read_text().count("step 30/40") == 2
+
+
+def test_other_hosts_are_silent(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    reporter = Reporter(tmp_path / "run")
+    reporter.settings({"a": 1})
+    reporter.text("hello")
+    reporter.metrics({"step": 1}, steps=2)
+    reporter.images(np.zeros((1, 2, 2, 3), np.uint8), step=1)
+    reporter.close()
+    assert not (tmp_path / "run").exists() and capsys.readouterr().out == ""
+
+
+def test_tensorboard_events(tmp_path):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    reporter = Reporter(tmp_path)
+    reporter.metrics({"step": 7, "loss": 1.5, "grad_norm": 0.25}, steps=10)
+    reporter.close()
+    (path,) = tmp_path.glob("events.*")
+    found = {
+        (value.tag, event.step, value.simple_value)
+        for event in loader.LegacyEventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    }
+    assert found == {("loss", 7, 1.5), ("grad_norm", 7, 0.25)}
+
+
+def test_without_tensorboard(tmp_path, monkeypatch):
+    def missing(folder):
+        raise ImportError
+
+    monkeypatch.setattr(metrics, "_Events", missing)
+    reporter = Reporter(tmp_path)
+    reporter.metrics({"step": 1, "loss": 1.0}, steps=1)
+    reporter.close()
+    assert "TensorBoard events are off" in (tmp_path / "log.txt").read_text()
+    assert not list(tmp_path.glob("events.*"))
