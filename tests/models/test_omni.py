@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing a picture equals reading it back: the row laid out as in training is the oracle."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnigen.models.omni import PROMPT_BUCKET, Omni
+from omnigen.sequence import ImageSpan, TextSpan, gather_slots, pack
+
+TEXTS = ["a red dot", "", "two blue squares"]
+GUIDANCE = 3.0
+
+
+def batched(*samples):
+    return jax.tree.map(lambda *fields: np.stack(fields), *samples)
+
+
+def keys(count, seed=0):
+    return jax.random.split(jax.random.key(seed), count)
+
+
+def images(count):
+    pixels = np.random.default_rng(0).uniform(-1, 1, (count, 32, 32, 3))
+    return jnp.asarray(pixels, jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def draw(omni, params):
+    """The tokens of pictures, as `generate` draws them."""
+
+    def run(texts, keys, guidance=GUIDANCE, free=True):
+        prompts = omni.prompts(texts)
+        unprompted = omni._unprompted(prompts.token.shape[1]) if free else None
+        weights = {part: params[part] for part in ("ar", "head")}
+        return omni.draw(weights, prompts, unprompted, keys, jnp.float32(guidance))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pictures(omni, params):
+    return np.asarray(omni.generate(params, omni.prompts(TEXTS), keys(3), guidance=GUIDANCE))
+
+
+def test_prompts_are_the_layout_up_to_the_image(omni, lay):
+    prompts = omni.prompts(TEXTS)
+    assert prompts.token.shape == (3, PROMPT_BUCKET)
+    for i, text in enumerate(TEXTS):
+        sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4))
+        start = int(np.argmax(sample.slot >= 0))
+        for name, field in prompts.fields().items():
+            np.testing.assert_array_equal(field[i, -start:], sample.fields()[name][:start], name)
+        assert (prompts.segment[i, :-start] == 0).all()
+        assert (prompts.token[i, :-start] == 256).all()
+    assert omni.prompts(["x" * PROMPT_BUCKET]).token.shape == (1, 2 * PROMPT_BUCKET)
+
+
+def test_the_empty_prompt_fills_any_bucket(omni):
+    short, long = omni._unprompted(PROMPT_BUCKET), omni._unprompted(2 * PROMPT_BUCKET)
+    for name, field in long.fields().items():
+        np.testing.assert_array_equal(field[:, PROMPT_BUCKET:], short.fields()[name], name)
+    assert long.segment[0, :PROMPT_BUCKET].sum() == 0
+
+
+@pytest.fixture(scope="module")
+def read(omni, params, lay):
+    """Hidden states before each of a picture's tokens, by one pass over the training layout."""
+    hidden = jax.jit(lambda *args: omni.ar.bind(params["ar"]).hidden(*args))
+
+    def run(text, z):
+        sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4))
+        rows = batched(pack([sample], PROMPT_BUCKET, omni.config.specials.pad))
+        start = int(np.argmax(rows.slot[0] >= 0))
+        states = hidden(rows.map(jnp.asarray), gather_slots(z[None], rows.slot))
+        return states[0, start - 1 : start + 15]
+
+    return run
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_every_token_is_what_the_head_says_after_those_before(omni, params, read, draw, free):
+    z = draw(TEXTS, keys(3), free=free)
+    assert z.shape == (3, 16, 6)
+    head = omni.head.bind(params["head"])
+
+    @jax.jit
+    def sample(hidden, noise):
+        def one(branches, noise, i):
+            scale = 1.0 + (GUIDANCE - 1.0) * i / 15
+            return head.sampler()(branches, noise[None], guidance=scale)[0]
+
+        return jax.vmap(one)(hidden, noise, jnp.arange(16.0))
+
+    for i, text in enumerate(TEXTS):
+        prompts = (text, "") if free else (text,)
+        hidden = [read(prompt, z[i]) for prompt in prompts]
+        noise = jax.random.normal(keys(3)[i], (16, 6))
+        wanted = sample(jnp.stack(hidden, axis=1)[:, :, None], noise)
+        np.testing.assert_allclose(z[i], wanted, atol=1e-4)
+
+
+def test_guidance_of_one_needs_no_second_branch(draw):
+    np.testing.assert_allclose(
+        draw(TEXTS, keys(3), guidance=1.0), draw(TEXTS, keys(3), free=False), atol=1e-4
+    )
+
+
+def test_pictures_are_the_decoded_tokens(omni, params, draw, pictures):
+    both = jax.vmap(jax.random.split)(keys(3))
+    z = draw(TEXTS, both[:, 0])
+    noise = jnp.stack([jax.random.normal(key, (32, 32, 3)) for key in both[:, 1]])
+    decoder = omni.decoder.bind(params["decoder"])
+    np.testing.assert_allclose(pictures, jax.jit(decoder.decode)(z, noise), atol=1e-5)
+    assert pictures.dtype == np.float32 and np.abs(pictures).max() <= 1.0
+
+
+def test_same_keys_same_bytes_and_nothing_compiles_again(omni, params, pictures):
+    compiled = Omni.draw._cache_size(), Omni.decode._cache_size()
+    again = omni.generate(params, omni.prompts(TEXTS), keys(3), guidance=GUIDANCE)
+    np.testing.assert_array_equal(again, pictures)
+    other = omni.generate(params, omni.prompts(["x", "y", "z"]), keys(3, seed=1), guidance=7.5)
+    assert np.abs(other - pictures).max() > 1e-2
+    assert (Omni.draw._cache_size(), Omni.decode._cache_size()) == compiled
+
+
+def test_a_picture_does_not_depend_on_its_batch(omni, params, pictures):
+    alone = omni.generate(params, omni.prompts(TEXTS[2:]), keys(3)[2:], guidance=GUIDANCE)
+    np.testing.assert_allclose(alone[0], pictures[2], atol=1e-4)
+
+
+def test_the_prompt_the_key_and_the_guidance_decide_the_picture(omni, params, pictures):
+    texts = ["a red dog", "", "two blue squares"]
+    changed = omni.generate(params, omni.prompts(texts), keys(3), guidance=GUIDANCE)
+    assert np.abs(changed[0] - pictures[0]).max() > 1e-3
+    np.testing.assert_allclose(changed[1:], pictures[1:], atol=1e-4)
+    stronger = omni.generate(params, omni.prompts(TEXTS), keys(3), guidance=8.0)
+    assert np.abs(stronger[0] - pictures[0]).max() > 1e-3
+    # The second prompt is the empty one, so that both branches agree whatever the scale.
+    np.testing.assert_allclose(stronger[1], pictures[1], atol=1e-4)
+
+
+def test_drawing_stays_on_the_device(omni, params):
+    prompts = omni.prompts(["x"])
+    weights = {part: params[part] for part in ("ar", "head")}
+    text = Omni.draw.lower(omni, weights, prompts, None, keys(1), jnp.float32(1.0)).as_text()
+    assert "stablehlo.while" in text
+    assert "callback" not in text and "outfeed" not in text and "stablehlo.send" not in text
+
+
+def test_steps_are_choices_of_the_call(omni, params):
+    run = lambda **steps: jax.make_jaxpr(  # noqa: E731
+        lambda p: omni.generate(p, omni.prompts(["x"]), keys(1), guidance=1.0, **steps)
+    )(params)
+    assert str(run()) == str(run(head_steps=3, decoder_steps=2))
+    assert str(run()) != str(run(head_steps=4)) and str(run()) != str(run(decoder_steps=1))
+
+
+def test_reconstruction_decodes_what_was_encoded(omni, params):
+    noise = jnp.stack([jax.random.normal(key, (32, 32, 3)) for key in keys(2)])
+
+    @jax.jit
+    def direct(images):
+        z = omni.encoder.bind(params["encoder"])(images)
+        return omni.decoder.bind(params["decoder"]).decode(z, noise)
+
+    out = omni.reconstruct(params, images(2), keys(2))
+    np.testing.assert_allclose(out, direct(images(2)), atol=1e-5)
+
+
+def test_specials_and_grid_follow_the_config(omni):
+    assert omni.config.specials.text_vocab == 256 and omni.config.grid == (4, 4)
+
+
+def test_parts_that_do_not_fit_are_refused(omni):
+    config = omni.config
+    with pytest.raises(ValueError, match="image_size 36 is not a multiple of the token size 8"):
+        dataclasses.replace(config, image_size=36)
+    with pytest.raises(ValueError, match="decoder token_size is 8; the tokenizer's is 16"):
+        tokenizer = dataclasses.replace(config.tokenizer, merge=4)
+        dataclasses.replace(config, tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="latent_dim must be the same.*'head': 5"):
+        dataclasses.replace(config, head=dataclasses.replace(config.head, latent_dim=5))
+    with pytest.raises(ValueError, match="head cond_dim is 33; the ar embed_dim is 32"):
+        dataclasses.replace(config, head=dataclasses.replace(config.head, cond_dim=33))
