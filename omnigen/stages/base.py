@@ -15,6 +15,7 @@ from omnigen.data.scenes.scene import Split
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard
+from omnigen.training.metrics import Rates
 
 Batch = dict[str, Any]
 
@@ -98,6 +99,14 @@ class Stage:
         self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """The loss and its parts, normalised by what `prepare` counted."""
+        raise NotImplementedError
+
+    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+        """What a local batch holds and costs."""
+        raise NotImplementedError
+
+    def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
+        """Pictures for people to look at, uint8 `[N, H, W, 3]`."""
         raise NotImplementedError
 
     def evaluators(self) -> list["HeldOutLoss"]:

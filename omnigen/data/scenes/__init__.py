@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The procedural domain: scenes, their pictures and their captions."""

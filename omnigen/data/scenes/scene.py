@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a picture of the scenes domain holds: the exact ground truth that is drawn, captioned and judged.
+"""What a picture of the scenes domain holds: the ground truth that is drawn, captioned and judged.
 
-Lengths and places are fractions of the canvas side, x to the right and y down, so that one description can be
-rendered at any resolution. A scene is plain frozen data and survives `to_json` / `from_json` unchanged.
+Lengths and places are fractions of the canvas side, x to the right and y down, so that one
+description can be rendered at any resolution. A scene is plain frozen data and survives `to_json` /
+`from_json` unchanged.
 """
 
 import dataclasses
@@ -142,7 +143,8 @@ class Text:
         y: centre of the line.
         height: cap height of the letters.
         width: width of the drawn line, as measured when the scene was composed.
-        holder: the landscape element that the words stand in (cloud, sign or banner), or None for a line of its own.
+        holder: the landscape element that the words stand in (cloud, sign or banner), or None for a
+            line of its own.
     """
 
     words: tuple[str, ...]
@@ -164,7 +166,8 @@ class Text:
 class Prop:
     """One element of a landscape, in the box about (`x`, `y`) of `width` by `height`.
 
-    Elements that span the canvas (mountains, hills, river, lake, sea, stars, birds, snow) keep the box of the part that shows.
+    Elements that span the canvas (mountains, hills, river, lake, sea, stars, birds, snow) keep the
+    box of the part that shows.
     """
 
     element: Element
@@ -221,22 +224,33 @@ def _scene(raw: dict[str, Any]) -> Scene:
         kind=Kind(raw["kind"]),
         background=background and Background(**{**background, "fill": Fill(background["fill"])}),
         objects=tuple(
-            Object(**{**o, "shape": Shape(o["shape"]), "color": Color(o["color"]), "size": Size(o["size"])})
+            Object(
+                **{
+                    **o,
+                    "shape": Shape(o["shape"]),
+                    "color": Color(o["color"]),
+                    "size": Size(o["size"]),
+                }
+            )
             for o in raw["objects"]
         ),
         texts=tuple(
-            Text(**{
-                **t,
-                "words": tuple(t["words"]),
-                "color": Color(t["color"]),
-                "holder": t["holder"] and Element(t["holder"]),
-            })
+            Text(
+                **{
+                    **t,
+                    "words": tuple(t["words"]),
+                    "color": Color(t["color"]),
+                    "holder": t["holder"] and Element(t["holder"]),
+                }
+            )
             for t in raw["texts"]
         ),
         landscape=landscape
         and Landscape(
             sky=Sky(landscape["sky"]),
-            props=tuple(Prop(**{**p, "element": Element(p["element"])}) for p in landscape["props"]),
+            props=tuple(
+                Prop(**{**p, "element": Element(p["element"])}) for p in landscape["props"]
+            ),
             horizon=landscape["horizon"],
         ),
     )

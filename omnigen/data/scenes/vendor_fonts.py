@@ -64,7 +64,7 @@ def metrics(path: pathlib.Path) -> dict[str, Any]:
     from fontTools.pens.boundsPen import BoundsPen  # pyright: ignore[reportMissingImports]
     from fontTools.ttLib import TTFont  # pyright: ignore[reportMissingImports]
 
-    font = TTFont(str(path))
+    font: Any = TTFont(str(path))
     glyphs, names = font.getGlyphSet(), font.getBestCmap()
 
     def bounds(character: str) -> list[int]:
