@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from omnigen.data.stream import Batch, Batches
 
 WINDOW_ROWS = 8
-LEAST_CAPTION_BYTES = 160
+LEAST_CAPTION_BYTES = 128
 """The words of any scene, quoted, and what holds them fit in this."""
 
 

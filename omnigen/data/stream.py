@@ -16,7 +16,7 @@ from absl import flags
 
 Batch = dict[str, np.ndarray]
 
-THREADS = 2
+THREADS = 1  # Python draws; more threads only wait for each other
 BUFFER = 2  # batches ready in this process, or in each worker
 
 

@@ -6,9 +6,9 @@ import pytest
 from omnigen.data.packing import Bins
 
 
-def test_longest_first_into_the_fullest_row():
-    # 6 to the first row, 5 to the second, 4 fills the first up, 3 and 2 fill the second.
-    assert Bins(rows=2, length=10, count=3).fill([2, 3, 4, 5, 6]) == [[2, 4], [0, 1, 3]]
+def test_longest_first_into_the_fullest_row_with_room():
+    # 9 to the first row, 7 and 6 to the second; the 1 fits both and fills the second up.
+    assert Bins(rows=2, length=14, count=3).fill([1, 6, 7, 9]) == [[3], [0, 1, 2]]
 
 
 def test_only_a_prefix_is_packed_even_if_a_later_one_would_fit():

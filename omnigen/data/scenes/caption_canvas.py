@@ -20,7 +20,7 @@ QUOTE_FORMS = (
     "the {word} {quote}",
     "the text {quote}",
     "text saying {quote}",
-    "the phrase {quote}",
+    "the {phrase} {quote}",
     "{quote}",
 )
 INKED_FORMS = (
@@ -286,7 +286,13 @@ class Canvas(grammar.Slots):
             forms = INKED_FORMS
         else:
             forms = QUOTE_FORMS
-        words = {"word": quote.word, "quote": quote.quoted, "ink": quote.ink, "style": quote.style}
+        words = {
+            "word": quote.word,
+            "phrase": "phrase" if quote.is_plural else "word",
+            "quote": quote.quoted,
+            "ink": quote.ink,
+            "style": quote.style,
+        }
         return self.dice.pick(forms).format_map(words)
 
     def _relation(self, verb: str) -> str | None:
