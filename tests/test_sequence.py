@@ -18,7 +18,6 @@ from omnigen.sequence import (
     layout,
     may_attend,
     pack,
-    padding,
     places,
     slot_places,
 )
