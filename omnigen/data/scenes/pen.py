@@ -12,7 +12,7 @@ from omnigen.data.scenes.palette import RGB
 try:
     import skia  # pyright: ignore[reportMissingImports]
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError('drawing scenes needs skia: pip install "omnigen[scenes]"') from error
+    raise ModuleNotFoundError('drawing scenes needs skia: pip install "omnigen-jax[scenes]"') from error
 
 Point = tuple[float, float]
 
