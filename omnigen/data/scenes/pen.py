@@ -12,7 +12,8 @@ from omnigen.data.scenes.palette import RGB
 try:
     import skia  # pyright: ignore[reportMissingImports]
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError('drawing scenes needs skia: pip install "omnigen-jax[scenes]"') from error
+    hint = 'pip install "omnigen-jax[scenes]"'
+    raise ModuleNotFoundError(f"drawing scenes needs skia: {hint}") from error
 
 Point = tuple[float, float]
 
