@@ -64,6 +64,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "test": [
             "pytest",
+            "setuptools>=77",
             "ruff",
             "pyright[nodejs]",
             "pre-commit",

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-import functools
 import json
 import pathlib
-from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from PIL import Image
 
 import sizes
-from omnigen import config, parallel, recipe, sample, train
+from omnigen import config, recipe, sample, train
 from omnigen.models.omni import Omni
 from omnigen.training import checkpoint
 
@@ -119,17 +117,14 @@ FEW = ("--config.train.steps=2", "--config.train.log_every=1", "--config.train.s
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
-    """A folder with a short run of every stage on one device, each on what came before."""
+def runs(one_device: None, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with a short run of every stage, each on what came before."""
     folder = tmp_path_factory.mktemp("runs")
-    make_mesh = functools.partial(parallel.make_mesh, devices=jax.devices()[:1])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "make_mesh", make_mesh)
-        _train("tokenizer", folder / "tokenizer", *FEW)
-        _train("ar", folder / "ar", *FEW, f"--config.train.tokenizer={folder / 'tokenizer'}")
-        given = [f"--config.train.{key}={folder / 'ar'}" for key in ("tokenizer", "init_from")]
-        _train("decoder", folder / "decoder", *FEW, *given)
-        yield folder
+    _train("tokenizer", folder / "tokenizer", *FEW)
+    _train("ar", folder / "ar", *FEW, f"--config.train.tokenizer={folder / 'tokenizer'}")
+    given = [f"--config.train.{key}={folder / 'ar'}" for key in ("tokenizer", "init_from")]
+    _train("decoder", folder / "decoder", *FEW, *given)
+    return folder
 
 
 @pytest.mark.parametrize(

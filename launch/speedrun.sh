@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Every stage in order, from nothing but this repository to the model that ships: the reproduction
+# document. One GPU for nano; see launch/README.md. A killed run goes on where it stopped when this
+# is called again.
+#
+#   bash launch/speedrun.sh [FOLDER] [SIZE]      FOLDER runs/nano, SIZE nano (or nano,debug)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+runs="${1:-runs/nano}"
+size="${2:-nano}"
+
+python -m omnigen.train --config "configs/tokenizer.py:$size" --workdir "$runs/tokenizer"
+
+python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar" \
+  --config.train.tokenizer="$runs/tokenizer"
+
+python -m omnigen.evaluate --checkpoint "$runs/ar" --suites reconstruction --output "$runs/eval"
+
+python -m omnigen.sample --checkpoint "$runs/ar" --output "$runs/sample.png" --num_images 4 \
+  --prompt 'a red circle left of a blue star on a white background'
+
+python -c '
+import sys
+from omnigen.training import checkpoint
+model = checkpoint.export_model(sys.argv[1], sys.argv[2])
+print(f"{model.path}: model {model.version} of step {model.step}")
+' "$runs/ar" "$runs/model"
