@@ -121,7 +121,9 @@ class TrainConfig:
     tokenizer: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "global_batch_size", "microbatches", "log_every"):
+        for name in (
+            "steps", "global_batch_size", "microbatches", "log_every", "keep_checkpoints"
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name}={getattr(self, name)} must be at least 1")
         if self.global_batch_size % self.microbatches:
@@ -256,13 +258,18 @@ def _start(
 
 
 class _Stop:
-    """Remembers the first SIGTERM or SIGINT; a second one acts as usual."""
+    """Remembers the first SIGTERM or SIGINT; a second one acts as usual.
+
+    With several hosts it leaves signals alone: all must stop at the same step, which is what
+    `Checkpoints.preempted` finds out.
+    """
 
     signum: int = 0
 
     def __enter__(self) -> "_Stop":
         self._before = {}
-        if threading.current_thread() is threading.main_thread():
+        alone = jax.process_count() == 1
+        if alone and threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGINT):
                 self._before[signum] = signal.signal(signum, self._remember)
         return self

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 # Matrices that read from or write to these are no hidden matrices: AdamW, also under Muon.
@@ -117,8 +118,10 @@ class Treatment:
         return "frozen" if self.freeze else "matrix" if self.matrix else "other"
 
 
-def schedule(config: OptimizerConfig, total_steps: int) -> Callable[[Any], jax.Array]:
+def schedule(config: OptimizerConfig, total_steps: int) -> Callable[[Any], Any]:
     """Returns the learning rate as a function of the step, counted from 0.
+
+    It is computed on the device for a step that is a jax array, and on the host for a number.
 
     It rises linearly to `learning_rate`, reached at step `warmup_steps - 1`, stays, and falls over
     the last `decay_fraction` of the steps to `final_fraction`, reached at step `total_steps`. In
@@ -126,13 +129,13 @@ def schedule(config: OptimizerConfig, total_steps: int) -> Callable[[Any], jax.A
     """
     decay_steps = round(config.decay_fraction * total_steps)
 
-    def learning_rate(step: Any) -> jax.Array:
-        step = jnp.asarray(step, jnp.float32)
-        rise = jnp.minimum(1.0, (step + 1) / max(config.warmup_steps, 1))
-        x = jnp.clip((step - (total_steps - decay_steps)) / max(decay_steps, 1), 0.0, 1.0)
-        x = jnp.sqrt(x) if config.decay is Decay.SQRT else x
+    def learning_rate(step: Any) -> Any:
+        xp = jnp if isinstance(step, jax.Array) else np
+        rise = xp.minimum(1.0, (step + 1) / max(config.warmup_steps, 1))
+        x = xp.clip((step - (total_steps - decay_steps)) / max(decay_steps, 1), 0.0, 1.0)
+        x = xp.sqrt(x) if config.decay is Decay.SQRT else x
         fall = 1.0 - (1.0 - config.final_fraction) * x
-        return config.learning_rate * jnp.minimum(rise, fall)
+        return config.learning_rate * xp.minimum(rise, fall)
 
     return learning_rate
 

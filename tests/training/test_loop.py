@@ -2,8 +2,12 @@
 import dataclasses
 import json
 import os
+import pathlib
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -290,3 +294,55 @@ def test_a_batch_that_the_mesh_does_not_divide(make_stage, tmp_path):
     with pytest.raises(ValueError, match="16 must be a multiple of 8 mesh parts x 4"):
         run(make_stage(), tmp_path, change(microbatches=4))
     assert list(tmp_path.iterdir()) == []
+
+
+HOST = """
+import os, pathlib, runpy, signal, sys
+import jax
+import numpy as np
+from omnigen import parallel
+
+parallel.initialize()
+from omnigen.training import loop, optim
+
+conftest, workdir = sys.argv[1:]
+
+class Preempted(runpy.run_path(conftest)["ToyStage"]):
+    def samples(self, params, frozen, seed):
+        if jax.process_index() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return np.zeros((1, 2, 2, 3), np.uint8)
+
+loop.run(
+    Preempted(),
+    loop.TrainConfig(steps=500, global_batch_size=16, sample_every=3, checkpoint_every=0),
+    optimizer=optim.OptimizerConfig(),
+    mesh=parallel.make_mesh(parallel.MeshConfig(fsdp=2)),
+    workdir=workdir,
+    settings={},
+)
+"""
+
+
+@pytest.mark.slow
+def test_all_hosts_save_the_same_step_when_one_is_preempted(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    conftest = pathlib.Path(__file__).with_name("conftest.py")
+    hosts = []
+    for index in range(2):
+        env = dict(
+            os.environ,
+            XLA_FLAGS="--xla_force_host_platform_device_count=2",
+            JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID=str(index),
+        )
+        command = [sys.executable, "-c", HOST, str(conftest), str(tmp_path)]
+        hosts.append(subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL))
+    assert [host.wait(timeout=300) for host in hosts] == [143, 143]
+    (checkpoint_folder,) = (tmp_path / "checkpoints").iterdir()
+    assert 3 <= int(checkpoint_folder.name) < 500
+    places = [json.loads(p.read_text()) for p in sorted(checkpoint_folder.glob("data/*.json"))]
+    assert len(places) == 2 and places[0] == places[1]

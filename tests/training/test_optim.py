@@ -71,7 +71,9 @@ def test_schedule(decay, step, expected):
     config = OptimizerConfig(
         learning_rate=2.0, warmup_steps=10, decay_fraction=0.2, final_fraction=0.1, decay=decay
     )
-    assert float(optim.schedule(config, 100)(step)) == pytest.approx(expected, rel=1e-6)
+    learning_rate = optim.schedule(config, 100)
+    assert learning_rate(step) == pytest.approx(expected, rel=1e-12)
+    assert float(jax.jit(learning_rate)(step)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_schedule_of_a_run_shorter_than_its_warmup():
