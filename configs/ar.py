@@ -19,7 +19,7 @@ import sizes
 
 # global batch size in rows, steps, peak learning rate
 RUNS = {
-    "nano": (128, 30_000, 1e-3),
+    "nano": (64, 20_000, 2e-3),
     "base": (512, 200_000, 5e-4),
     "3b": (1024, 300_000, 3e-4),
     "14b": (2048, 500_000, 2e-4),
@@ -30,7 +30,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     """Returns the recipe of a size (see `sizes.parse`)."""
     size, debug = sizes.parse(arg)
     batch, steps, learning_rate = (8, 20, 1e-3) if debug else RUNS[size]
-    model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
+    model = sizes.model(size, debug=debug, remat="dots" if size == "nano" else "full")
     tokens = (model["image_size"] // model["decoder"]["token_size"]) ** 2
     data = {"row_length": 640, "images_per_row": 4}
     if debug:
@@ -44,7 +44,12 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
             "model": model,
             "objective": {},
             "data": {"image_size": model["image_size"], **data},
-            "optimizer": {"learning_rate": learning_rate, "warmup_steps": 5 if debug else 500},
+            "optimizer": {
+                "name": "muon",
+                "learning_rate": learning_rate,
+                "warmup_steps": 5 if debug else 200,
+                "decay_fraction": 0.5,
+            },
             "mesh": sizes.mesh(size, debug=debug),
             "train": {
                 "steps": steps,

@@ -17,7 +17,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "tokenizer": {
             "patch_size": 8,
             "merge": 2,
-            "latent_dim": 48,
+            "latent_dim": 64,
             "embed_dim": 256,
             "num_layers": 4,
             "num_heads": 4,
@@ -25,7 +25,7 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "decoder": {
             "token_size": 16,
-            "latent_dim": 48,
+            "latent_dim": 64,
             "patch_size": 8,
             "embed_dim": 320,
             "num_layers": 6,
@@ -34,7 +34,7 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "ar": {
             "vocab_size": 264,
-            "latent_dim": 48,
+            "latent_dim": 64,
             "embed_dim": 512,
             "num_layers": 8,
             "num_heads": 8,
@@ -43,7 +43,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "mlp_dim": 1280,
         },
         "head": {
-            "latent_dim": 48,
+            "latent_dim": 64,
             "cond_dim": 512,
             "embed_dim": 512,
             "num_blocks": 3,

@@ -17,7 +17,7 @@ import sizes
 
 # global batch size, steps, peak learning rate
 RUNS = {
-    "nano": (512, 12_000, 1e-3),
+    "nano": (256, 8_000, 2e-3),
     "base": (512, 100_000, 5e-4),
     "3b": (1024, 200_000, 3e-4),
     "14b": (1024, 400_000, 2e-4),
@@ -28,7 +28,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     """Returns the recipe of a size (see `sizes.parse`)."""
     size, debug = sizes.parse(arg)
     batch, steps, learning_rate = (16, 20, 1e-3) if debug else RUNS[size]
-    model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
+    model = sizes.model(size, debug=debug, remat="dots" if size == "nano" else "full")
     return ml_collections.ConfigDict(
         {
             "stage": "tokenizer",
@@ -36,7 +36,12 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
             "model": model,
             "objective": {},
             "data": {"image_size": model["image_size"]},
-            "optimizer": {"learning_rate": learning_rate, "warmup_steps": 5 if debug else 500},
+            "optimizer": {
+                "name": "muon",
+                "learning_rate": learning_rate,
+                "warmup_steps": 5 if debug else 200,
+                "decay_fraction": 0.5,
+            },
             "mesh": sizes.mesh(size, debug=debug),
             "train": {
                 "steps": steps,

@@ -167,19 +167,21 @@ def layout(
         raster order, image after image. The first element carries no loss, since nothing comes
         before it.
     """
-    parts = [_text_part([specials.bos], weight=0.0)]
+    parts: list[Sequence] = []
+    ids, weights = [specials.bos], [0.0]  # of the text before the next image
     slots, weight = 0, 0.0
     for span in spans:
         weight = float(span.role == Role.GENERATED)
         if isinstance(span, TextSpan):
-            parts.append(_text_part(span.ids, weight=weight))
+            ids += span.ids
+            weights += [weight] * len(span.ids)
             continue
         head = [specials.boi, *encode(f"{span.rows}*{span.cols}"), specials.img]
-        parts.append(_text_part(head, weight=weight))
+        parts.append(_text_part([*ids, *head], [*weights, *[weight] * len(head)]))
         parts.append(_image_part(span, slots, specials.pad))
-        parts.append(_text_part([specials.eoi], weight=weight))
+        ids, weights = [specials.eoi], [weight]
         slots += span.rows * span.cols
-    parts.append(_text_part([specials.eos], weight=weight))
+    parts.append(_text_part([*ids, specials.eos], [*weights, weight]))
     return _join(parts)
 
 
@@ -272,17 +274,19 @@ def slot_places(slot_BL: Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
     return jnp.maximum(place, 0), place >= 0
 
 
-def _text_part(ids: Seq[int], *, weight: float) -> Sequence:
-    empty = padding(len(ids), 0)
-    position = np.zeros((len(ids), 3), np.float32)
+def _text_part(ids: Seq[int], weights: Seq[float]) -> Sequence:
+    count = len(ids)
+    position = np.zeros((count, 3), np.float32)
     position[:, 0] = 1.0  # advances the sequence axis by one an element; made absolute in `_join`
-    return dataclasses.replace(
-        empty,
-        token=np.asarray(ids, np.int32).reshape(len(ids)),
-        modality=np.full(len(ids), Modality.TEXT, np.int32),
+    return Sequence(
+        token=np.array(ids, np.int32),
+        slot=np.full(count, -1, np.int32),
+        modality=np.full(count, Modality.TEXT, np.int32),
         position=position,
-        group=np.ones(len(ids), np.int32),
-        weight=np.full(len(ids), weight, np.float32),
+        target=np.full((count, 2), -1, np.float32),
+        group=np.ones(count, np.int32),
+        segment=np.zeros(count, np.int32),
+        weight=np.array(weights, np.float32),
     )
 
 
