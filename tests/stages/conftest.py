@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny model, and batches made by hand: packed rows of captions and noise for pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnigen.data.pipeline import DataConfig
+from omnigen.data.text import ByteText
+from omnigen.models.ar import ARConfig
+from omnigen.models.decoder import DecoderConfig
+from omnigen.models.flow_head import FlowHeadConfig
+from omnigen.models.omni import Omni, OmniConfig
+from omnigen.models.tokenizer import TokenizerConfig
+from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack
+
+SIZE, ROW, PICTURES, TOKENS = 16, 40, 2, 4
+CONFIG = OmniConfig(
+    image_size=SIZE,
+    tokenizer=TokenizerConfig(
+        patch_size=4, merge=2, latent_dim=6, embed_dim=32, num_layers=1, num_heads=2, mlp_dim=48
+    ),
+    decoder=DecoderConfig(
+        token_size=8,
+        latent_dim=6,
+        patch_size=4,
+        embed_dim=32,
+        num_layers=1,
+        num_heads=2,
+        mlp_dim=48,
+        num_steps=2,
+    ),
+    ar=ARConfig(
+        latent_dim=6,
+        embed_dim=32,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=8,
+        mlp_dim=48,
+    ),
+    head=FlowHeadConfig(
+        latent_dim=6, cond_dim=32, embed_dim=24, num_blocks=1, mlp_dim=40, num_steps=2
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def config():
+    return CONFIG
+
+
+@pytest.fixture(scope="session")
+def data():
+    return DataConfig(image_size=SIZE, row_length=ROW, images_per_row=PICTURES)
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """Of the whole model, drawn in numpy, those that start at 0 or 1 included."""
+    rng = np.random.default_rng(2)
+
+    def draw(leaf):
+        fan_in = leaf.shape[-2] if len(leaf.shape) > 1 else 1
+        return jnp.asarray(rng.standard_normal(leaf.shape) / np.sqrt(fan_in), jnp.float32)
+
+    return {name: jax.tree.map(draw, net.shapes()) for name, net in Omni(CONFIG).nets.items()}
+
+
+@pytest.fixture(scope="session")
+def keys():
+    return lambda count: jax.random.split(jax.random.key(7), count)
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """A batch of the tokenizer stages."""
+
+    def make(count):
+        rng = np.random.default_rng(0)
+        return {"image": rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """A batch of the autoregressive stage: one or two samples a row, captions of any length."""
+
+    def make(count, *, random_order=False):
+        rng = np.random.default_rng(1)
+        packed = []
+        for row in range(count):
+            samples = []
+            for _ in range(1 + row % PICTURES):
+                order = rng.permutation(TOKENS) if random_order else None
+                caption = rng.integers(97, 123, rng.integers(0, 7)).tolist()
+                spans = [TextSpan(caption), ImageSpan(2, 2, order=order)]
+                samples.append(layout(spans, Specials(256), ByteText().encode))
+            packed.append(pack(samples, ROW, 256))
+        batch = jax.tree.map(lambda *fields: np.stack(fields), *packed).fields()
+        image = rng.integers(0, 256, (count, PICTURES, SIZE, SIZE, 3), np.uint8)
+        return {**batch, "image": image}
+
+    return make

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Oracles: the loss as a loop over tokens; sums over microbatches; one device."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from omnigen import flow, parallel
+from omnigen.data.scenes.scene import Kind
+from omnigen.models import flops
+from omnigen.parallel import MeshConfig
+from omnigen.sequence import Modality, Sequence, gather_slots
+from omnigen.stages.ar import ARObjective, ARStage
+
+
+@pytest.fixture(scope="module")
+def stage(config, data, weights):
+    return ARStage(config, ARObjective(draws=2), data, weights)
+
+
+@pytest.fixture(scope="module")
+def params(weights):
+    return {part: weights[part] for part in ("ar", "head")}
+
+
+@pytest.fixture(scope="module")
+def prepare(stage):
+    return jax.jit(lambda batch: stage.prepare({}, stage.frozen, batch, None))
+
+
+@pytest.fixture(scope="module")
+def run(stage):
+    """Loss, metrics and gradients of a prepared batch."""
+    grad = jax.value_and_grad(lambda p, b, k: stage.loss(p, {}, b, k), has_aux=True)
+    return jax.jit(grad)
+
+
+def test_prepare_encodes_the_pictures_and_counts_what_is_learnt(stage, prepare, rows):
+    batch = rows(8)
+    prepared = prepare(batch)
+    image = batch["image"].astype(np.float32) / 127.5 - 1.0
+    z = stage.omni.encode(stage.frozen["encoder"], jnp.asarray(image.reshape(-1, 16, 16, 3)))
+    np.testing.assert_allclose(prepared["latents"], z.reshape(8, 8, 6), atol=1e-5)
+    # Rows of one and of two samples of four tokens each; every text element but BOS is learnt.
+    assert float(prepared["image_count"]) == 4 * 4 * (1 + 2)
+    text = (batch["modality"] == Modality.TEXT) & (batch["token"] != 257)
+    assert float(prepared["text_count"]) == text.sum()
+    assert set(prepared) == {*Sequence.of(batch).fields(), "latents", "text_count", "image_count"}
+
+
+def test_what_stands_in_the_padding_changes_nothing(prepare, run, params, rows, keys):
+    batch = rows(8)
+    empty = batch["segment"] == 0
+    assert empty.any()
+    junk = {
+        **batch,
+        "token": np.where(empty, 7, batch["token"]),
+        "position": np.where(empty[..., None], 3.0, batch["position"]).astype(np.float32),
+    }
+    (loss, _), _ = run(params, prepare(batch), keys(8))
+    (again, _), _ = run(params, prepare(junk), keys(8))
+    np.testing.assert_allclose(again, loss, rtol=1e-6)
+    # Nor does a picture that no element of the row refers to.
+    junk = {**batch, "image": batch["image"].copy()}
+    junk["image"][0, 1] = 0
+    np.testing.assert_allclose(run(params, prepare(junk), keys(8))[0][0], loss, rtol=1e-6)
+
+
+def test_longer_rows_change_nothing(stage, prepare, run, params, rows, keys):
+    batch = rows(8)
+    longer = {
+        name: np.concatenate([field, np.zeros_like(field[:, :5]) - (name == "slot")], axis=1)
+        if name != "image"
+        else field
+        for name, field in batch.items()
+    }
+    (loss, _), _ = run(params, prepare(batch), keys(8))
+    again, _ = jax.jit(lambda: stage.loss(params, {}, prepare(longer), keys(8)))()
+    np.testing.assert_allclose(again, loss, rtol=1e-5)
+
+
+def by_hand(stage, params, batch, keys_B):
+    """Flow and text loss, token by token."""
+    objective, omni = stage.objective, stage.omni
+    ar, head = omni.ar.bind(params["ar"]), omni.head.bind(params["head"])
+    split = jax.vmap(lambda key: jax.random.split(key, 4))(keys_B)
+    z = np.asarray(batch["latents"])
+    count, slots, dim = z.shape
+    density = flow.TimeDensity(mean=objective.time_mean, std=objective.time_std)
+    context = np.zeros_like(z)
+    flow_sum, text_sum, images, texts = 0.0, 0.0, 0.0, 0.0
+    for b in range(count):
+        uniform = flow.TimeDensity(kind="uniform").sample(split[b, 0], (slots,))
+        moved = z[b] + objective.context_noise * np.asarray(uniform)[:, None] * np.asarray(
+            jax.random.normal(split[b, 1], (slots, dim))
+        )
+        context[b] = np.sqrt(dim) * moved / np.linalg.norm(moved, axis=-1, keepdims=True)
+    sequence = Sequence.of(batch)
+    vectors = gather_slots(jnp.asarray(context), sequence.slot)
+    hidden = jax.jit(lambda: ar.hidden(sequence.map(jnp.asarray), vectors, causal=False))()
+    logits = np.asarray(ar.logits(hidden), np.float64)
+    velocity = jax.jit(head)
+    for b in range(count):
+        t = np.asarray(density.sample(split[b, 2], (slots, objective.draws)))
+        noise = np.asarray(jax.random.normal(split[b, 3], (slots, objective.draws, dim)))
+        for i in range(sequence.token.shape[1]):
+            weight = float(sequence.weight[b, i])
+            if sequence.modality[b, i] == Modality.TEXT and weight:
+                scores = logits[b, i - 1]
+                log_sum = np.log(np.exp(scores - scores.max()).sum()) + scores.max()
+                text_sum += weight * (log_sum - scores[sequence.token[b, i]])
+                texts += weight
+            if sequence.modality[b, i] == Modality.IMAGE and weight:
+                n = sequence.slot[b, i]
+                s = t[n][:, None]
+                noisy = (1 - s) * z[b, n] + s * noise[n]
+                states = np.stack([hidden[b, i - 1]] * objective.draws)
+                out = np.asarray(velocity(jnp.asarray(noisy), jnp.asarray(t[n]), states))
+                flow_sum += weight * ((out - (noise[n] - z[b, n])) ** 2).mean()
+                images += weight
+    return flow_sum / images, text_sum / texts
+
+
+@pytest.mark.parametrize("random_order", [False, True])
+def test_loss_is_the_mean_over_learnt_tokens(stage, prepare, run, params, rows, keys, random_order):
+    batch = rows(8, random_order=random_order)
+    # Given elements, fractions of weights: whatever the data says.
+    batch["weight"] = batch["weight"] * np.random.default_rng(0).choice(
+        [0.0, 0.5, 1.0], batch["weight"].shape
+    ).astype(np.float32)
+    prepared = prepare(batch)
+    (loss, metrics), grads = run(params, prepared, keys(8))
+    flow_mse, text_nats = by_hand(stage, params, prepared, keys(8))
+    np.testing.assert_allclose(metrics["flow_mse"], flow_mse, rtol=1e-4)
+    np.testing.assert_allclose(metrics["text_nats"], text_nats, rtol=1e-4)
+    np.testing.assert_allclose(loss, flow_mse + 0.1 * text_nats, rtol=1e-4)
+    np.testing.assert_array_equal(metrics["loss"], loss)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(grads)[0]:
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, name
+
+
+def test_settings_weigh_the_parts(config, data, weights, prepare, run, params, rows, keys):
+    prepared = prepare(rows(8))
+    objective = ARObjective(draws=2, text_weight=2.0, context_noise=0.0)
+    stage = ARStage(config, objective, data, weights)
+    loss, clean = jax.jit(lambda: stage.loss(params, {}, prepared, keys(8)))()
+    np.testing.assert_allclose(loss, clean["flow_mse"] + 2.0 * clean["text_nats"], rtol=1e-6)
+    (_, noisy), _ = run(params, prepared, keys(8))
+    for name in ("flow_mse", "text_nats"):
+        assert abs(float(clean[name] - noisy[name])) > 1e-5
+
+
+def test_microbatches_sum_to_the_batch(prepare, run, params, rows, keys):
+    prepared, keys_B = prepare(rows(8)), keys(8)
+    (whole, metrics), grads = run(params, prepared, keys_B)
+    parts = []
+    for m in range(2):
+        part = {k: v[m::2] if v.ndim else v for k, v in prepared.items()}
+        parts.append(run(params, part, keys_B[m::2]))
+    np.testing.assert_allclose(sum(part[0][0] for part in parts), whole, rtol=1e-5)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(sum(part[0][1][name] for part in parts), value, rtol=1e-5)
+    summed = jax.tree.map(lambda a, b: a + b, parts[0][1], parts[1][1])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), summed, grads)
+
+
+MESHES = {
+    "data=8": MeshConfig(),
+    "fsdp=8": MeshConfig(data=1, fsdp=8),
+    "data=2 fsdp=2 tensor=2": MeshConfig(data=2, fsdp=2, tensor=2),
+    "fsdp=2 tensor=2 sequence=2": MeshConfig(data=1, fsdp=2, tensor=2, sequence=2),
+}
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_loss_is_that_of_one_device(stage, prepare, run, params, rows, keys, name):
+    batch = rows(8)
+    (alone, _), alone_grads = run(params, prepare(batch), keys(8))
+    mesh = parallel.make_mesh(MESHES[name])
+    placed = jax.device_put(params, parallel.tree_sharding(mesh, stage.axes()))
+    frozen = jax.device_put(stage.frozen, parallel.tree_sharding(mesh, stage.frozen_axes()))
+    split = parallel.sharding(mesh, ("batch",))
+    with jax.set_mesh(mesh):
+
+        @jax.jit
+        def step(params, frozen, batch, keys_B):
+            batch = stage.prepare(params, frozen, batch, keys_B)
+            return jax.value_and_grad(lambda p: stage.loss(p, frozen, batch, keys_B)[0])(params)
+
+        args = jax.device_put((batch, keys(8)), split)
+        assert args[0]["image"].sharding.spec == PartitionSpec(parallel.RULES["batch"])
+        loss, grads = step(placed, frozen, *args)
+    np.testing.assert_allclose(loss, alone, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(np.asarray(a), b, atol=2e-5), grads, alone_grads
+    )
+
+
+def test_rates_count_elements_without_padding(stage, config, rows):
+    batch = rows(3)
+    rates = stage.rates(batch)
+    lengths = [
+        int((batch["segment"][b] == s).sum()) for b in range(3) for s in (1, 2) if s == 1 or b == 1
+    ]
+    assert rates.images == 4.0 and rates.tokens == sum(lengths)
+    trained = flops.ar(
+        config.ar, np.array(lengths), text_tokens=sum(lengths) - 16, image_tokens=16
+    ) + flops.flow_head(config.head, 16, draws=2)
+    encoded = 4 * flops.encoder(config.tokenizer, 16)
+    np.testing.assert_allclose(rates.flops, 3 * trained + encoded, rtol=1e-9)
+
+
+def test_samples_are_pictures_of_held_out_captions(stage, params, monkeypatch):
+    asked = []
+
+    def eval_examples(data, kind, *, count, start):
+        asked.append((kind, count, start))
+        return [type("Example", (), {"caption": f"{kind} {i}"}) for i in range(count)]
+
+    monkeypatch.setattr("omnigen.data.pipeline.eval_examples", eval_examples)
+    out = stage.samples(params, stage.frozen, seed=3)
+    assert asked == [(kind, 4, 0) for kind in Kind]
+    assert out.shape == (4 * len(Kind), 16, 16, 3) and out.dtype == np.uint8
+    np.testing.assert_array_equal(stage.samples(params, stage.frozen, seed=3), out)
+    assert (stage.samples(params, stage.frozen, seed=4) != out).any()
+
+
+def test_trains_the_transformer_and_the_head_on_frozen_parts(config, data, weights, stage):
+    assert set(stage.axes()) == {"ar", "head"} and set(stage.frozen) == {"encoder", "decoder"}
+    shapes = jax.eval_shape(stage.init, jax.random.key(0))
+    assert jax.tree.structure(shapes) == jax.tree.structure(
+        stage.axes(), is_leaf=lambda node: isinstance(node, tuple)
+    )
+    with pytest.raises(ValueError, match="stage ar needs trained weights of decoder"):
+        ARStage(config, ARObjective(), data, {"encoder": weights["encoder"]})
+    with pytest.raises(ValueError, match="data.image_size is 32; model.image_size is 16"):
+        ARStage(config, ARObjective(), dataclasses.replace(data, image_size=32), weights)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"draws": 0}, "draws is 0"),
+        ({"text_weight": -1.0}, "text_weight -1.0"),
+        ({"context_noise": -0.1}, "context_noise -0.1"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ARObjective(**settings)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels, names, and the held-out loss on a stage whose loss is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnigen.data.scenes.scene import Split
+from omnigen.parallel import DataShard
+from omnigen.stages import base
+from omnigen.stages.ar import ARObjective, ARStage
+from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
+
+
+def test_every_byte_survives_the_way_through_pixels():
+    image = np.arange(256, dtype=np.uint8)
+    pixels = base.to_pixels(jnp.asarray(image))
+    assert pixels.dtype == jnp.float32
+    np.testing.assert_allclose(pixels, np.linspace(-1, 1, 256), atol=1e-6)
+    np.testing.assert_array_equal(base.to_uint8(pixels), image)
+    np.testing.assert_array_equal(base.to_uint8(jnp.array([-7.0, 7.0])), [0, 255])
+
+
+def test_stages_have_names():
+    wanted = {"tokenizer": TokenizerStage, "decoder": DecoderStage, "ar": ARStage}
+    assert {name: base.find(name) for name in base.STAGES} == wanted
+    assert base.find("ar").Objective is ARObjective
+    assert base.find("decoder").Objective is TokenizerObjective
+    with pytest.raises(ValueError, match="stage 'vae' is unknown; choose one of: tokenizer"):
+        base.find("vae")
+
+
+def test_a_part_starts_the_same_in_every_stage(config, data, weights):
+    tokenizer = TokenizerStage(config, TokenizerObjective(), data, {})
+    decoder = DecoderStage(config, TokenizerObjective(), data, weights)
+    both = jax.jit(lambda key: (tokenizer.init(key), decoder.init(key)))(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, both[0]["decoder"], both[1]["decoder"])
+
+
+def test_data_of_the_test_split_keeps_its_captions(config, data, weights):
+    stage = ARStage(config, ARObjective(), data, weights)
+    assert stage.data_of(Split.TRAIN) == data and data.caption_dropout > 0
+    held_out = stage.data_of(Split.TEST)
+    assert (held_out.split, held_out.workers, held_out.caption_dropout) == (Split.TEST, 0, 0.0)
+
+
+class Known:
+    """Its loss is the mean of the batch times a weight, and a draw of the keys."""
+
+    def dataset(self, batch_size, shard, split):
+        assert (shard, split) == (DataShard(), Split.TEST)
+        return ({"x": np.full(batch_size, number, np.float32)} for number in (1, 2, 6, 100))
+
+    def prepare(self, params, frozen, batch, keys):
+        return {**batch, "count": jnp.float32(batch["x"].shape[0])}
+
+    def loss(self, params, frozen, batch, keys):
+        mean = params * frozen * batch["x"].sum() / batch["count"]
+        return mean, {"mean": mean, "draw": jax.random.uniform(keys[0])}
+
+
+def test_held_out_loss_is_the_mean_over_batches_with_the_same_noise_every_time():
+    judge = base.HeldOutLoss(Known(), batches=3, batch_size=4)
+    first, second = dict(judge.run(2.0, 5.0)), dict(judge.run(1.0, 1.0))
+    assert first["mean"] == pytest.approx(30.0) and second["mean"] == pytest.approx(3.0)
+    assert first["draw"] == second["draw"] and 0 < first["draw"] < 1
