@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+from PIL import Image
+
+from omnigen.training import checkpoint
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.slow
+def test_speedrun(tmp_path: pathlib.Path) -> None:
+    """The reproduction script, with the toy: from nothing to an exported model."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    script = ROOT / "launch" / "speedrun.sh"
+    subprocess.run(["bash", str(script), str(tmp_path), "debug"], check=True, env=environment)
+    trained = checkpoint.load_model(tmp_path / "ar")
+    exported = checkpoint.load_model(tmp_path / "model")
+    assert exported.version == trained.version
+    assert exported.step == 20
+    assert exported.params.keys() == {"encoder", "decoder", "ar", "head"}
+    report = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert report["model"] == trained.version
+    for i in range(4):
+        with Image.open(tmp_path / f"sample-{i}.png") as image:
+            assert image.info["model"] == trained.version
