@@ -61,11 +61,16 @@ def weights():
     """Of the whole model, drawn in numpy, those that start at 0 or 1 included."""
     rng = np.random.default_rng(2)
 
-    def draw(leaf):
-        fan_in = leaf.shape[-2] if len(leaf.shape) > 1 else 1
-        return jnp.asarray(rng.standard_normal(leaf.shape) / np.sqrt(fan_in), jnp.float32)
+    def draw(path, leaf):
+        x = rng.standard_normal(leaf.shape)
+        if path[-1].key == "w":
+            return jnp.asarray(x / np.sqrt(leaf.shape[-2]), jnp.float32)
+        return jnp.asarray(0.1 * x + (path[-1].key == "scale"), jnp.float32)
 
-    return {name: jax.tree.map(draw, net.shapes()) for name, net in Omni(CONFIG).nets.items()}
+    nets = Omni(CONFIG).nets
+    return {
+        part: jax.tree_util.tree_map_with_path(draw, net.shapes()) for part, net in nets.items()
+    }
 
 
 @pytest.fixture(scope="session")

