@@ -18,7 +18,7 @@ from flax import nnx
 
 from omnigen.nn.attention import KVCache
 from omnigen.nn.block import Block
-from omnigen.nn.layers import Linear, RMSNorm, place_features
+from omnigen.nn.layers import Linear, RMSNorm, lookup, place_features
 from omnigen.nn.module import param
 from omnigen.nn.stack import Remat, Stack
 from omnigen.parallel import shard
@@ -120,7 +120,7 @@ class AR(nnx.Module):
         table_VD = shard(self.token[...].astype(dtype), "vocab", None)
         image_BLD = self.vector_in(vector_BLZ.astype(dtype))
         is_image = (jnp.asarray(sequence.modality) == Modality.IMAGE)[..., None]
-        x_BLD = jnp.where(is_image, image_BLD, table_VD[jnp.asarray(sequence.token)])
+        x_BLD = jnp.where(is_image, image_BLD, lookup(table_VD, jnp.asarray(sequence.token)))
         place = place_features(jnp.asarray(sequence.target), PLACE_DIM).astype(dtype)
         return shard(x_BLD + self.target_in(place), "batch", "length", None)
 

@@ -14,6 +14,8 @@ from omnigen.nn.module import param
 
 Axes = tuple[str | None, ...]
 
+SMALL_TABLE = 1024  # rows
+
 
 class Linear(nnx.Module):
     """`x @ w + b` over the last dim; w is normal with variance gain² / in_dim at first."""
@@ -54,6 +56,17 @@ class RMSNorm(nnx.Module):
         """Applies the layer over the last dim."""
         y = normalize(x)
         return y * jnp.broadcast_to(self.scale[...].astype(x.dtype), y.shape)
+
+
+def lookup(table_VD: jax.Array, ids: jax.Array) -> jax.Array:
+    """Rows of a table, `[..., D]`: a gather, or for a small table a product with one-hot ids.
+
+    The gradient of a gather adds up rows with atomics, which wait for each other where few rows
+    take many tokens: 74 of 181 ms of a training step with 264 rows on an H100.
+    """
+    if table_VD.shape[0] > SMALL_TABLE:
+        return table_VD[ids]
+    return jax.nn.one_hot(ids, table_VD.shape[0], dtype=table_VD.dtype) @ table_VD
 
 
 def normalize(x: jax.Array) -> jax.Array:
