@@ -129,7 +129,8 @@ class Sampler:
         """
         import jax
         import jax.numpy as jnp
-        import numpy as np
+
+        from omnigen.models.omni import to_uint8
 
         rows = self._omni.prompts([request.prompt] * batch_size)
         make_keys = jax.vmap(jax.random.key)
@@ -143,8 +144,7 @@ class Sampler:
                 head_steps=request.head_steps,
                 decoder_steps=request.decoder_steps,
             )
-            pixels = np.rint((np.asarray(images, np.float32) + 1.0) * 127.5)
-            yield np.clip(pixels, 0, 255).astype(np.uint8)[: request.num_images - start]
+            yield to_uint8(images)[: request.num_images - start]
 
 
 def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
-from omnigen.models.omni import Omni
+from omnigen.models.omni import Omni, to_pixels, to_uint8
 from omnigen.nn.module import Params
 
 MAX_PSNR = 60.0  # what a picture counts that is right to the last bit
@@ -65,8 +65,7 @@ class Reconstruction:
             part = images[start : start + size]
             full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             keys = jax.random.split(jax.random.fold_in(jax.random.key(0), start), size)
-            pixels = jnp.asarray(full, jnp.float32) / 127.5 - 1.0
+            pixels = to_pixels(jnp.asarray(full))
             decoded = self._omni.reconstruct(weights, pixels, keys, num_steps=self._num_steps)
-            rounded = np.rint((np.asarray(decoded, np.float32) + 1.0) * 127.5)
-            parts.append(np.clip(rounded, 0, 255).astype(np.uint8)[: len(part)])
+            parts.append(to_uint8(decoded)[: len(part)])
         return np.concatenate(parts)

@@ -267,3 +267,13 @@ class Omni:
         return self.decode(
             params["decoder"], self.encode(params["encoder"], images), keys, num_steps=num_steps
         )
+
+
+def to_pixels(images: jax.Array) -> jax.Array:
+    """uint8 to float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: jax.Array) -> np.ndarray:
+    """[-1, 1] to uint8, rounded."""
+    return np.asarray(jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8))

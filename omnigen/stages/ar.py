@@ -18,11 +18,12 @@ from omnigen import flow
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind, Split
 from omnigen.models import flops
+from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.models.tokenizer import add_noise
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
 from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
-from omnigen.stages.base import Batch, Stage, to_pixels, to_uint8
+from omnigen.stages.base import Batch, Stage
 from omnigen.training.feed import Rates
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from omnigen.data.pipeline import DataConfig
@@ -139,16 +138,6 @@ class HeldOutLoss:
             parts.append(judge(params, frozen, next(stream), keys))
         for part in parts[0]:
             yield part, float(np.mean([float(values[part]) for values in parts]))
-
-
-def to_pixels(images: jax.Array) -> jax.Array:
-    """uint8 to float32 in [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1.0
-
-
-def to_uint8(images: jax.Array) -> np.ndarray:
-    """[-1, 1] to uint8, rounded."""
-    return np.asarray(jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8))
 
 
 def find(name: str) -> type[Stage]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.models.omni import PROMPT_BUCKET, Omni
+from omnigen.models.omni import PROMPT_BUCKET, Omni, to_pixels, to_uint8
 from omnigen.sequence import ImageSpan, TextSpan, gather_slots, pack
 
 TEXTS = ["a red dot", "", "two blue squares"]
@@ -186,3 +186,12 @@ def test_parts_that_do_not_fit_are_refused(omni):
         dataclasses.replace(config, head=dataclasses.replace(config.head, latent_dim=5))
     with pytest.raises(ValueError, match="head cond_dim is 33; the ar embed_dim is 32"):
         dataclasses.replace(config, head=dataclasses.replace(config.head, cond_dim=33))
+
+
+def test_every_byte_survives_the_way_through_pixels():
+    image = np.arange(256, dtype=np.uint8)
+    pixels = to_pixels(jnp.asarray(image))
+    assert pixels.dtype == jnp.float32
+    np.testing.assert_allclose(pixels, np.linspace(-1, 1, 256), atol=1e-6)
+    np.testing.assert_array_equal(to_uint8(pixels), image)
+    np.testing.assert_array_equal(to_uint8(jnp.array([-7.0, 7.0])), [0, 255])

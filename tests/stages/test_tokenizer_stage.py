@@ -12,8 +12,8 @@ import pytest
 from omnigen import flow, parallel
 from omnigen.data.scenes.scene import Kind
 from omnigen.models import flops
+from omnigen.models.omni import to_uint8
 from omnigen.parallel import MeshConfig
-from omnigen.stages.base import to_uint8
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
 
 HALF_SHORT = TokenizerObjective(truncate=0.5)
