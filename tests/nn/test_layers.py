@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from omnigen.nn.layers import (
+    SMALL_TABLE,
     Linear,
     RMSNorm,
     SwiGLU,
+    lookup,
     modulate,
     patchify,
     place_features,
@@ -69,6 +71,16 @@ def test_swiglu():
     hidden = x @ gate
     wanted = (hidden / (1 + np.exp(-hidden)) * (x @ up)) @ down
     np.testing.assert_allclose(mlp(jnp.asarray(x)), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [SMALL_TABLE, SMALL_TABLE + 1])
+def test_lookup_and_its_gradient_whatever_the_way(rows):
+    table, ids = gaussian(0, rows, 3), np.array([[0, 5, rows - 1], [5, 7, 5]])
+    output, back = jax.vjp(lambda t: lookup(t, jnp.asarray(ids)), jnp.asarray(table))
+    np.testing.assert_allclose(output, table[ids], atol=1e-6)
+    upstream, wanted = gaussian(1, 2, 3, 3), np.zeros_like(table)
+    np.add.at(wanted, ids, upstream)
+    np.testing.assert_allclose(back(jnp.asarray(upstream))[0], wanted, atol=1e-6)
 
 
 def test_modulate():
