@@ -21,8 +21,8 @@ BAD_INPUT = 2  # exit code
 def bad_input_exits(program: str) -> Iterator[None]:
     """Turns a ValueError or flag error of the block into one line on stderr and exit code 2.
 
-    Only the part of a door that reads and checks its input belongs in the block: an error of the
-    work itself keeps its traceback.
+    Only what reads and checks input belongs in the block: an error of the work itself should keep
+    its traceback.
     """
     try:
         yield

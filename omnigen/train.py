@@ -80,15 +80,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         mesh = parallel.make_mesh(recipe.mesh)
         recipe.check_mesh(mesh.shape)
         stage = build_stage(recipe)
-    loop.run(
-        stage,
-        recipe.train,
-        optimizer=recipe.optimizer,
-        mesh=mesh,
-        workdir=values.workdir,
-        settings=config.to_dict(recipe),
-        seed=recipe.seed,
-    )
+        loop.run(
+            stage,
+            recipe.train,
+            optimizer=recipe.optimizer,
+            mesh=mesh,
+            workdir=values.workdir,
+            settings=config.to_dict(recipe),
+            seed=recipe.seed,
+        )
 
 
 if __name__ == "__main__":

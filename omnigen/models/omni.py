@@ -34,7 +34,7 @@ from omnigen.sequence import (
     places,
 )
 
-PROMPT_BUCKET = 64
+PROMPT_BUCKET = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +95,12 @@ class Omni:
     def __init__(self, config: OmniConfig):
         self.config = config
         self.text = load_text(config.text)
+        needed = Specials(self.text.vocab_size).vocab_size
+        if config.ar.vocab_size != needed:
+            raise ValueError(
+                f"ar vocab_size is {config.ar.vocab_size}; text tokenizer {config.text!r} needs "
+                f"{needed}"
+            )
         self.encoder: Net[Encoder] = Net(lambda rngs: Encoder(config.tokenizer, rngs=rngs))
         self.decoder: Net[Decoder] = Net(lambda rngs: Decoder(config.decoder, rngs=rngs))
         self.ar: Net[AR] = Net(lambda rngs: AR(config.ar, rngs=rngs))
@@ -140,6 +146,7 @@ class Omni:
         keys: jax.Array,
         *,
         guidance: float = 3.0,
+        order: np.ndarray | None = None,
         head_steps: int | None = None,
         decoder_steps: int | None = None,
     ) -> jax.Array:
@@ -151,14 +158,21 @@ class Omni:
             keys: one for each picture, which alone decides its noise.
             guidance: classifier-free guidance scale at the last token; it ramps up from 1. 1 turns
                 it off.
+            order: the raster index of each token in the order of drawing; raster order if None.
             head_steps: Euler steps of the flow head; the config's if None.
             decoder_steps: Euler steps of the decoder; the config's if None.
         """
         keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         unprompted = self._unprompted(prompts.token.shape[1]) if guidance != 1.0 else None
         weights = {part: params[part] for part in ("ar", "head")}
+        rows, cols = self.config.grid
+        if order is None:
+            order = np.arange(rows * cols)
+        elif sorted(order) != list(range(rows * cols)):
+            raise ValueError(f"order must be a permutation of 0..{rows * cols - 1}, got {order}")
+        scale = jnp.float32(guidance)
         z = self.draw(
-            weights, prompts, unprompted, keys[0], jnp.float32(guidance), head_steps=head_steps
+            weights, prompts, unprompted, keys[0], scale, jnp.asarray(order), head_steps=head_steps
         )
         return self.decode(params["decoder"], z, keys[1], num_steps=decoder_steps)
 
@@ -179,10 +193,24 @@ class Omni:
         unprompted: Sequence | None,
         keys: jax.Array,
         guidance: jax.Array,
+        order: jax.Array,
         *,
         head_steps: int | None = None,
     ) -> jax.Array:
-        """Draws the image tokens one after another in raster order: `[B, N, Z]` on the sphere."""
+        """Draws the image tokens one after another.
+
+        Args:
+            params: of `ar` and `head`.
+            prompts: rows `[B, T]`.
+            unprompted: the empty prompt's row `[1, T]`, or None to draw without guidance.
+            keys: one for each picture.
+            guidance: scale at the last token, a scalar.
+            order: int32 `[N]`, the raster index of each token in the order of drawing.
+            head_steps: Euler steps of the flow head; the config's if None.
+
+        Returns:
+            `[B, N, Z]` on the sphere, in raster order.
+        """
         ar, head = self.ar.bind(params["ar"]), self.head.bind(params["head"])
         prompts = prompts.map(jnp.asarray)
         batch, length = prompts.token.shape
@@ -193,8 +221,10 @@ class Omni:
                 unprompted.map(jnp.asarray),
             )
         rows, branches = prompts.token.shape[0], prompts.token.shape[0] // batch
-        place_N2 = jnp.asarray(places(*self.config.grid))
+        place_N2 = jnp.asarray(places(*self.config.grid))[order]
         count = place_N2.shape[0]
+        target = jnp.asarray(prompts.target).at[:, -1].set(place_N2[0])
+        prompts = dataclasses.replace(prompts, target=target)
         noise_BNZ = flow.normal(keys, (batch, count, self.config.head.latent_dim))
         nothing = jnp.zeros((rows, length, self.config.ar.latent_dim))
         hidden, cache = ar.prefill(prompts, nothing, cache_length=length + count - 1)
@@ -219,7 +249,8 @@ class Omni:
 
         first = token(hidden[:, -1], jnp.int32(0))
         z_BNZ = jnp.zeros(noise_BNZ.shape, jnp.float32).at[:, 0].set(first)
-        return jax.lax.fori_loop(1, count, body, (cache, z_BNZ, first))[1]
+        z_BNZ = jax.lax.fori_loop(1, count, body, (cache, z_BNZ, first))[1]
+        return z_BNZ[:, jnp.argsort(order)]
 
     def _element(self, prompts: Sequence, place_N2: jax.Array, i: jax.Array) -> Sequence:
         """The i-th image element after the prompts, as rows of length 1."""

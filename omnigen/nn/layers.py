@@ -66,7 +66,8 @@ def lookup(table_VD: jax.Array, ids: jax.Array) -> jax.Array:
     """
     if table_VD.shape[0] > SMALL_TABLE:
         return table_VD[ids]
-    return jax.nn.one_hot(ids, table_VD.shape[0], dtype=table_VD.dtype) @ table_VD
+    one_hot = jax.nn.one_hot(ids, table_VD.shape[0], dtype=table_VD.dtype)
+    return jnp.matmul(one_hot, table_VD, precision="highest")
 
 
 def normalize(x: jax.Array) -> jax.Array:

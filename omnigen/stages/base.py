@@ -11,6 +11,7 @@ import numpy as np
 
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.scenes.scene import Split
+from omnigen.evals.base import Evaluator
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard
@@ -108,7 +109,7 @@ class Stage:
         """Pictures for people to look at, uint8 `[N, H, W, 3]`."""
         raise NotImplementedError
 
-    def evaluators(self) -> list["HeldOutLoss"]:
+    def evaluators(self) -> list[Evaluator]:
         """The loss on compositions that are never trained on."""
         return [HeldOutLoss(self)]
 
@@ -121,21 +122,21 @@ class HeldOutLoss:
     def __init__(self, stage: Stage, *, batches: int = 4, batch_size: int = 32):
         """Judges by `batches` batches of `batch_size` examples."""
         self._stage, self._batches, self._batch_size = stage, batches, batch_size
+        self._judge = jax.jit(self._parts)
+
+    def _parts(
+        self, params: Params, frozen: Params, batch: Batch, keys: jax.Array
+    ) -> Mapping[str, jax.Array]:
+        batch = self._stage.prepare(params, frozen, batch, keys)
+        return self._stage.loss(params, frozen, batch, keys)[1]
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields the mean of every part of the loss."""
-        stage = self._stage
-
-        @jax.jit
-        def judge(params: Params, frozen: Params, batch: Batch, keys: jax.Array) -> Any:
-            batch = stage.prepare(params, frozen, batch, keys)
-            return stage.loss(params, frozen, batch, keys)[1]
-
-        stream = iter(stage.dataset(self._batch_size, DataShard(), Split.TEST))
+        stream = iter(self._stage.dataset(self._batch_size, DataShard(), Split.TEST))
         parts: list[Mapping[str, jax.Array]] = []
         for number in range(self._batches):
             keys = jax.random.split(jax.random.key(number), self._batch_size)
-            parts.append(judge(params, frozen, next(stream), keys))
+            parts.append(self._judge(params, frozen, next(stream), keys))
         for part in parts[0]:
             yield part, float(np.mean([float(values[part]) for values in parts]))
 

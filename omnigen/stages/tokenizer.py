@@ -15,6 +15,8 @@ import numpy as np
 from omnigen import flow
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind, Split
+from omnigen.evals.base import Evaluator
+from omnigen.evals.reconstruction import Reconstruction
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.models.tokenizer import add_noise
@@ -112,6 +114,10 @@ class TokenizerStage(Stage):
         total = times["encoder"] * encode + times["decoder"] * decode
         rows, cols = config.grid
         return Rates(images=images, tokens=images * rows * cols, flops=images * total)
+
+    def evaluators(self) -> list[Evaluator]:
+        """The held-out loss, and the PSNR of held-out pictures."""
+        return [*super().evaluators(), Reconstruction(self.omni)]
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Held-out pictures, each beside its reconstruction."""

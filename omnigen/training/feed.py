@@ -107,6 +107,9 @@ class Feed:
         return item
 
     def close(self) -> None:
-        """Stops the thread."""
+        """Stops the thread, and the workers of the iterator if it has any."""
         self._stop.set()
         self._thread.join(timeout=10)
+        close = getattr(self._iterator, "close", None)
+        if close is not None and not self._thread.is_alive():
+            close()

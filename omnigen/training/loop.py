@@ -287,11 +287,11 @@ class _Stop:
         self._restore()
 
 
-def _judge(stage: Stage, params: Params, frozen: Params) -> dict[str, float]:
+def _judge(judges: Sequence[Evaluator], params: Params, frozen: Params) -> dict[str, float]:
     """The metrics of all evaluators, as `evaluator/metric`."""
     return {
         f"{evaluator.name}/{name}": value
-        for evaluator in stage.evaluators()
+        for evaluator in judges
         for name, value in evaluator.run(params, frozen)
     }
 
@@ -368,6 +368,7 @@ def run(
     )
     learning_rate = optim.schedule(optimizer, config.steps)
     folder = pathlib.Path(workdir)
+    judges = stage.evaluators()
     last_line: dict[str, float] = {}
 
     with contextlib.ExitStack() as stack:
@@ -442,7 +443,7 @@ def run(
                     reporter.images(images, step=step)
             if due(config.eval_every):
                 with pause():
-                    judged = _judge(stage, train_state["ema"], frozen)
+                    judged = _judge(judges, train_state["ema"], frozen)
                     reporter.metrics({"step": step, **judged}, steps=config.steps)
                     last_line.update(judged)
             stopped = bool(stop.signum) or saved.preempted(step)
