@@ -6,7 +6,7 @@
 
 | size | hardware | time | held-out flow MSE; text, nats a token |
 |---|---|---|---|
-| nano | 1 H100 | unmeasured | unmeasured |
+| nano | 1 H100, 14 data workers | 23 min (49 ms a step, 14 % MFU) | unmeasured |
 | base, 3b, 14b | see sizes.py | unmeasured | unmeasured |
 
 `:nano,debug` (or `:debug`) trains a toy on a laptop in a minute. A batch is counted in packed rows
@@ -19,7 +19,7 @@ import sizes
 
 # global batch size in rows, steps, peak learning rate
 RUNS = {
-    "nano": (64, 20_000, 2e-3),
+    "nano": (64, 28_000, 2e-3),
     "base": (512, 200_000, 5e-4),
     "3b": (1024, 300_000, 3e-4),
     "14b": (2048, 500_000, 2e-4),

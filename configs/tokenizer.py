@@ -5,7 +5,7 @@
 
 | size | hardware | time | held-out PSNR, 4 steps |
 |---|---|---|---|
-| nano | 1 H100 | unmeasured | unmeasured |
+| nano | 1 H100, 13 data workers | 6 min (51 ms a step, 11 % MFU) | 36.4 dB, pooled 34.6 |
 | base, 3b, 14b | see sizes.py | unmeasured | unmeasured |
 
 `:nano,debug` (or `:debug`) trains a toy on a laptop in a minute.
@@ -17,7 +17,7 @@ import sizes
 
 # global batch size, steps, peak learning rate
 RUNS = {
-    "nano": (256, 8_000, 2e-3),
+    "nano": (256, 7_000, 2e-3),
     "base": (512, 100_000, 5e-4),
     "3b": (1024, 200_000, 3e-4),
     "14b": (1024, 400_000, 2e-4),

@@ -5,16 +5,20 @@
 # is called again.
 #
 #   bash launch/speedrun.sh [FOLDER] [SIZE]      FOLDER runs/nano, SIZE nano (or nano,debug)
+#
+# Scenes are drawn by all cores but two, if there are more than three.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 runs="${1:-runs/nano}"
 size="${2:-nano}"
+workers="$(python -c 'import os; n = os.cpu_count(); print(n - 2 if n > 3 else 0)')"
 
-python -m omnigen.train --config "configs/tokenizer.py:$size" --workdir "$runs/tokenizer"
+python -m omnigen.train --config "configs/tokenizer.py:$size" --workdir "$runs/tokenizer" \
+  --config.data.workers="$workers"
 
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar" \
-  --config.train.tokenizer="$runs/tokenizer"
+  --config.train.tokenizer="$runs/tokenizer" --config.data.workers="$workers"
 
 python -m omnigen.evaluate --checkpoint "$runs/ar" --suites reconstruction --output "$runs/eval"
 

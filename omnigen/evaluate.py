@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 PROGRAM = "omnigen.evaluate"
 USAGE = """
 Judges a model:  python -m omnigen.evaluate --checkpoint runs/ar --output runs/ar/eval
-Its numbers go to metrics.json there, and to the terminal.
+Its numbers go to metrics.json there, and to the terminal; pictures of the suite `samples` too.
 """
-SUITES = {"reconstruction": ("encoder", "decoder")}  # and the weights that each needs
+SUITES = {  # and the weights that each needs
+    "reconstruction": ("encoder", "decoder"),
+    "samples": ("decoder", "ar", "head"),
+}
 
 
 def _flags() -> flags.FlagValues:
@@ -32,7 +35,7 @@ def _flags() -> flags.FlagValues:
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     suites = f"benchmarks, separated by commas: {', '.join(SUITES)}"
-    flags.DEFINE_list("suites", list(SUITES), suites, flag_values=values)
+    flags.DEFINE_list("suites", ["reconstruction"], suites, flag_values=values)
     text = "pictures of each kind to judge by"
     flags.DEFINE_integer("count", 64, text, lower_bound=1, upper_bound=10_000, flag_values=values)
     return values
@@ -48,11 +51,14 @@ def _output(name: str | None) -> pathlib.Path:
     return path
 
 
-def _suite(name: str, omni: "Omni", *, count: int) -> "Evaluator":
+def _suite(name: str, omni: "Omni", *, count: int, output: pathlib.Path) -> "Evaluator":
     """Makes the evaluator of a suite."""
     from omnigen.evals.reconstruction import Reconstruction
+    from omnigen.evals.samples import Samples
 
-    return {"reconstruction": Reconstruction}[name](omni, count=count)
+    if name == "samples":
+        return Samples(omni, count=count, output=output)
+    return Reconstruction(omni, count=count)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -78,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "count": values.count,
     }
     for name in values.suites:
-        evaluator = _suite(name, model.omni, count=values.count)
+        evaluator = _suite(name, model.omni, count=values.count, output=output)
         for metric, value in evaluator.run({}, model.params):
             print(f"{name}/{metric} {value:.4g}", file=sys.stderr, flush=True)
             report[f"{name}/{metric}"] = value

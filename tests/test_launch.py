@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -16,6 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def test_speedrun(tmp_path: pathlib.Path) -> None:
     """The reproduction script, with the toy: from nothing to an exported model."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    folder = str(pathlib.Path(sys.executable).parent)  # also where the environment is not activated
+    environment["PATH"] = os.pathsep.join([folder, environment["PATH"]])
     script = ROOT / "launch" / "speedrun.sh"
     subprocess.run(["bash", str(script), str(tmp_path), "debug"], check=True, env=environment)
     trained = checkpoint.load_model(tmp_path / "ar")
