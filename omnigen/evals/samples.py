@@ -94,7 +94,7 @@ def _plain(text: str) -> str:
 def rapidocr() -> Reader | None:
     """A reader of enlarged pictures, or None if RapidOCR is not installed."""
     try:
-        from rapidocr import RapidOCR
+        from rapidocr import RapidOCR  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     engine = RapidOCR(params={"Global.log_level": "error"})

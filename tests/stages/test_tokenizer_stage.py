@@ -84,19 +84,22 @@ def test_microbatches_sum_to_the_batch(stage, run, params, pictures, keys):
         np.testing.assert_allclose(sum(part[name] for part in parts), value, rtol=1e-5)
 
 
-def test_loss_on_a_mesh_is_that_of_one_device(stage, run, params, pictures, keys):
-    (alone, _), _ = run(params, stage.prepare(params, {}, pictures(8), keys(8)), keys(8))
+def test_loss_and_gradients_on_a_mesh_are_those_of_one_device(
+    stage, run, params, pictures, keys, assert_close_gradients
+):
+    (alone, _), alone_grads = run(params, stage.prepare(params, {}, pictures(8), keys(8)), keys(8))
     mesh = parallel.make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
     placed = jax.device_put(params, parallel.tree_sharding(mesh, stage.axes()))
     with jax.set_mesh(mesh):
 
-        @jax.jit
         def loss(params, batch, keys_B):
             batch = stage.prepare(params, {}, batch, keys_B)
             return stage.loss(params, {}, batch, keys_B)[0]
 
         args = jax.device_put((pictures(8), keys(8)), parallel.sharding(mesh, ("batch",)))
-        np.testing.assert_allclose(loss(placed, *args), alone, rtol=1e-5)
+        value, grads = jax.jit(jax.value_and_grad(loss))(placed, *args)
+    np.testing.assert_allclose(value, alone, rtol=1e-5)
+    assert_close_gradients(grads, alone_grads)
 
 
 @pytest.mark.parametrize("truncate", [0.0, 0.5, 1.0])
