@@ -212,19 +212,11 @@ class Omni:
             `[B, N, Z]` on the sphere, in raster order.
         """
         ar, head = self.ar.bind(params["ar"]), self.head.bind(params["head"])
-        prompts = prompts.map(jnp.asarray)
         batch, length = prompts.token.shape
-        if unprompted is not None:
-            prompts = jax.tree.map(
-                lambda field, free: jnp.concatenate([field, jnp.broadcast_to(free, field.shape)]),
-                prompts,
-                unprompted.map(jnp.asarray),
-            )
-        rows, branches = prompts.token.shape[0], prompts.token.shape[0] // batch
         place_N2 = jnp.asarray(places(*self.config.grid))[order]
         count = place_N2.shape[0]
-        target = jnp.asarray(prompts.target).at[:, -1].set(place_N2[0])
-        prompts = dataclasses.replace(prompts, target=target)
+        prompts = _branches(prompts, unprompted, place_N2[0])
+        rows, branches = prompts.token.shape[0], prompts.token.shape[0] // batch
         noise_BNZ = flow.normal(keys, (batch, count, self.config.head.latent_dim))
         nothing = jnp.zeros((rows, length, self.config.ar.latent_dim))
         hidden, cache = ar.prefill(prompts, nothing, cache_length=length + count - 1)
@@ -298,6 +290,18 @@ class Omni:
         return self.decode(
             params["decoder"], self.encode(params["encoder"], images), keys, num_steps=num_steps
         )
+
+
+def _branches(prompts: Sequence, unprompted: Sequence | None, first: jax.Array) -> Sequence:
+    """The rows to read, `[R, T]`: the prompts, then the empty one for each; `first` is predicted."""
+    rows = prompts.map(jnp.asarray)
+    if unprompted is not None:
+        rows = jax.tree.map(
+            lambda field, free: jnp.concatenate([field, jnp.broadcast_to(free, field.shape)]),
+            rows,
+            unprompted.map(jnp.asarray),
+        )
+    return dataclasses.replace(rows, target=jnp.asarray(rows.target).at[:, -1].set(first))
 
 
 def to_pixels(images: jax.Array) -> jax.Array:
