@@ -293,7 +293,7 @@ class Omni:
 
 
 def _branches(prompts: Sequence, unprompted: Sequence | None, first: jax.Array) -> Sequence:
-    """The rows to read, `[R, T]`: the prompts, then the empty one for each; `first` is predicted."""
+    """The rows to read, `[R, T]`: prompts, then an empty one for each; `first` is predicted."""
     rows = prompts.map(jnp.asarray)
     if unprompted is not None:
         rows = jax.tree.map(
