@@ -15,6 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 PYTHON = [
     *SOURCES,
     *sorted((ROOT / "configs").rglob("*.py")),
+    *sorted((ROOT / "launch").rglob("*.py")),
     *sorted((ROOT / "tests").rglob("*.py")),
     ROOT / "setup.py",
 ]
@@ -29,6 +30,7 @@ LAYERS = {
     "parallel": 0,
     "sequence": 0,
     "flow": 0,
+    "topologies": 0,
     "nn": 1,
     "data": 1,
     "safety": 1,
@@ -56,6 +58,7 @@ OUTSIDE = {
     "parallel": {"jax", "numpy"},
     "sequence": {"jax", "numpy"},
     "flow": {"jax", "numpy"},
+    "topologies": set(),
     "cli": {"absl", "jax"},
 }
 

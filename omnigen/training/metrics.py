@@ -18,19 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# bfloat16 peak in TFLOP/s of one device, by the start of jax's device_kind.
-PEAK_TFLOPS = {
-    "NVIDIA H100": 989.0,
-    "NVIDIA H200": 989.0,
-    "NVIDIA A100": 312.0,
-    "TPU v4": 275.0,
-    "TPU v5 lite": 197.0,
-    "TPU v5e": 197.0,
-    "TPU v5": 459.0,
-    "TPU v6": 918.0,
-    "TPU7": 2307.0,
-    "TPU v7": 2307.0,
-}
+from omnigen import topologies
 
 # Shown first, in this form, and left out of the list of losses.
 _LINE = {
@@ -58,14 +46,6 @@ class Rates:
     images: float
     tokens: float
     flops: float
-
-
-def peak_tflops(device_kind: str) -> float | None:
-    """Returns the bfloat16 peak of a device in TFLOP/s, None if it is not in the table."""
-    for prefix, peak in PEAK_TFLOPS.items():
-        if device_kind.startswith(prefix):
-            return peak
-    return None
 
 
 def rates(
@@ -98,9 +78,9 @@ def rates(
         "step_ms": 1e3 * seconds / steps,
         "data_wait_percent": 100 * data_wait / seconds,
     }
-    peak = peak_tflops(device.device_kind)
-    if peak is not None:
-        values["mfu_percent"] = 100 * tflops / peak
+    chip = topologies.chip_of(device.device_kind)
+    if chip is not None:
+        values["mfu_percent"] = 100 * tflops / chip.device_tflops
     memory = (device.memory_stats() or {}).get("peak_bytes_in_use")
     if memory is not None:
         values["memory_GiB"] = memory / 2**30

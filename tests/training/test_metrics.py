@@ -11,24 +11,6 @@ from omnigen.training import metrics
 from omnigen.training.metrics import Rates, Reporter, Window
 
 
-@pytest.mark.parametrize(
-    ("kind", "peak"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989),
-        ("NVIDIA H200", 989),
-        ("NVIDIA A100-SXM4-40GB", 312),
-        ("TPU v4", 275),
-        ("TPU v5 lite", 197),
-        ("TPU v5p", 459),
-        ("TPU v6 lite", 918),
-        ("TPU7x", 2307),
-        ("cpu", None),
-    ],
-)
-def test_peaks(kind, peak):
-    assert metrics.peak_tflops(kind) == peak
-
-
 def test_rates_on_a_gpu(monkeypatch):
     gpu = types.SimpleNamespace(
         device_kind="NVIDIA H100 80GB HBM3",
