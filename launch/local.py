@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a program as several processes of this machine, the way a pod runs it on several hosts.
+
+    python launch/local.py -n 4 -- python -m omnigen.train --config configs/ar.py:debug ...
+
+The processes find each other over loopback and train one model together, on the CPU unless
+`JAX_PLATFORMS` says otherwise; `JAX_NUM_CPU_DEVICES=2` gives each of them two devices. Lines of
+output begin with the number of their process. SIGTERM and SIGINT are passed on. If a process fails
+the others are killed, since they would wait for it forever, and its exit code is the result.
+"""
+
+import argparse
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import IO, Any
+
+GRACE_S = 30  # from a signal to the kill, as on Kubernetes
+
+
+def free_port() -> int:
+    """Returns a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(index: int, *, processes: int, port: int) -> dict[str, str]:
+    """Returns what tells process `index` its place; `omnigen.parallel.initialize` reads it."""
+    return {
+        "JAX_PLATFORMS": "cpu",
+        **os.environ,
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": str(processes),
+        "JAX_PROCESS_ID": str(index),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _copy_lines(source: IO[bytes], label: str) -> None:
+    for line in source:
+        sys.stdout.buffer.write(f"[{label}] ".encode() + line.rstrip(b"\n") + b"\n")
+        sys.stdout.buffer.flush()
+
+
+class Group:
+    """The processes of one run.
+
+    Args:
+      command: what each of them executes.
+      processes: how many.
+    """
+
+    def __init__(self, command: Sequence[str], *, processes: int) -> None:
+        port = free_port()
+        self._told_to_stop = False
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._children = [
+            subprocess.Popen(
+                command,
+                env=environment(index, processes=processes, port=port),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            for index in range(processes)
+        ]
+        self._readers = []
+        for index, child in enumerate(self._children):
+            assert child.stdout is not None
+            reader = threading.Thread(
+                target=_copy_lines, args=(child.stdout, str(index)), daemon=True
+            )
+            waiter = threading.Thread(target=lambda c=child: self._ended.put(c.wait()), daemon=True)
+            reader.start()
+            waiter.start()
+            self._readers.append(reader)
+
+    def forward(self, signum: int, frame: Any = None) -> None:
+        """Passes a signal on; processes that are still there `GRACE_S` later are killed."""
+        del frame
+        if not self._told_to_stop:
+            timer = threading.Timer(GRACE_S, self.kill)
+            timer.daemon = True
+            timer.start()
+        self._told_to_stop = True
+        for child in self._children:
+            child.send_signal(signum)
+
+    def kill(self) -> None:
+        """Kills what is left, with the data workers of each process."""
+        for child in self._children:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Returns 0 once all have succeeded, or the code of the first that failed."""
+        failed = 0
+        for _ in self._children:
+            code = self._ended.get()
+            if code and not failed:
+                failed = 128 - code if code < 0 else code
+                if not self._told_to_stop:
+                    self.kill()
+        self.kill()
+        for reader in self._readers:
+            reader.join(timeout=5)
+        return failed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; see the module's docstring."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        prog="local.py",
+        usage="%(prog)s -n N -- COMMAND",
+        description=(__doc__ or "").split("\n")[0],
+    )
+    parser.add_argument("-n", type=int, required=True, metavar="N", help="how many processes")
+    options = parser.parse_args(arguments[:cut])
+    command = arguments[cut + 1 :]
+    if not command:
+        parser.error("write the command after --")
+    if options.n < 1:
+        parser.error(f"-n {options.n}: it must be at least 1")
+    group = Group(command, processes=options.n)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, group.forward)
+    return group.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

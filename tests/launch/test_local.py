@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launcher of several processes, and that their number does not change a run."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from omnigen.training import checkpoint
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOCAL = str(ROOT / "launch" / "local.py")
+
+
+def start(processes: int, *command: str, **variables: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return subprocess.Popen(
+        [sys.executable, LOCAL, "-n", str(processes), "--", *command],
+        env={**kept, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def python(source: str) -> tuple[str, ...]:
+    """A program of a few lines; `i` is the index of the process."""
+    return (sys.executable, "-c", f"import os; i = int(os.environ['JAX_PROCESS_ID'])\n{source}")
+
+
+def test_each_process_learns_its_place_and_is_named_in_its_output() -> None:
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAX_PLATFORMS")
+    run = start(3, *python(f"for n in {names}: print(os.environ[n])"))
+    output, _ = run.communicate(timeout=20)
+    assert run.returncode == 0
+    said = [re.findall(rf"^\[{i}\] (.*)$", output, re.MULTILINE) for i in range(3)]
+    assert [lines[1:] for lines in said] == [["3", str(i), "cpu"] for i in range(3)]
+    (address,) = {lines[0] for lines in said}
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", address)
+
+
+@pytest.mark.parametrize(("end", "code"), [("exit(7)", 7), ("os.kill(os.getpid(), 9)", 137)])
+def test_the_first_failure_ends_all(end: str, code: int) -> None:
+    began = time.monotonic()
+    run = start(3, *python(f"import time\nif i == 1: {end}\ntime.sleep(60)"))
+    run.communicate(timeout=20)
+    assert run.returncode == code
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_reach_every_process_which_may_finish(signum: signal.Signals, code: int) -> None:
+    program = python(
+        "import signal, sys, time\n"
+        "def stop(signum, frame):\n"
+        "    time.sleep(0.5 * i)\n"
+        "    print('saved'), sys.exit(128 + signum)\n"
+        "signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGINT, stop)\n"
+        "print('ready')\n"
+        "time.sleep(60)"
+    )
+    run = start(2, *program)
+    assert run.stdout is not None
+    assert {run.stdout.readline(), run.stdout.readline()} == {"[0] ready\n", "[1] ready\n"}
+    run.send_signal(signum)
+    output, _ = run.communicate(timeout=20)
+    assert run.returncode == code
+    assert set(output.splitlines()) == {"[0] saved", "[1] saved"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["-n", "2"], "write the command after --"), (["-n", "0", "--", "true"], "at least 1")],
+)
+def test_bad_input(arguments: list[str], message: str) -> None:
+    run = subprocess.run([sys.executable, LOCAL, *arguments], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert message in run.stderr
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_changes_nothing(tmp_path: pathlib.Path) -> None:
+    """2 processes of 2 devices and 1 of 4 see the same data and learn the same weights."""
+    train = [sys.executable, "-m", "omnigen.train", "--config"]
+    train += [str(ROOT / "configs" / "tokenizer.py:debug"), "--config.mesh.data=2"]
+    train += ["--config.mesh.fsdp=2", "--config.train.steps=3", "--config.train.log_every=1"]
+    for processes in (1, 2):
+        workdir = ["--workdir", str(tmp_path / str(processes))]
+        run = start(processes, *train, *workdir, JAX_NUM_CPU_DEVICES=str(4 // processes))
+        output, errors = run.communicate(timeout=300)
+        assert run.returncode == 0, output + errors
+    alone, together = (
+        [json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()]
+        for n in ("1", "2")
+    )
+    for name in ("step", "loss", "velocity_mse", "pixel_mse", "grad_norm"):
+        expected = [line[name] for line in alone]
+        assert len(expected) == 3
+        np.testing.assert_allclose([line[name] for line in together], expected, rtol=1e-5)
+    before, after = (checkpoint.load_model(tmp_path / n).params for n in ("1", "2"))
+    # Muon divides by the norm of the gradient, so rounding of small ones is seen in the weights.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4), before, after)
