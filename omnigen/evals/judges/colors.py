@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of colours: the nearest of GenEval's ten in CIELAB, or none."""
+
+import functools
+
+import numpy as np
+
+UNKNOWN = "unknown"
+MAX_DISTANCE = 36.0
+"""CIELAB distance beyond which a colour has none of the ten names; mid grey is one such."""
+
+PROTOTYPES: dict[str, tuple[int, int, int]] = {
+    "red": (220, 30, 40),
+    "orange": (250, 135, 10),
+    "yellow": (250, 220, 40),
+    "green": (30, 150, 60),
+    "blue": (30, 80, 220),
+    "purple": (130, 50, 180),
+    "pink": (250, 130, 185),
+    "brown": (135, 80, 40),
+    "black": (15, 15, 15),
+    "white": (255, 255, 255),
+}
+"""sRGB of what each word calls to mind."""
+
+_TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], np.float32
+)
+_WHITE = _TO_XYZ.sum(1)  # D65
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIELAB (D65) of sRGB values in 0..255, `[..., 3]`; CIE 15:2004."""
+    unit = np.asarray(rgb, np.float32) / 255
+    linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
+    ratio = linear @ (_TO_XYZ / _WHITE[:, None]).T
+    f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = np.moveaxis(f, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+
+
+@functools.cache
+def _prototypes() -> np.ndarray:
+    return lab(np.array(list(PROTOTYPES.values())))
+
+
+def name(rgb: np.ndarray) -> str:
+    """The name of one sRGB colour `[3]`, or `UNKNOWN`."""
+    distances = np.linalg.norm(_prototypes() - lab(rgb), axis=1)
+    nearest = int(distances.argmin())
+    return list(PROTOTYPES)[nearest] if distances[nearest] <= MAX_DISTANCE else UNKNOWN

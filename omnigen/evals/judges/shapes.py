@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands on a canvas of coloured shapes, by analysis through synthesis.
+
+1. Background: the colours of the picture's border lie on one line of colour space, from one tone to
+   another: a point if plain, a stretch if a gradient or a texture of two tones. Where the border
+   misses the second tone, dozens of parts of its colour give it away.
+2. Foreground: pixels far from that line in CIELAB; each connected part is one object.
+3. Colour: the median of the object's pixels farthest from the background, named by `colors`.
+4. Outline: how far each pixel is on the way from the background to that colour is its coverage;
+   `outlines` finds the shape that explains it.
+
+An object that no shape or colour explains is "unknown", and wrong wherever it is asked for.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from omnigen.evals.judges import colors, outlines
+
+VERSION = "1"
+
+_NEAR = 14.0  # CIELAB distance up to which a pixel is background
+_TONES = 17  # points of the background's line
+_LEAST_AREA = 1.2e-3  # of the canvas; smaller specks are no objects
+_MOST_OBJECTS = 24  # more are the dots of a texture
+_MARGIN = 3  # pixels around an object that its fit sees
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One object; lengths are fractions of the canvas's width or height.
+
+    Attributes:
+        shape: one of `outlines.SHAPES` or "unknown".
+        color: one of `colors.PROTOTYPES` or "unknown".
+        x: centre of the fitted shape.
+        y: likewise.
+        radius: of the circle about the fitted shape, a fraction of the width.
+        box: left, top, right and bottom of its pixels.
+        residual: what the fit leaves, over the area.
+    """
+
+    shape: str
+    color: str
+    x: float
+    y: float
+    radius: float
+    box: tuple[float, float, float, float]
+    residual: float
+
+
+def _background(image: np.ndarray) -> np.ndarray:
+    """Tones of the background from one end to the other, sRGB `[_TONES, 3]`."""
+    ring = np.concatenate([image[:2].reshape(-1, 3), image[-2:].reshape(-1, 3)])
+    ring = np.concatenate([ring, image[2:-2, :2].reshape(-1, 3), image[2:-2, -2:].reshape(-1, 3)])
+    center, axis = np.median(ring, axis=0), np.zeros(3)
+    kept = ring
+    for _ in range(3):
+        values, vectors = np.linalg.eigh(np.cov((kept - center).T))
+        axis = vectors[:, -1] * (values[-1] > 4)
+        along = (ring - center) @ axis
+        away = np.linalg.norm(ring - center - along[:, None] * axis, axis=1)
+        kept = ring[away <= max(6.0, 2.0 * float(np.median(away)))]
+        center = kept.mean(0)
+    low, high = np.percentile((kept - center) @ axis, [1, 99])
+    return center + np.linspace(low, high, _TONES)[:, None] * axis
+
+
+def _distance(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
+    """CIELAB distance of each pixel from the nearest tone, `[height, width]`."""
+    pixels = colors.lab(image)
+    ends = colors.lab(tones)
+    if np.linalg.norm(ends[0] - ends[-1]) < 1:
+        ends = ends[:1]
+    squared = [np.square(pixels - tone).sum(-1) for tone in ends]
+    return np.sqrt(np.minimum.reduce(squared))
+
+
+def _coverage(pixels: np.ndarray, tones: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """How far pixels are on the way from the background's line to a colour, in [0, 1]."""
+    start, stretch = tones[0], tones[-1] - tones[0]
+    length = float(stretch @ stretch)
+
+    def away(points: np.ndarray) -> np.ndarray:
+        along = np.clip((points - start) @ stretch / length, 0, 1) if length > 1 else 0.0
+        return points - start - np.asarray(along)[..., None] * stretch
+
+    path = away(color)
+    return np.clip(away(pixels) @ path / max(float(path @ path), 1.0), 0, 1)
+
+
+def _parts(
+    image: np.ndarray, tones: np.ndarray
+) -> tuple[np.ndarray, list[tuple[int, np.ndarray, tuple[slice, slice]]]]:
+    """Labels of the parts `[height, width]`, and label, colour and window of the large ones."""
+    distance = _distance(image, tones)
+    labels = np.zeros(distance.shape, np.int32)
+    ndimage.label(distance > _NEAR, output=labels)
+    parts = []
+    for index, window in enumerate(ndimage.find_objects(labels), 1):
+        part = labels[window] == index
+        if part.sum() < _LEAST_AREA * distance.size:
+            continue
+        far = np.where(part, distance[window], 0)
+        core = image[window][part & (far >= np.percentile(far[part], 60))]
+        parts.append((index, np.median(core, axis=0), window))
+    return labels, parts
+
+
+def look(image: np.ndarray) -> tuple[Seen, ...]:
+    """Names every object of a uint8 picture `[height, width, 3]`, the largest first."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape) < 3:
+        raise ValueError(f"not a uint8 picture [height, width, 3]: {image.dtype} {image.shape}")
+    pixels = image.astype(np.float32)
+    height, width, _ = image.shape
+    tones = _background(pixels)
+    labels, parts = _parts(pixels, tones)
+    if len(parts) > _MOST_OBJECTS:
+        dots = np.median([color for _, color, _ in parts], axis=0)
+        tones = np.linspace(tones.mean(0), dots, _TONES)
+        labels, parts = _parts(pixels, tones)
+    seen = []
+    for index, color, window in parts:
+        top, left = (max(side.start - _MARGIN, 0) for side in window)
+        around = slice(top, window[0].stop + _MARGIN), slice(left, window[1].stop + _MARGIN)
+        others = (labels[around] != 0) & (labels[around] != index)
+        mine = ndimage.binary_dilation(labels[around] == index, iterations=2) & ~others
+        coverage = np.where(mine, _coverage(pixels[around], tones, color), 0)
+        best = outlines.fit(coverage)
+        solid = np.argwhere(coverage >= 0.5)
+        if not len(solid):
+            continue
+        (y0, x0), (y1, x1) = solid.min(0), solid.max(0) + 1
+        seen.append(
+            Seen(
+                shape=best.shape,
+                color=colors.name(color),
+                x=(left + best.x) / width,
+                y=(top + best.y) / height,
+                radius=best.radius / width,
+                box=(
+                    float((left + x0) / width),
+                    float((top + y0) / height),
+                    float((left + x1) / width),
+                    float((top + y1) / height),
+                ),
+                residual=best.residual,
+            )
+        )
+    return tuple(sorted(seen, key=lambda s: -s.radius))
