@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures this machine: training steps, drawing, data and checkpoints, against its own ceilings.
+
+Times are medians of repeated runs after a warm-up. A ceiling is what one large matrix product and
+one large copy reach here, so that a figure says how much is left and not only how large it is.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from omnigen import cli
+
+if TYPE_CHECKING:
+    from omnigen.recipe import Recipe
+    from omnigen.stages.base import Stage
+
+PROGRAM = "omnigen.bench"
+USAGE = """
+A training step:  python -m omnigen.bench train --config configs/ar.py:nano
+Drawing:          python -m omnigen.bench sample --batch_size 16
+Input pipeline:   python -m omnigen.bench data --config configs/ar.py:nano
+Checkpoints:      python -m omnigen.bench checkpoint --config configs/ar.py:nano
+Prints one figure a line; --json FILE also writes them. --config.KEY=VALUE changes a recipe's key.
+"""
+
+PROMPT = 'a red circle to the left of a blue star, with the word "hello" in green letters'
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceilings:
+    """What this machine reaches at most: one device, in its computing dtype.
+
+    Attributes:
+        tflops: of a large matrix product, TFLOP/s.
+        bandwidth: of a large copy, bytes read and written, GB/s.
+    """
+
+    tflops: float
+    bandwidth: float
+
+
+def median_seconds(run: Callable[[], Any], *, repeats: int) -> float:
+    """The median time of `run`, which is awaited, after one warm-up."""
+    import jax
+
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(repeats):
+        since = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - since)
+    return statistics.median(times)
+
+
+def ceilings(*, repeats: int = 5) -> Ceilings:
+    """Measures a matrix product and a copy that are large for the default device."""
+    import jax
+    import jax.numpy as jnp
+
+    small = jax.default_backend() == "cpu"
+    side, dtype = (1024, jnp.float32) if small else (8192, jnp.bfloat16)
+    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = jax.jit(lambda a: a @ a)
+    seconds = median_seconds(lambda: product(a), repeats=repeats)
+    x = jax.random.normal(jax.random.key(1), (2**24 if small else 2**30,), jnp.float32)
+    copy = jax.jit(lambda x: x + 1.0, donate_argnums=0)
+
+    def run() -> jax.Array:
+        nonlocal x
+        x = copy(x)
+        return x
+
+    copied = median_seconds(run, repeats=repeats)
+    return Ceilings(tflops=2 * side**3 / seconds / 1e12, bandwidth=2 * x.nbytes / copied / 1e9)
+
+
+def _stage(recipe: "Recipe") -> "Stage":
+    """The recipe's stage; what it needs frozen is random, which costs the same time."""
+    import jax
+
+    from omnigen.models.omni import Omni
+    from omnigen.stages import base as stages
+
+    stage, nets = stages.find(recipe.stage), Omni(recipe.model).nets
+    frozen = {part: nets[part].init(jax.random.key(1)) for part in stage.needed}
+    return stage(recipe.model, recipe.objective, recipe.data, frozen)
+
+
+def _state(recipe: "Recipe", stage: "Stage", mesh: Any) -> tuple[Any, Any, Any]:
+    """The training state at step 0, its abstract twin, and the optimizer."""
+    import jax
+
+    from omnigen.training import optim, state
+
+    key = jax.random.key(recipe.seed)
+    optimizer = optim.build(
+        recipe.optimizer,
+        axes=stage.axes(),
+        shapes=jax.eval_shape(stage.init, key),
+        total_steps=recipe.train.steps,
+    )
+    target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
+    return state.create(target, stage.init, optimizer=optimizer, key=key), target, optimizer
+
+
+def bench_train(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
+    """One training step on one batch that stays on the device; FLOPs by formula."""
+    import jax
+
+    from omnigen import parallel, topologies
+    from omnigen.training import loop
+
+    mesh, stage, top = parallel.make_mesh(recipe.mesh), _stage(recipe), ceilings()
+    size = recipe.train.global_batch_size
+    batch = next(iter(stage.dataset(size, parallel.DataShard())))
+    rates = stage.rates(batch)
+    with jax.set_mesh(mesh):
+        held, _, optimizer = _state(recipe, stage, mesh)
+        placed = jax.device_put(batch, parallel.sharding(mesh, ("batch",)))
+        step = loop.make_step(stage, recipe.train, optimizer=optimizer, seed=recipe.seed)
+        since = time.perf_counter()
+        compiled = jax.jit(step, donate_argnums=0).lower(held, stage.frozen, placed).compile()
+        compile_s = time.perf_counter() - since
+
+        def run() -> Any:
+            nonlocal held
+            held, report = compiled(held, stage.frozen, placed)
+            return report["loss"]
+
+        seconds = median_seconds(run, repeats=repeats)
+    achieved = rates.flops / seconds / 1e12 / mesh.size
+    chip = topologies.chip_of(mesh.devices.flat[0].device_kind)
+    return {
+        "compile_s": compile_s,
+        "step_ms": seconds * 1e3,
+        "images_per_s": rates.images / seconds,
+        "tokens_per_s": rates.tokens / seconds,
+        "tflops_per_s_per_device": achieved,
+        **({"mfu_percent": 100 * achieved / chip.device_tflops} if chip else {}),
+        "measured_peak_tflops_per_s": top.tflops,
+        "percent_of_measured_peak": 100 * achieved / top.tflops,
+    }
+
+
+def bench_sample(checkpoint: str | None, *, batch_size: int, repeats: int) -> dict[str, float]:
+    """A batch of pictures, and the time that reading the weights alone would take.
+
+    The floor counts each weight of the transformer once a token and each of the flow head once a
+    step of a token, whatever the batch: what bounds drawing one picture.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from omnigen import pretrained
+
+    model, top = pretrained.load(checkpoint, needed=("decoder", "ar", "head")), ceilings()
+    omni, params = model.omni, model.params
+    rows = omni.prompts([PROMPT] * batch_size)
+    keys = jax.vmap(jax.random.key)(jnp.arange(batch_size, dtype=jnp.uint32))
+    since = time.perf_counter()
+    jax.block_until_ready(omni.generate(params, rows, keys))
+    first = time.perf_counter() - since
+    seconds = median_seconds(lambda: omni.generate(params, rows, keys), repeats=repeats)
+    size = {part: sum(w.nbytes for w in jax.tree.leaves(params[part])) for part in params}
+    tokens, steps = omni.config.grid[0] * omni.config.grid[1], omni.config.head.num_steps
+    floor = tokens * (size["ar"] + steps * size["head"]) / (top.bandwidth * 1e9)
+    return {
+        "first_call_s": first,
+        "batch_s": seconds,
+        "pictures_per_s": batch_size / seconds,
+        "weights_floor_s": floor,
+        "times_the_floor": seconds / floor,
+        "measured_bandwidth_GB_per_s": top.bandwidth,
+    }
+
+
+def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
+    """Batches as the recipe makes them, after the first."""
+    from omnigen import parallel
+
+    stage, size = _stage(recipe), recipe.train.global_batch_size
+    since = time.perf_counter()
+    stream = iter(stage.dataset(size, parallel.DataShard()))
+    next(stream)
+    first = time.perf_counter() - since
+    since, images = time.perf_counter(), 0.0
+    for _ in range(repeats):
+        images += stage.rates(next(stream)).images
+    seconds = time.perf_counter() - since
+    return {
+        "first_batch_s": first,
+        "batch_ms": seconds / repeats * 1e3,
+        "images_per_s": images / seconds,
+        "workers": float(recipe.data.workers),
+    }
+
+
+def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
+    """Saving and restoring the recipe's whole training state in a temporary folder."""
+    import jax
+
+    from omnigen import config, parallel
+    from omnigen.training import checkpoint
+
+    mesh, stage = parallel.make_mesh(recipe.mesh), _stage(recipe)
+    settings = config.to_dict(recipe)
+    blocked, saved, restored = [], [], []
+    with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
+        held, target, _ = _state(recipe, stage, mesh)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(held))
+        for number in range(1, repeats + 1):
+            checkpoints = checkpoint.Checkpoints(folder, keep=1)
+            since = time.perf_counter()
+            checkpoints.save(number, checkpoint.Snapshot(held, {}, b""), settings)
+            blocked.append(time.perf_counter() - since)
+            checkpoints.close()
+            saved.append(time.perf_counter() - since)
+            checkpoints = checkpoint.Checkpoints(folder, keep=1)
+            since = time.perf_counter()
+            jax.block_until_ready(checkpoints.restore(number, state=target, frozen={}).state)
+            restored.append(time.perf_counter() - since)
+            checkpoints.close()
+    return {
+        "state_GB": size / 1e9,
+        "blocking_s": statistics.median(blocked),
+        "save_s": statistics.median(saved),
+        "save_MB_per_s": size / 1e6 / statistics.median(saved),
+        "restore_s": statistics.median(restored),
+        "restore_MB_per_s": size / 1e6 / statistics.median(restored),
+    }
+
+
+SUBJECTS = ("train", "sample", "data", "checkpoint")
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    for name, text in (
+        ("config", "the recipe, FILE.py:ARGUMENT; of train, data and checkpoint"),
+        ("checkpoint", "a workdir or checkpoint folder, of sample; the shipped model if not given"),
+        ("json", "a file for the figures"),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    for name, default, text in (
+        ("batch_size", 1, "pictures at a time, of sample"),
+        ("repeats", 5, "runs to take the median of"),
+    ):
+        flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+    return values
+
+
+def _measure(subject: str, values: flags.FlagValues, overrides: Sequence[str]) -> dict[str, float]:
+    if subject == "sample":
+        size, repeats = values.batch_size, values.repeats
+        return bench_sample(values.checkpoint, batch_size=size, repeats=repeats)
+    from omnigen import recipe as recipes
+
+    recipe = recipes.read(values.config, overrides)
+    benches = {"train": bench_train, "data": bench_data, "checkpoint": bench_checkpoint}
+    return benches[subject](recipe, repeats=values.repeats)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; see `USAGE`."""
+    values = _flags()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    subject = arguments.pop(0) if arguments and not arguments[0].startswith("-") else ""
+    with cli.bad_input_exits(PROGRAM):
+        overrides = cli.parse(values, usage=USAGE, argv=arguments)
+        if subject not in SUBJECTS:
+            raise ValueError(f"{subject or 'nothing'} cannot be measured: {', '.join(SUBJECTS)}")
+        if subject != "sample" and values.config is None:
+            raise ValueError(f"{subject} needs --config")
+        if values.json and not os.access(pathlib.Path(values.json).absolute().parent, os.W_OK):
+            raise ValueError(f"--json {values.json}: its folder is missing or not writable")
+        cli.cache_compilations()
+        import jax
+
+        figures = _measure(subject, values, overrides)
+    kind = jax.devices()[0].device_kind
+    print(f"{subject} on {jax.device_count()} x {kind}, jax {jax.__version__}")
+    for name, value in figures.items():
+        print(f"{name} {value:.4g}")
+    if values.json:
+        report = {"subject": subject, "device": kind, "jax": jax.__version__, **figures}
+        pathlib.Path(values.json).write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
