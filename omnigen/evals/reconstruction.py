@@ -52,14 +52,14 @@ class Reconstruction:
         for kind in Kind:
             examples = pipeline.eval_examples(data, kind, count=self._count, start=0)
             images = np.stack([example.image for example in examples])
-            errors.append(mean_squared_errors(self._reconstruct(weights, images), images))
+            errors.append(mean_squared_errors(self.reconstruct(weights, images), images))
             yield f"{kind}/psnr_dB", float(psnr(errors[-1]).mean())
         everything = np.concatenate(errors)
         yield "psnr_dB", float(psnr(everything).mean())
         yield "pooled_psnr_dB", float(psnr(everything.mean()))
 
-    def _reconstruct(self, weights: Params, images: np.ndarray) -> np.ndarray:
-        """Encodes and decodes in batches of one size, the last padded."""
+    def reconstruct(self, weights: Params, images: np.ndarray) -> np.ndarray:
+        """Encodes and decodes uint8 pictures in batches of one size, the last padded."""
         size, parts = self._batch_size, []
         for start in range(0, len(images), size):
             part = images[start : start + size]
