@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 PROGRAM = "omnigen.evaluate"
 USAGE = """
 Judges a model:  python -m omnigen.evaluate --checkpoint runs/ar --output runs/ar/eval
-Its numbers go to metrics.json there, and to the terminal; pictures of the suite `samples` too.
+or another's pictures:  python -m omnigen.evaluate --suites exact --images DIR --output runs/other
+Its numbers go to metrics.json there, and to the terminal; pictures and verdicts too, if any.
 """
 SUITES = {  # and the weights that each needs
     "reconstruction": ("encoder", "decoder"),
     "samples": ("decoder", "ar", "head"),
+    "exact": ("decoder", "ar", "head"),
 }
+COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4}
 
 
 def _flags() -> flags.FlagValues:
@@ -32,12 +35,15 @@ def _flags() -> flags.FlagValues:
     for name, text in (
         ("checkpoint", "a workdir or checkpoint folder; the shipped model if not given"),
         ("output", "the folder to write metrics.json to; made if it does not exist"),
+        ("images", "pictures to judge instead, as PROMPT/samples/NUMBER.png; suite exact only"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     suites = f"benchmarks, separated by commas: {', '.join(SUITES)}"
     flags.DEFINE_list("suites", ["reconstruction"], suites, flag_values=values)
-    text = "pictures of each kind to judge by"
-    flags.DEFINE_integer("count", 64, text, lower_bound=1, upper_bound=10_000, flag_values=values)
+    text = (
+        "pictures of each kind to judge by (default: 64), or of each prompt of exact (default: 4)"
+    )
+    flags.DEFINE_integer("count", None, text, lower_bound=1, upper_bound=10_000, flag_values=values)
     return values
 
 
@@ -51,11 +57,28 @@ def _output(name: str | None) -> pathlib.Path:
     return path
 
 
-def _suite(name: str, omni: "Omni", *, count: int, output: pathlib.Path) -> "Evaluator":
-    """Makes the evaluator of a suite."""
+def _images(values: flags.FlagValues) -> pathlib.Path | None:
+    """The folder of another system's pictures, if there is to be no model."""
+    if values.images is None:
+        return None
+    if values.suites != ["exact"] or values.checkpoint is not None:
+        raise ValueError(f"--images {values.images}: needs --suites exact and no --checkpoint")
+    if not pathlib.Path(values.images).is_dir():
+        raise ValueError(f"--images {values.images}: no such folder")
+    return pathlib.Path(values.images)
+
+
+def _suite(
+    name: str, omni: "Omni | None", *, count: int, output: pathlib.Path, images: pathlib.Path | None
+) -> "Evaluator":
+    """Makes the evaluator of a suite; without a model it judges `images`."""
+    from omnigen.evals.exact import Exact
     from omnigen.evals.reconstruction import Reconstruction
     from omnigen.evals.samples import Samples
 
+    if name == "exact":
+        return Exact(omni, count=count, output=output, images=images)
+    assert omni is not None
     if name == "samples":
         return Samples(omni, count=count, output=output)
     return Reconstruction(omni, count=count)
@@ -70,22 +93,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         unknown = [name for name in values.suites if name not in SUITES]
         if unknown or not values.suites:
             raise ValueError(f"--suites {','.join(values.suites)}: allowed: {', '.join(SUITES)}")
-        cli.cache_compilations()
+        images, model = _images(values), None
+        if images is None:
+            cli.cache_compilations()
 
-        from omnigen import pretrained
+            from omnigen import pretrained
 
-        model = pretrained.load(
-            values.checkpoint, needed={part for name in values.suites for part in SUITES[name]}
-        )
-    report: dict[str, object] = {
-        "checkpoint": model.path,
-        "model": model.version,
-        "step": model.step,
-        "count": values.count,
-    }
+            needed = {part for name in values.suites for part in SUITES[name]}
+            model = pretrained.load(values.checkpoint, needed=needed)
+    report: dict[str, object] = {"images": str(images)}
+    if model is not None:
+        report = {"checkpoint": model.path, "model": model.version, "step": model.step}
+    omni, weights = (model.omni, model.params) if model else (None, {})
     for name in values.suites:
-        evaluator = _suite(name, model.omni, count=values.count, output=output)
-        for metric, value in evaluator.run({}, model.params):
+        report[f"{name}/count"] = count = values.count or COUNTS[name]
+        evaluator = _suite(name, omni, count=count, output=output, images=images)
+        for metric, value in evaluator.run({}, weights):
             print(f"{name}/{metric} {value:.4g}", file=sys.stderr, flush=True)
             report[f"{name}/{metric}"] = value
     output.mkdir(parents=True, exist_ok=True)

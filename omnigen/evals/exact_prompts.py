@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prompts of the suite `exact`: GenEval's six tasks, told of shapes in ten colours.
+
+They are a function of nothing, so every system is asked the same. Of colours, and of colours with
+two objects, some are compositions that training pictures never hold (`held_out`).
+"""
+
+import functools
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from omnigen.data.scenes import splits
+from omnigen.data.scenes.scene import Color, Shape
+from omnigen.evals.judges.geneval import RELATIONS
+
+TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+CURVE = {  # counts beyond GenEval's 2 to 4
+    "counting_5_8": (5, 6, 7, 8),
+    "counting_9_12": (9, 10, 11, 12),
+    "counting_13_16": (13, 14, 15, 16),
+    "counting_17_20": (17, 18, 19, 20),
+}
+
+_SEED = 2310_11513
+_TEMPLATES = ("{}", "a picture of {}", "a photo of {}")  # GenEval's own, the last, is never trained
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+).split()
+
+Metadata = dict[str, Any]
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
+def _pick(dice: random.Random, values: list[Any], count: int) -> list[Any]:
+    """Some of the values in a random order, each at most once, by what every Python draws alike."""
+    return [value for _, value in sorted((dice.random(), i) for i in range(len(values)))][:count]
+
+
+def _one(shape: str, color: str | None = None) -> Metadata:
+    wanted: Metadata = {"class": shape, "count": 1}
+    return wanted if color is None else {**wanted, "color": color}
+
+
+def _simple() -> Iterator[tuple[str, str, list[Metadata]]]:
+    """Tag, what to draw and `include` of the tasks with one object or two without colours."""
+    shapes = [str(shape) for shape in Shape]
+    pairs = list(itertools.permutations(shapes, 2))
+    for shape in shapes:
+        yield "single_object", _a(shape), [_one(shape)]
+    for a, b in pairs:
+        yield "two_object", f"{_a(a)} and {_a(b)}", [_one(a), _one(b)]
+    for relation, (a, b) in itertools.product(RELATIONS, pairs):
+        placed = {**_one(a), "position": [relation, 0]}
+        yield "position", f"{_a(a)} {relation} {_a(b)}", [_one(b), placed]
+
+
+def _counting() -> Iterator[tuple[str, str, list[Metadata]]]:
+    bins = {"counting": (2, 3, 4), **CURVE}
+    for tag, numbers in bins.items():
+        for number in numbers:
+            for shape in Shape:
+                things = f"{_NUMBERS[number]} {_plural(shape)}"
+                yield tag, things, [{"class": str(shape), "count": number}]
+
+
+def _colored() -> Iterator[tuple[str, str, list[Metadata], bool]]:
+    """The same of the tasks with colours, and whether the composition is held out."""
+    table, index = splits.tables(), splits.index
+    for color, shape in itertools.product(Color, Shape):
+        held = table.single[index(color, shape)]
+        yield "colors", _a(f"{color} {shape}"), [_one(str(shape), str(color))], held
+    for (color, a), (other, b) in itertools.permutations(itertools.product(Color, Shape), 2):
+        if color != other and a != b:
+            kinds = index(color, a), index(other, b)
+            held = table.pair[kinds[0]][kinds[1]] or any(table.single[kind] for kind in kinds)
+            things = f"{_a(f'{color} {a}')} and {_a(f'{other} {b}')}"
+            yield "color_attr", things, [_one(str(a), str(color)), _one(str(b), str(other))], held
+
+
+@functools.cache
+def prompts() -> tuple[Metadata, ...]:
+    """GenEval's metadata of every prompt: `tag`, `include`, `exclude`, `prompt`, and `held_out`."""
+    dice = random.Random(_SEED)
+    things = [(*thing, False) for thing in itertools.chain(_simple(), _counting())]
+    candidates: list[Metadata] = []
+    for tag, what, include, held in itertools.chain(things, _colored()):
+        for template in _TEMPLATES if tag in ("single_object", "counting") else (None,):
+            template = template or _TEMPLATES[int(dice.random() * len(_TEMPLATES))]
+            exclude = []
+            if tag.startswith("counting"):
+                exclude = [{"class": include[0]["class"], "count": include[0]["count"] + 1}]
+            prompt = template.format(what)
+            metadata = {"tag": tag, "include": include, "exclude": exclude, "prompt": prompt}
+            candidates.append({**metadata, "held_out": held})
+    chosen: list[Metadata] = []
+    for tag in (*TASKS, *CURVE):
+        mine = [c for c in candidates if c["tag"] == tag]
+        if tag == "color_attr":  # half and half
+            groups = [[c for c in mine if c["held_out"] == held] for held in (False, True)]
+            for group in groups:
+                chosen.extend(group[i] for i in _pick(dice, group, 50))
+        else:
+            chosen.extend(mine[i] for i in sorted(_pick(dice, mine, 100)))
+    return tuple(chosen)
