@@ -26,6 +26,7 @@ QUOTED = TRAIN[:3] + [r"--config.train.init_from=a\ b"]
 STAND_IN = """#!/usr/bin/env bash
 { basename "$0"; printf '%s\\n' "$@"; echo; } >> "$CALLS"
 case "$*" in
+  *kill-on-bad-exit*) echo "$XLA_FLAGS" ;;
   *describe*) read -r state < "$STATES"; sed -i 1d "$STATES"; echo "$state" ;;
 esac
 """
@@ -57,6 +58,7 @@ def launch(tmp_path: pathlib.Path):
             capture_output=True,
             text=True,
             env=environment,
+            cwd=ROOT,
             timeout=20,
         )
         return done, [call.split("\n") for call in calls.read_text().split("\n\n")[:-1]]
@@ -184,6 +186,9 @@ def test_sbatch(launch) -> None:
     done, (call,) = launch("slurm/train.sbatch", *TRAIN)
     assert done.returncode == 0, done.stderr
     assert call == ["srun", "--kill-on-bad-exit=1", *TRAIN]
+    assert done.stdout == "--xla_gpu_enable_latency_hiding_scheduler=true\n"
+    done, _ = launch("slurm/train.sbatch", *TRAIN, XLA_FLAGS="--mine")
+    assert done.stdout == "--mine\n"
     text = (LAUNCH / "slurm" / "train.sbatch").read_text()
     options = dict(re.findall(r"^#SBATCH --([\w-]+)=?(\S*)$", text, re.MULTILINE))
     assert options["ntasks-per-node"] == options["gpus-per-node"] == "8"
@@ -250,7 +255,7 @@ def test_sigterm_reaches_python(script: str, tmp_path: pathlib.Path) -> None:
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         text=True,
-        cwd=tmp_path,
+        cwd=ROOT,
     )
     assert run.stdout is not None and run.stdout.readline() == "ready\n"
     run.send_signal(signal.SIGTERM)
@@ -263,7 +268,7 @@ def test_sky_tells_each_node_its_place(launch, tmp_path: pathlib.Path) -> None:
     known = {"name", "workdir", "num_nodes", "resources", "envs", "file_mounts", "setup", "run"}
     assert task.keys() == known
     script = tmp_path / "run.sh"
-    names = "JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID".split()
+    names = "JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID XLA_FLAGS".split()
     *before, last = task["run"].strip().splitlines()
     assert last.startswith("exec python -m omnigen.train ")
     script.write_text("\n".join([*before, *(f'echo "${name}"' for name in names)]))
@@ -272,8 +277,17 @@ def test_sky_tells_each_node_its_place(launch, tmp_path: pathlib.Path) -> None:
         SKYPILOT_NODE_IPS="10.0.0.1\n10.0.0.2",
         SKYPILOT_NUM_NODES="2",
         SKYPILOT_NODE_RANK="1",
+        PYTHONPATH=str(ROOT),
     )
-    assert done.stdout.split() == ["10.0.0.1:8476", "2", "1"]
+    flags = "--xla_gpu_enable_latency_hiding_scheduler=true"
+    assert done.stdout.split() == ["10.0.0.1:8476", "2", "1", flags]
+
+
+def test_flags_stand_in_one_file() -> None:
+    files = [p for p in LAUNCH.rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    assert [p.name for p in files if "--xla_" in p.read_text() or "xla_tpu" in p.read_text()] == [
+        "flags.py"
+    ]
 
 
 def test_the_image_has_no_shell_before_the_command() -> None:
