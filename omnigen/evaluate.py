@@ -26,8 +26,10 @@ SUITES = {  # and the weights that each needs
     "reconstruction": ("encoder", "decoder"),
     "samples": ("decoder", "ar", "head"),
     "exact": ("decoder", "ar", "head"),
+    "fidelity": ("encoder", "decoder"),
+    "lpips": ("encoder", "decoder"),
 }
-COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4}
+COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4, "fidelity": 64, "lpips": 64}
 
 
 def _flags() -> flags.FlagValues:
@@ -36,6 +38,7 @@ def _flags() -> flags.FlagValues:
         ("checkpoint", "a workdir or checkpoint folder; the shipped model if not given"),
         ("output", "the folder to write metrics.json to; made if it does not exist"),
         ("images", "pictures to judge instead, as PROMPT/samples/NUMBER.png; suite exact only"),
+        ("inception_weights", "the weights file of FID's network; suite fidelity only"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     suites = f"benchmarks, separated by commas: {', '.join(SUITES)}"
@@ -69,10 +72,18 @@ def _images(values: flags.FlagValues) -> pathlib.Path | None:
 
 
 def _suite(
-    name: str, omni: "Omni | None", *, count: int, output: pathlib.Path, images: pathlib.Path | None
+    name: str,
+    omni: "Omni | None",
+    *,
+    count: int,
+    output: pathlib.Path,
+    images: pathlib.Path | None,
+    inception_weights: str | None,
 ) -> "Evaluator":
     """Makes the evaluator of a suite; without a model it judges `images`."""
     from omnigen.evals.exact import Exact
+    from omnigen.evals.judges.inception import Inception
+    from omnigen.evals.likeness import Fidelity, Perceptual
     from omnigen.evals.reconstruction import Reconstruction
     from omnigen.evals.samples import Samples
 
@@ -81,6 +92,10 @@ def _suite(
     assert omni is not None
     if name == "samples":
         return Samples(omni, count=count, output=output)
+    if name == "fidelity":
+        return Fidelity(omni, inception=Inception(inception_weights), count=count)
+    if name == "lpips":
+        return Perceptual(omni, count=count)
     return Reconstruction(omni, count=count)
 
 
@@ -101,13 +116,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
             needed = {part for name in values.suites for part in SUITES[name]}
             model = pretrained.load(values.checkpoint, needed=needed)
+        omni, weights = (model.omni, model.params) if model else (None, {})
+        counts = {name: values.count or COUNTS[name] for name in values.suites}
+        evaluators = {
+            name: _suite(
+                name,
+                omni,
+                count=count,
+                output=output,
+                images=images,
+                inception_weights=values.inception_weights,
+            )
+            for name, count in counts.items()
+        }
     report: dict[str, object] = {"images": str(images)}
     if model is not None:
         report = {"checkpoint": model.path, "model": model.version, "step": model.step}
-    omni, weights = (model.omni, model.params) if model else (None, {})
-    for name in values.suites:
-        report[f"{name}/count"] = count = values.count or COUNTS[name]
-        evaluator = _suite(name, omni, count=count, output=output, images=images)
+    for name, evaluator in evaluators.items():
+        report[f"{name}/count"] = counts[name]
         for metric, value in evaluator.run({}, weights):
             print(f"{name}/{metric} {value:.4g}", file=sys.stderr, flush=True)
             report[f"{name}/{metric}"] = value

@@ -28,6 +28,11 @@ def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
         ([], "--output is required"),
         (["--output", "file"], "--output file: file is not a writable folder"),
         (["--output", "eval", "--suites=fid"], "--suites fid: allowed: reconstruction"),
+        (["--output", "eval", "--suites=fidelity"], "FID needs --inception_weights: pt_inception"),
+        (
+            ["--output", "eval", "--suites=fidelity", "--inception_weights=file"],
+            "weights file: neither safetensors nor a torch checkpoint",
+        ),
         (["--output", "eval", "--count=0"], "flag --count=0"),
         (["--output", "eval", "--suite=x"], "unknown flag --suite; did you mean --suites?"),
         (["--output", "eval", "--checkpoint=absent"], "absent: no such checkpoint folder"),
