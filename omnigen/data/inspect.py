@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what a prepared corpus holds, and shows some of it."""
+
+import pathlib
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+
+from omnigen import cli
+from omnigen.data import pictures
+from omnigen.data.records import Corpus, Record, Rejected
+from omnigen.data.scenes.scene import Split
+
+PROGRAM = "omnigen.data.inspect"
+USAGE = """
+Describes a prepared corpus:  python -m omnigen.data.inspect DIR
+Prints statistics and writes DIR/contact-SPLIT.png, pictures with their captions.
+"""
+COLUMNS, ROWS, SIDE, LINES = 8, 6, 128, 4
+_LETTER, _LINE = 6, 11  # pixels of Pillow's own font
+
+
+def describe(corpus: Corpus, *, most: int) -> list[str]:
+    """Lines about the records of a split, those at equal distances if there are more than `most`.
+
+    Args:
+        corpus: a split.
+        most: records to read.
+    """
+    sides, captions, lengths, bytes_, bad = [], [], [], [], Counter()
+    for index in _spread(len(corpus), most):
+        try:
+            record = corpus[index]
+        except Rejected as rejected:
+            bad[str(rejected.reason)] += 1
+            continue
+        sides.append((record.width, record.height))
+        captions.append(len(record.captions))
+        lengths += [len(caption.encode()) for caption in record.captions]
+        bytes_.append(len(record.image))
+    lines = [f"{len(corpus)} pictures, of which {len(sides)} were read"]
+    for name, values in (
+        ("width, pixels", [width for width, _ in sides]),
+        ("height, pixels", [height for _, height in sides]),
+        ("aspect, width / height", [width / height for width, height in sides]),
+        ("file, bytes", bytes_),
+        ("captions a picture", captions),
+        ("caption, bytes", lengths),
+    ):
+        if values:
+            least, low, middle, high, largest = np.quantile(values, [0, 0.05, 0.5, 0.95, 1])
+            spread = f"{least:g} .. {low:g} .. {middle:g} .. {high:g} .. {largest:g}"
+            lines.append(f"{name}: {spread} (least, 5 %, median, 95 %, largest)")
+    return lines + [f"unreadable, {reason}: {count}" for reason, count in bad.items()]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return [k * count // most for k in range(most)] if count > most else list(range(count))
+
+
+def contact_sheet(corpus: Corpus) -> np.ndarray:
+    """Pictures spread over a split, each above its first caption, uint8 `[H, W, 3]`."""
+    from PIL import Image, ImageDraw
+
+    height = SIDE + LINES * _LINE + 4
+    chosen = _spread(len(corpus), COLUMNS * ROWS)
+    rows = -(-len(chosen) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * SIDE, rows * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, index in enumerate(chosen):
+        left, top = place % COLUMNS * SIDE, place // COLUMNS * height
+        try:
+            record = corpus[index]
+            text = record.captions[0] if record.captions else "(no caption)"
+            sheet.paste(_thumbnail(record), (left, top))
+        except Rejected as rejected:
+            text = str(rejected)
+        text = text.encode("latin-1", "replace").decode("latin-1")
+        wrapped = textwrap.wrap(text, SIDE // _LETTER - 1, max_lines=LINES, placeholder="...")
+        draw.multiline_text((left + 2, top + SIDE), "\n".join(wrapped), fill="black", spacing=0)
+    return np.asarray(sheet)
+
+
+def _thumbnail(record: Record):
+    from PIL import ImageOps
+
+    image = pictures.decode(record.image, side=SIDE).image
+    return ImageOps.pad(image, (SIDE, SIDE), color="#dddddd")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; see `USAGE`."""
+    import sys
+
+    from PIL import Image
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    folder = arguments.pop(0) if arguments and not arguments[0].startswith("-") else ""
+    values = flags.FlagValues()
+    text = "records to read for the statistics, spread over the corpus"
+    flags.DEFINE_integer("most", 10_000, text, lower_bound=1, flag_values=values)
+    with cli.bad_input_exits(PROGRAM):
+        cli.parse(values, usage=USAGE, argv=arguments)
+        if not folder:
+            raise ValueError("name the folder of a corpus")
+        corpora = {split: Corpus(folder, split) for split in Split}
+    manifest = corpora[Split.TRAIN].manifest
+    for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
+        for value, count in counts.items():
+            print(f"{name}, {value}: {count}")
+    for split, corpus in corpora.items():
+        for line in describe(corpus, most=values.most):
+            print(f"{split}: {line}")
+        if len(corpus):
+            path = pathlib.Path(folder) / f"contact-{split}.png"
+            Image.fromarray(contact_sheet(corpus)).save(path)
+            print(f"{split}: wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

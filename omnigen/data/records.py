@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A prepared corpus: captioned pictures in ArrayRecord shards, and a manifest that describes them.
+
+    DIR/manifest.json                 what is in the shards, where it came from, what was left out
+    DIR/train-00000.arrayrecord ...   records, in the order of the input
+    DIR/test-00000.arrayrecord ...    those that are never trained on
+
+A record is framed by itself: magic, CRC-32 of all that follows, its number in the shard, the
+lengths of its two parts; then a JSON header and the encoded picture, byte for byte. ArrayRecord
+finds a record in one seek and notices flipped bits, but refuses a file whose end is missing. The
+frames make such a file readable: shards hold one uncompressed record a chunk, so that a scan for
+frames finds every sound record, and its number says which one it is.
+"""
+
+import bisect
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+import pathlib
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from omnigen.data.scenes.scene import Split
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SUFFIX = ".arrayrecord"
+
+_OPTIONS = "group_size:1,uncompressed"
+_FRAME = struct.Struct("<4sIIII")  # magic, CRC-32, number, header bytes, picture bytes
+_MAGIC = b"OmRc"
+_BLOCK, _BLOCK_HEADER = 1 << 16, 24  # a Riegeli file has a header in front of every 64 KiB
+_PAYLOAD = _BLOCK - _BLOCK_HEADER
+_OPEN_SHARDS = 256  # open at a time, well below the usual limit on open files
+
+
+class Reason(enum.StrEnum):
+    """Why a picture is left out."""
+
+    MISSING = "no such file"
+    EMPTY = "empty file"
+    FORMAT = "format not allowed"
+    ANIMATED = "animated"
+    PIXELS = "too many pixels"
+    DAMAGED = "damaged picture"
+    RECORD = "damaged record"
+    SMALL = "too small"
+    ASPECT = "too elongated"
+    NO_CAPTION = "no caption"
+    LONG_CAPTION = "caption too long"
+    DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near duplicate"
+
+
+class Rejected(Exception):
+    """A picture or record that cannot be used.
+
+    Attributes:
+        reason: for counting.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        """Keeps the reason; the detail is for people."""
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A captioned picture.
+
+    Attributes:
+        key: names it within its corpus.
+        image: the encoded file.
+        width: of the upright picture in pixels.
+        height: likewise.
+        captions: any number of them, each describing the whole picture.
+        attributes: what else is known, such as `license`, `attribution` and `source`.
+    """
+
+    key: str
+    image: bytes
+    width: int
+    height: int
+    captions: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def pack(self, number: int) -> bytes:
+        """The framed bytes of the record, number `number` of its shard."""
+        fields = {
+            "key": self.key,
+            "width": self.width,
+            "height": self.height,
+            "captions": list(self.captions),
+            "attributes": dict(self.attributes),
+        }
+        header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
+        body = _FRAME.pack(b"", 0, number, len(header), len(self.image))[8:] + header + self.image
+        return _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def unpack(frame: bytes) -> Record:
+    """Reads what `Record.pack` wrote.
+
+    Raises:
+        Rejected: it is not a whole and sound frame.
+    """
+    size = _frame_size(frame, 0)
+    if not size or size != len(frame):
+        raise Rejected(Reason.RECORD, "not a frame")
+    begin = _FRAME.size + _FRAME.unpack_from(frame)[3]
+    fields = json.loads(frame[_FRAME.size : begin].decode("utf-8", "surrogatepass"))
+    captions = tuple(fields.pop("captions"))
+    return Record(**fields, captions=captions, image=frame[begin:])
+
+
+def _frame_size(buffer: bytes, start: int) -> int:
+    """Bytes of the sound frame that begins at `start`; 0 if none does."""
+    if len(buffer) - start < _FRAME.size:
+        return 0
+    magic, crc, _, header, image = _FRAME.unpack_from(buffer, start)
+    stop = start + _FRAME.size + header + image
+    if magic != _MAGIC or stop > len(buffer):
+        return 0
+    return stop - start if zlib.crc32(memoryview(buffer)[start + 8 : stop]) == crc else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of records.
+
+    Attributes:
+        name: of the file in its folder.
+        count: records.
+        size: bytes.
+        sha256: of the file.
+    """
+
+    name: str
+    count: int
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a corpus holds.
+
+    Attributes:
+        splits: the shards of each split.
+        rejects: how many pictures were left out, by reason.
+        licenses: how many records have which licence.
+        settings: what it was prepared with.
+        format: version of this description.
+    """
+
+    splits: Mapping[str, tuple[Shard, ...]]
+    rejects: Mapping[str, int]
+    licenses: Mapping[str, int]
+    settings: Mapping[str, Any]
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """Of all records: equal for equal corpora, wherever they lie."""
+        shards = [[split, s.name, s.sha256] for split, all_ in self.splits.items() for s in all_]
+        return hashlib.sha256(json.dumps(sorted(shards)).encode()).hexdigest()
+
+    def count(self, split: str) -> int:
+        """Records of a split."""
+        return sum(shard.count for shard in self.splits.get(split, ()))
+
+    def write(self, folder: pathlib.Path) -> None:
+        """Writes it, at once or not at all: a folder with a manifest is a whole corpus."""
+        fields = {**dataclasses.asdict(self), "digest": self.digest}
+        partial = folder / f"{MANIFEST}.partial"
+        partial.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.replace(folder / MANIFEST)
+
+    @classmethod
+    def read(cls, folder: str | pathlib.Path) -> "Manifest":
+        """Reads the manifest of a folder.
+
+        Raises:
+            ValueError: there is none, or it is not one of ours.
+        """
+        path = pathlib.Path(folder) / MANIFEST
+        try:
+            fields = json.loads(path.read_text("utf-8"))
+            if fields["format"] != FORMAT:
+                raise ValueError(f"format {fields['format']} instead of {FORMAT}")
+            fields.pop("digest")
+            splits = {
+                name: tuple(Shard(**shard) for shard in shards)
+                for name, shards in fields.pop("splits").items()
+            }
+            return cls(splits=splits, **fields)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{str(folder)!r} is no prepared corpus ({type(error).__name__}: {error}); "
+                "make one with python -m omnigen.data.prepare"
+            ) from error
+
+
+def write_shard(path: pathlib.Path, records: Iterable[Record]) -> Shard:
+    """Writes a file of records, at once or not at all; the same records give the same bytes."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    partial = path.with_name(f"{path.name}.partial")
+    writer = ArrayRecordWriter(str(partial), _OPTIONS)
+    count = 0
+    for record in records:
+        writer.write(record.pack(count))
+        count += 1
+    writer.close()
+    shard = describe_shard(partial, count)
+    partial.replace(path)
+    return dataclasses.replace(shard, name=path.name)
+
+
+def describe_shard(path: pathlib.Path, count: int) -> Shard:
+    """The description of an existing file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Shard(path.name, count, path.stat().st_size, digest)
+
+
+class ShardReader:
+    """Records of one file by number, as many as can still be read."""
+
+    def __init__(self, path: pathlib.Path, count: int) -> None:
+        """Opens the file.
+
+        Args:
+            path: the file.
+            count: records that it should hold.
+        """
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        self._path = path
+        self._reader: Any = None
+        self._spans: dict[int, range] = {}
+        if path.is_file():
+            reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+            if reader.ok() and reader.num_records() == count:
+                self._reader = reader
+            else:
+                self._spans = _scan(path)
+
+    def __getitem__(self, number: int) -> Record:
+        """Reads a record.
+
+        Raises:
+            Rejected: it is damaged or missing.
+        """
+        if self._reader is None:
+            if number not in self._spans:
+                raise Rejected(Reason.RECORD, f"{self._path.name} has lost number {number}")
+            return unpack(_read_payload(self._path, self._spans[number]))
+        try:
+            frame = self._reader.read([number])[0]
+        except RuntimeError as error:
+            raise Rejected(Reason.RECORD, str(error)) from error
+        return unpack(frame)
+
+
+def _scan(path: pathlib.Path) -> dict[int, range]:
+    """Where in the payload of a damaged file its sound records are, by number."""
+    payload = _read_payload(path, range(path.stat().st_size))
+    spans: dict[int, range] = {}
+    start = payload.find(_MAGIC)
+    while start >= 0:
+        size = _frame_size(payload, start)
+        if size:
+            spans.setdefault(_FRAME.unpack_from(payload, start)[2], range(start, start + size))
+        start = payload.find(_MAGIC, start + max(size, 1))
+    return spans
+
+
+def _read_payload(path: pathlib.Path, span: range) -> bytes:
+    """Bytes of a file as they are without its block headers."""
+    first = span.start // _PAYLOAD
+    pieces = []
+    with path.open("rb") as file:
+        file.seek(first * _BLOCK)
+        for _ in range(first, max(span.stop - 1, span.start) // _PAYLOAD + 1):
+            pieces.append(file.read(_BLOCK)[_BLOCK_HEADER:])
+    offset = first * _PAYLOAD
+    return b"".join(pieces)[span.start - offset : span.stop - offset]
+
+
+class Corpus:
+    """The records of one split of a prepared corpus, by index.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it holds.
+    """
+
+    def __init__(self, folder: str | pathlib.Path, split: Split = Split.TRAIN) -> None:
+        """Reads the manifest; files are opened when they are needed.
+
+        Raises:
+            ValueError: the folder is no prepared corpus.
+        """
+        self.folder = pathlib.Path(folder)
+        self.manifest = Manifest.read(folder)
+        self._shards = list(self.manifest.splits.get(split, ()))
+        self._starts = [0]
+        for shard in self._shards:
+            self._starts.append(self._starts[-1] + shard.count)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads a record.
+
+        Raises:
+            Rejected: it is damaged or missing.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect.bisect_right(self._starts, index) - 1
+        shard = self._shards[number]
+        return _open_shard(self.folder / shard.name, shard.count)[index - self._starts[number]]
+
+
+@functools.lru_cache(_OPEN_SHARDS)
+def _open_shard(path: pathlib.Path, count: int) -> ShardReader:
+    return ShardReader(path, count)
