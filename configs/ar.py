@@ -30,7 +30,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     """Returns the recipe of a size (see `sizes.parse`)."""
     size, debug = sizes.parse(arg)
     batch, steps, learning_rate = (8, 20, 1e-3) if debug else RUNS[size]
-    model = sizes.model(size, debug=debug, remat="dots" if size == "nano" else "full")
+    model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
     tokens = (model["image_size"] // model["decoder"]["token_size"]) ** 2
     data = {"row_length": 640, "images_per_row": 4}
     if debug:

@@ -41,6 +41,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "num_kv_heads": 4,
             "head_dim": 64,
             "mlp_dim": 1280,
+            "unroll": True,
         },
         "head": {
             "latent_dim": 64,

@@ -15,6 +15,7 @@ group is seen whole by its members.
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 
@@ -203,7 +204,7 @@ def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
             dataclasses.replace(sample, slot=slot, segment=np.full_like(sample.segment, number))
         )
     placed.append(padding(length - total, pad))
-    return jax.tree.map(lambda *fields: np.concatenate(fields), *placed)
+    return _concatenated(placed)
 
 
 def padding(length: int, pad: int) -> Sequence:
@@ -291,19 +292,29 @@ def _text_part(ids: Seq[int], weights: Seq[float]) -> Sequence:
 
 
 def _image_part(span: ImageSpan, first_slot: int, pad: int) -> Sequence:
-    count = span.rows * span.cols
-    order = np.arange(count) if span.order is None else np.asarray(span.order)
+    part = _raster_part(span.rows, span.cols, span.stride, span.role == Role.GIVEN, pad)
+    if span.order is None:
+        return dataclasses.replace(part, slot=part.slot + np.int32(first_slot))
+    order, count = np.asarray(span.order), len(part.slot)
     if sorted(order.tolist()) != list(range(count)):
         raise ValueError(f"order must be a permutation of 0..{count - 1}, got {order.tolist()}")
-    given = span.role == Role.GIVEN
+    position = part.position.copy()
+    position[:, 1:] = position[order, 1:]
+    return dataclasses.replace(part, slot=(first_slot + order).astype(np.int32), position=position)
+
+
+@functools.lru_cache(maxsize=256)
+def _raster_part(rows: int, cols: int, stride: float, given: bool, pad: int) -> Sequence:
+    """An image in raster order, its slots from 0; shared, so nobody writes to it."""
+    count = rows * cols
     position = np.zeros((count, 3), np.float32)
-    position[:, 1:] = places(span.rows, span.cols, stride=span.stride)[order]
+    position[:, 1:] = places(rows, cols, stride=stride)
     position[0, 0] = 1.0  # all elements of an image share one place on the sequence axis
     group = np.full(count, 0 if given else 1, np.int32)
     group[0] = 1
     return dataclasses.replace(
         padding(count, pad),
-        slot=(first_slot + order).astype(np.int32),
+        slot=np.arange(count, dtype=np.int32),
         modality=np.full(count, Modality.IMAGE, np.int32),
         position=position,
         group=group,
@@ -311,9 +322,14 @@ def _image_part(span: ImageSpan, first_slot: int, pad: int) -> Sequence:
     )
 
 
+def _concatenated(parts: Seq[Sequence]) -> Sequence:
+    fields = [part.fields() for part in parts]
+    return Sequence(**{name: np.concatenate([f[name] for f in fields]) for name in fields[0]})
+
+
 def _join(parts: Seq[Sequence]) -> Sequence:
     """Concatenates parts, making their steps of `group` and sequence position absolute."""
-    joined = jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
+    joined = _concatenated(parts)
     position = joined.position.copy()
     position[:, 0] = np.cumsum(position[:, 0]) - 1.0
     target = np.full_like(joined.target, -1.0)

@@ -42,6 +42,8 @@ class ARConfig:
         mlp_dim: hidden width of the SwiGLU.
         dtype: of the computation.
         remat: what the backward pass keeps.
+        unroll: compiles each layer for itself in training: faster at small widths, longer to
+            compile.
     """
 
     vocab_size: int = 264
@@ -54,6 +56,7 @@ class ARConfig:
     mlp_dim: int = 1280
     dtype: str = "float32"
     remat: Remat = Remat.NONE
+    unroll: bool = False
 
     def __post_init__(self) -> None:
         if self.num_heads % self.num_kv_heads:
@@ -135,10 +138,11 @@ class AR(nnx.Module):
             causal: the caller's word that every element is its own group (`sequence.is_causal`),
                 which lets the kernel skip half of the work; segments are still kept apart.
         """
-        return self._run(sequence, vector_BLZ, causal=causal)[0]
+        unroll = self.config.unroll
+        return self._run(sequence, vector_BLZ, causal=causal, unroll=unroll)[0]
 
     def _run(
-        self, sequence: Sequence, vector_BLZ: jax.Array, *, causal: bool
+        self, sequence: Sequence, vector_BLZ: jax.Array, *, causal: bool, unroll: bool = False
     ) -> tuple[jax.Array, KVCache]:
         position_BLA = jnp.asarray(sequence.position)
         mask_BLL = may_attend(sequence, sequence)
@@ -147,7 +151,7 @@ class AR(nnx.Module):
             return block(x, position_BLA, mask_BLL=mask_BLL, causal=causal)
 
         x_BLD = self.embed(sequence, vector_BLZ)
-        x_BLD, caches = self.stack(x_BLD, call, remat=self.config.remat)
+        x_BLD, caches = self.stack(x_BLD, call, remat=self.config.remat, unroll=unroll)
         return self.norm(x_BLD), caches
 
     def logits(self, hidden_BLD: jax.Array) -> jax.Array:

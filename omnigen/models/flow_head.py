@@ -99,7 +99,7 @@ class FlowHead(nnx.Module):
             hidden_NH: hidden states `[..., H]`, which may broadcast against z.
         """
         x_ND, shared = self._inputs(z_NZ, t_N, self.hidden_in(hidden_NH.astype(self.config.dtype)))
-        x_ND, _ = self.stack(x_ND, lambda block, x: (block(x, shared), None))
+        x_ND, _ = self.stack(x_ND, lambda block, x: (block(x, shared), None), unroll=True)
         return self._output(x_ND)
 
     def _inputs(

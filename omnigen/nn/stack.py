@@ -13,8 +13,12 @@ class Remat(enum.StrEnum):
     """What the backward pass keeps of a layer's activations."""
 
     NONE = "none"  # all of them
-    DOTS = "dots"  # results of matrix products without a batch dim
+    DOTS = "dots"  # results of matrix products without a batch dim and of fused attention
     FULL = "full"  # the layer's input alone
+
+
+def _is_fused_attention(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name.startswith("dot_product_attention_fwd")
 
 
 class Stack(nnx.Module):
@@ -35,9 +39,22 @@ class Stack(nnx.Module):
         self.layers = make(rngs)
 
     def __call__(
-        self, x: Any, call: Callable[[Any, Any], tuple[Any, Any]], *, remat: Remat = Remat.NONE
+        self,
+        x: Any,
+        call: Callable[[Any, Any], tuple[Any, Any]],
+        *,
+        remat: Remat = Remat.NONE,
+        unroll: bool = False,
     ) -> tuple[Any, Any]:
-        """Runs `x, y = call(layer, x)` layer by layer; returns the last x and the ys, stacked."""
+        """Runs `x, y = call(layer, x)` layer by layer; returns the last x and the ys, stacked.
+
+        Args:
+            x: what enters the first layer.
+            call: runs one layer.
+            remat: what the backward pass keeps.
+            unroll: compiles each layer for itself. Nothing is then copied into and out of stacked
+                activations, but compilation takes time in proportion to the depth.
+        """
         definition, state = nnx.split(self.layers)
 
         def body(x: Any, layer: Any) -> tuple[Any, Any]:
@@ -46,12 +63,16 @@ class Stack(nnx.Module):
         if remat != Remat.NONE:
             policies = jax.checkpoint_policies
             policy = (
-                policies.dots_with_no_batch_dims_saveable
+                policies.save_from_both_policies(
+                    policies.dots_with_no_batch_dims_saveable, _is_fused_attention
+                )
                 if remat == Remat.DOTS
                 else policies.nothing_saveable
             )
-            body = jax.checkpoint(body, prevent_cse=False, policy=policy)
-        return jax.lax.scan(body, x, state)
+            # A scanned body is computed again without a barrier; unrolled, it would be merged with
+            # the first computation.
+            body = jax.checkpoint(body, prevent_cse=unroll, policy=policy)
+        return jax.lax.scan(body, x, state, unroll=self.num_layers if unroll else 1)
 
     def unstacked(self) -> list[Any]:
         """The layers one by one, as slices taken once.

@@ -69,10 +69,10 @@ def test_unstacked_layers_are_the_scanned_ones(net, params, x):
     np.testing.assert_allclose(x, scanned, atol=1e-6)
 
 
-def gradients(net, params, x, remat):
+def gradients(net, params, x, remat, unroll=False):
     def loss(params):
-        out, _ = net.bind(params).stack(x, call, remat=remat)
-        return jnp.sum(out**2)
+        out, means = net.bind(params).stack(x, call, remat=remat, unroll=unroll)
+        return jnp.sum(out**2) + jnp.sum(means**3)
 
     return jax.grad(loss)
 
@@ -82,6 +82,18 @@ def test_remat_changes_no_gradient(net, params, x, remat):
     plain = jax.jit(gradients(net, params, x, Remat.NONE))(params)
     again = jax.jit(gradients(net, params, x, remat))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), plain, again)
+
+
+@pytest.mark.parametrize("remat", list(Remat))
+def test_unrolled_layers_have_the_scanned_ones_gradients(net, params, x, remat):
+    scanned = jax.jit(gradients(net, params, x, Remat.NONE))(params)
+    compiled = jax.jit(gradients(net, params, x, remat, unroll=True)).lower(params).compile()
+    assert " while(" not in compiled.as_text()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        scanned,
+        compiled(params),
+    )
 
 
 def count_dots(jaxpr):
