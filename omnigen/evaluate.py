@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges a checkpoint by benchmarks and writes the numbers as JSON."""
+"""Judges checkpoints, and folders of others' pictures, by benchmarks; writes all that it found."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+import omnigen
 from omnigen import cli
 
 if TYPE_CHECKING:
     from omnigen.evals.base import Evaluator
-    from omnigen.models.omni import Omni
+    from omnigen.evals.results import Outcome
+    from omnigen.pretrained import Pretrained
 
 PROGRAM = "omnigen.evaluate"
 USAGE = """
 Judges a model:  python -m omnigen.evaluate --checkpoint runs/ar --output runs/ar/eval
 or another's pictures:  python -m omnigen.evaluate --suites exact --images DIR --output runs/other
-Its numbers go to metrics.json there, and to the terminal; pictures and verdicts too, if any.
+or several side by side:  --checkpoint A --checkpoint B --images DIR
+Scores and the verdict on every picture go to results.json there. A killed run goes on when called
+again.
 """
 SUITES = {  # and the weights that each needs
     "reconstruction": ("encoder", "decoder"),
@@ -29,25 +34,39 @@ SUITES = {  # and the weights that each needs
     "fidelity": ("encoder", "decoder"),
     "lpips": ("encoder", "decoder"),
 }
+PROMPTED = ("exact",)  # suites that can judge pictures without a model
 COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4, "fidelity": 64, "lpips": 64}
 
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     for name, text in (
-        ("checkpoint", "a workdir or checkpoint folder; the shipped model if not given"),
-        ("output", "the folder to write metrics.json to; made if it does not exist"),
-        ("images", "pictures to judge instead, as PROMPT/samples/NUMBER.png; suite exact only"),
+        (
+            "checkpoint",
+            "a workdir or checkpoint folder, again for several; the shipped model if none",
+        ),
+        ("images", f"pictures to judge, as SUITE/PROMPT/samples/NUMBER.png; {', '.join(PROMPTED)}"),
+    ):
+        flags.DEFINE_multi_string(name, [], text, flag_values=values)
+    for name, text in (
+        ("output", "the folder to write results.json to; made if it does not exist"),
         ("inception_weights", "the weights file of FID's network; suite fidelity only"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     suites = f"benchmarks, separated by commas: {', '.join(SUITES)}"
     flags.DEFINE_list("suites", ["reconstruction"], suites, flag_values=values)
-    text = (
-        "pictures of each kind to judge by (default: 64), or of each prompt of exact (default: 4)"
-    )
+    text = "pictures of each kind to judge by (default: 64), or of each prompt (default: 4)"
     flags.DEFINE_integer("count", None, text, lower_bound=1, upper_bound=10_000, flag_values=values)
     return values
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One system that is judged: a checkpoint (the shipped one if "") or a folder of pictures."""
+
+    name: str
+    checkpoint: str | None = None
+    images: pathlib.Path | None = None
 
 
 def _output(name: str | None) -> pathlib.Path:
@@ -60,35 +79,69 @@ def _output(name: str | None) -> pathlib.Path:
     return path
 
 
-def _images(values: flags.FlagValues) -> pathlib.Path | None:
-    """The folder of another system's pictures, if there is to be no model."""
-    if values.images is None:
-        return None
-    if values.suites != ["exact"] or values.checkpoint is not None:
-        raise ValueError(f"--images {values.images}: needs --suites exact and no --checkpoint")
-    if not pathlib.Path(values.images).is_dir():
-        raise ValueError(f"--images {values.images}: no such folder")
-    return pathlib.Path(values.images)
+def _suites(values: flags.FlagValues) -> list[str]:
+    if not values.suites:
+        raise ValueError(f"--suites is empty; allowed: {', '.join(SUITES)}")
+    for name in values.suites:
+        if name not in SUITES:
+            nearest, allowed = cli.nearest(name, SUITES), ", ".join(SUITES)
+            raise ValueError(f"--suites {name}: did you mean {nearest}? allowed: {allowed}")
+    return values.suites
 
 
-def _suite(
+def _columns(values: flags.FlagValues) -> list[Column]:
+    """What is judged, under names of their own."""
+    columns: list[Column] = []
+
+    def add(path: str, **source: Any) -> None:
+        name = pathlib.Path(path).absolute().name if path else "shipped"
+        taken = sum(column.name.split("~")[0] == name for column in columns)
+        columns.append(Column(f"{name}~{taken + 1}" if taken else name, **source))
+
+    checkpoints = values.checkpoint or ([] if values.images else [""])
+    for path in checkpoints:
+        add(path, checkpoint=path)
+    for path in values.images:
+        if not pathlib.Path(path).is_dir():
+            raise ValueError(f"--images {path}: no such folder")
+        add(path, images=pathlib.Path(path))
+    if values.images and not checkpoints and not set(values.suites) <= set(PROMPTED):
+        raise ValueError(
+            f"--images {values.images[0]}: judged by --suites {','.join(PROMPTED)} only"
+        )
+    return columns
+
+
+def _evaluator(
     name: str,
-    omni: "Omni | None",
+    model: "Pretrained | None",
     *,
+    column: Column,
     count: int,
     output: pathlib.Path,
-    images: pathlib.Path | None,
     inception_weights: str | None,
 ) -> "Evaluator":
-    """Makes the evaluator of a suite; without a model it judges `images`."""
-    from omnigen.evals.exact import Exact
+    """Makes the evaluator of a suite; without a model it judges the column's pictures."""
+    from omnigen.evals import exact
     from omnigen.evals.judges.inception import Inception
     from omnigen.evals.likeness import Fidelity, Perceptual
+    from omnigen.evals.prompted import Prompted
     from omnigen.evals.reconstruction import Reconstruction
     from omnigen.evals.samples import Samples
 
-    if name == "exact":
-        return Exact(omni, count=count, output=output, images=images)
+    omni, images = model and model.omni, column.images
+    if name in PROMPTED:
+        if images is not None and (images / name).is_dir():
+            images = images / name
+        return Prompted(
+            exact.benchmark(),
+            omni=omni,
+            images=images,
+            output=output,
+            column=column.name,
+            count=count,
+            workers=os.cpu_count() or 1,
+        )
     assert omni is not None
     if name == "samples":
         return Samples(omni, count=count, output=output)
@@ -99,46 +152,80 @@ def _suite(
     return Reconstruction(omni, count=count)
 
 
+def _judged(
+    column: Column, values: flags.FlagValues, output: pathlib.Path
+) -> Iterator[tuple[dict[str, Any], str, "Outcome"]]:
+    """Describes the column, and yields what each suite found."""
+    from omnigen import pretrained
+    from omnigen.evals import prompted, results
+
+    counts = {name: values.count or COUNTS[name] for name in values.suites}
+    about: dict[str, Any] = {"name": column.name, "images": str(column.images)}
+    with cli.bad_input_exits(PROGRAM):
+        model = None
+        if column.images is None:
+            needed = {part for name in counts for part in SUITES[name]}
+            model = pretrained.load(column.checkpoint or None, needed=needed)
+            about = {"name": column.name, "checkpoint": model.path, "model": model.version}
+            about |= {"step": model.step, "digest": prompted.digest(model.params)}
+        evaluators = {
+            name: _evaluator(
+                name,
+                model,
+                column=column,
+                count=count,
+                output=output,
+                inception_weights=values.inception_weights,
+            )
+            for name, count in counts.items()
+            if model is not None or name in PROMPTED
+        }
+    for name, evaluator in evaluators.items():
+        outcome = results.judged(evaluator, model.params if model else {})
+        yield (
+            about,
+            name,
+            dataclasses.replace(outcome, about={"count": counts[name], **outcome.about}),
+        )
+
+
+def _complain(column: str, suite: str, outcome: "Outcome") -> bool:
+    """Says in a line a kind which files were no use; returns whether there were any."""
+    for kind, files in outcome.problems.items():
+        some = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+        counts = "counted as wrong" if kind != "unexpected" else "not counted"
+        print(
+            f"{PROGRAM}: {column}, {suite}: {len(files)} pictures {kind}, {counts}: {some}",
+            file=sys.stderr,
+        )
+    return bool(outcome.problems)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = _flags()
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)
         output = _output(values.output)
-        unknown = [name for name in values.suites if name not in SUITES]
-        if unknown or not values.suites:
-            raise ValueError(f"--suites {','.join(values.suites)}: allowed: {', '.join(SUITES)}")
-        images, model = _images(values), None
-        if images is None:
-            cli.cache_compilations()
+        _suites(values)
+        columns = _columns(values)
+    cli.cache_compilations()
 
-            from omnigen import pretrained
+    from omnigen.evals import results, table
 
-            needed = {part for name in values.suites for part in SUITES[name]}
-            model = pretrained.load(values.checkpoint, needed=needed)
-        omni, weights = (model.omni, model.params) if model else (None, {})
-        counts = {name: values.count or COUNTS[name] for name in values.suites}
-        evaluators = {
-            name: _suite(
-                name,
-                omni,
-                count=count,
-                output=output,
-                images=images,
-                inception_weights=values.inception_weights,
-            )
-            for name, count in counts.items()
-        }
-    report: dict[str, object] = {"images": str(images)}
-    if model is not None:
-        report = {"checkpoint": model.path, "model": model.version, "step": model.step}
-    for name, evaluator in evaluators.items():
-        report[f"{name}/count"] = counts[name]
-        for metric, value in evaluator.run({}, weights):
-            print(f"{name}/{metric} {value:.4g}", file=sys.stderr, flush=True)
-            report[f"{name}/{metric}"] = value
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
+    report: dict[str, Any] = {"omnigen": omnigen.__version__, "columns": []}
+    imperfect = False
+    for column in columns:
+        found: dict[str, Any] = {}
+        report["columns"].append(found)
+        for about, name, outcome in _judged(column, values, output):
+            found.update(about)
+            found.setdefault("suites", {})[name] = outcome.to_json()
+            imperfect |= _complain(column.name, name, outcome)
+            results.write(json.dumps(report, indent=1) + "\n", output / results.FILE)
+    table.show(report)
+    if imperfect:
+        raise SystemExit(cli.BAD_INPUT)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 import omnigen
-from omnigen import cli, config
+from omnigen import cli, config, png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,23 +149,17 @@ class Sampler:
 
 def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
     """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it."""
-    from PIL import Image, PngImagePlugin
-
     settings = {
         name: getattr(request, name) for name in ("guidance", "head_steps", "decoder_steps")
     }
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt("prompt", request.prompt)
-    chunks.add_text("seed", str(request.seed))
-    chunks.add_text("settings", json.dumps(settings))
-    chunks.add_text("model", version)
-    chunks.add_text("software", f"omnigen {omnigen.__version__}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(image).save(partial, format="PNG", pnginfo=chunks)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    chunks = {
+        "prompt": request.prompt,
+        "seed": str(request.seed),
+        "settings": json.dumps(settings),
+        "model": version,
+        "software": f"omnigen {omnigen.__version__}",
+    }
+    png.write(image, path, chunks)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,16 @@ from omnigen.data.scenes.scene import Kind
 def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
     output = tmp_path / "new" / "eval"
     evaluate.main(["--checkpoint", str(untrained), "--output", str(output), "--count=2"])
-    report = json.loads((output / "metrics.json").read_text())
-    assert report["checkpoint"] == str(untrained / "checkpoints" / "1")
-    assert (report["step"], len(report["model"])) == (1, 12)
-    assert report["reconstruction/count"] == 2
-    kinds = [report[f"reconstruction/{kind}/psnr_dB"] for kind in Kind]
+    report = json.loads((output / "results.json").read_text())
+    (column,) = report["columns"]
+    assert column["checkpoint"] == str(untrained / "checkpoints" / "1")
+    assert (column["step"], len(column["model"]), len(column["digest"])) == (1, 12, 64)
+    suite = column["suites"]["reconstruction"]
+    assert suite["count"] == 2
+    kinds = [suite["scores"][f"{kind}/psnr_dB"]["value"] for kind in Kind]
     assert all(0 < value < 60 for value in kinds)
-    assert report["reconstruction/psnr_dB"] == pytest.approx(np.mean(kinds))
-    assert f"reconstruction/shapes/psnr_dB {kinds[0]:.4g}\n" in capsys.readouterr().err
+    assert suite["scores"]["psnr_dB"]["value"] == pytest.approx(np.mean(kinds))
+    assert f"reconstruction  shapes/psnr_dB  {kinds[0]:.4g}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
     [
         ([], "--output is required"),
         (["--output", "file"], "--output file: file is not a writable folder"),
-        (["--output", "eval", "--suites=fid"], "--suites fid: allowed: reconstruction"),
+        (["--output", "eval", "--suites=fid"], "--suites fid: did you mean fidelity? allowed: "),
         (["--output", "eval", "--suites=fidelity"], "FID needs --inception_weights: pt_inception"),
         (
             ["--output", "eval", "--suites=fidelity", "--inception_weights=file"],

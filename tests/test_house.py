@@ -39,6 +39,7 @@ LAYERS = {
     "evals": 4,
     "stages": 4,
     "cli": 0,
+    "png": 0,
     "config": 5,
     "recipe": 6,
     "pretrained": 6,
@@ -60,6 +61,7 @@ OUTSIDE = {
     "flow": {"jax", "numpy"},
     "topologies": set(),
     "cli": {"absl", "jax"},
+    "png": {"numpy", "PIL"},
 }
 
 

@@ -26,8 +26,8 @@ def test_speedrun(tmp_path: pathlib.Path) -> None:
     assert exported.version == trained.version
     assert exported.step == 20
     assert exported.params.keys() == {"encoder", "decoder", "ar", "head"}
-    report = json.loads((tmp_path / "eval" / "metrics.json").read_text())
-    assert report["model"] == trained.version
+    report = json.loads((tmp_path / "eval" / "results.json").read_text())
+    assert report["columns"][0]["model"] == trained.version
     for i in range(4):
         with Image.open(tmp_path / f"sample-{i}.png") as image:
             assert image.info["model"] == trained.version

@@ -66,7 +66,7 @@ def test_commands(
         "stars-2-again.png",
         "heart.png",
     }
-    assert (tmp_path / "runs" / "ar" / "eval" / "metrics.json").is_file()
+    assert (tmp_path / "runs" / "ar" / "eval" / "results.json").is_file()
 
 
 def test_python(untrained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch) -> None:

@@ -1,137 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GenEval's six tasks over coloured shapes, judged exactly, for any system's pictures.
+"""GenEval's six tasks over coloured shapes, and harder ones of its kind, judged exactly.
 
     overall = mean over the six tasks of the share of their pictures that are right
 
-Pictures lie where GenEval's own scorer looks: prompt 12's second at `00012/samples/0001.png`. One
-that is missing or cannot be read is wrong.
+Shares come per task (`TASK`), without any object too many (`TASK_strict`), and apart for those
+compositions and templates that training never has (`TASK_unseen`, `TASK_unseen_template`) and for
+the others (`TASK_seen`, `TASK_seen_template`).
 """
 
-import collections
 import dataclasses
-import json
-import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
-from omnigen.evals import exact_prompts
+from omnigen.evals import exact_prompts, results, truth
+from omnigen.evals.benchmark import Benchmark, Metadata, Record
 from omnigen.evals.judges import geneval, shapes
-from omnigen.models.omni import Omni, to_uint8
-from omnigen.nn.module import Params
+from omnigen.evals.judges.shapes import Seen
+from omnigen.evals.results import Estimate
+
+# Parts of the pictures, by the suffix of their metrics.
+_PARTS = {
+    "": lambda record: True,
+    "_unseen": lambda record: record["held_out"],
+    "_seen": lambda record: not record["held_out"],
+    "_unseen_template": lambda record: record["template_held_out"],
+    "_seen_template": lambda record: not record["template_held_out"],
+}
 
 
-class Exact:
-    """Draws each prompt with seeds 0, 1, ... and judges what came out.
-
-    Files: `exact/prompts.jsonl`, GenEval's metadata; `exact/verdicts.jsonl`, a line a picture with
-    everything that was seen; and the pictures, unless given, under `exact/images`.
-    """
-
-    name = "exact"
-
-    def __init__(
-        self,
-        omni: Omni | None,
-        *,
-        output: pathlib.Path,
-        count: int = 4,
-        images: pathlib.Path | None = None,
-        prompts: Iterable[Mapping[str, Any]] | None = None,
-    ):
-        """Judges by `count` pictures a prompt.
-
-        Args:
-            omni: draws; None if `images` is given.
-            output: the folder for files.
-            count: pictures a prompt.
-            images: the folder of pictures that another system drew.
-            prompts: metadata; `exact_prompts.prompts()` if None.
-        """
-        assert (omni is None) != (images is None)
-        self._omni, self._count, self._images = omni, count, images
-        self._folder = output / "exact"
-        self._prompts = tuple(exact_prompts.prompts() if prompts is None else prompts)
-
-    def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
-        """Yields shares of pictures that are right, by task, and how many could not be read."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        _write_lines(self._folder / "prompts.jsonl", self._prompts)
-        images = self._images
-        if images is None:
-            images = self._folder / "images"
-            for index, metadata in enumerate(self._prompts):
-                self._draw({**frozen, **params}, images, index, metadata["prompt"])
-        records = []
-        for index, metadata in enumerate(self._prompts):
-            for sample in range(self._count):
-                path = _place(images, index, sample)
-                records.append({"index": index, "sample": sample, **_judged(path, metadata)})
-        assert len(records) == len(self._prompts) * self._count
-        _write_lines(self._folder / "verdicts.jsonl", records)
-        yield from scores(records)
-
-    def _draw(self, weights: Params, images: pathlib.Path, index: int, prompt: str) -> None:
-        """Draws and writes all pictures of a prompt, in one call."""
-        assert self._omni is not None
-        keys = jax.vmap(jax.random.key)(jnp.arange(self._count))
-        rows = self._omni.prompts([prompt] * self._count)
-        for sample, image in enumerate(to_uint8(self._omni.generate(weights, rows, keys))):
-            path = _place(images, index, sample)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
+def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
+    """The suite, of all its prompts or of those given."""
+    return Benchmark(
+        name="exact",
+        version=f"shapes {shapes.VERSION}",
+        prompts=tuple(exact_prompts.prompts() if prompts is None else prompts),
+        verdict=verdict,
+        scores=scores,
+        truth=truth.scene,
+    )
 
 
-def scores(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
-    """Yields the metrics of verdicts: shares in [0, 1], and `unreadable`, a count.
-
-    `TASK` and `TASK_strict` for every tag that occurs, `TASK_held_out` over compositions that
-    training never holds, `overall` and `overall_strict` if all six tasks occur.
-    """
-    groups: dict[str, list[bool]] = collections.defaultdict(list)
-    unreadable = 0
-    for record in records:
-        groups[record["tag"]].append(record["correct"])
-        groups[f"{record['tag']}_strict"].append(record["strict"])
-        if record["held_out"]:
-            groups[f"{record['tag']}_held_out"].append(record["correct"])
-        unreadable += record["seen"] is None
-    means = {name: float(np.mean(values)) for name, values in groups.items()}
-    yield from means.items()
-    for suffix in ("", "_strict"):
-        tasks = [f"{task}{suffix}" for task in exact_prompts.TASKS]
-        if all(task in means for task in tasks):
-            yield f"overall{suffix}", float(np.mean([means[task] for task in tasks]))
-    yield "unreadable", float(unreadable)
+def slice_of(prompts: Sequence[Metadata], every: int) -> Benchmark:
+    """A part of the suite: each `every`th prompt of each task."""
+    groups = itertools.groupby(prompts, key=lambda metadata: metadata["tag"])
+    return benchmark([metadata for _, group in groups for metadata in list(group)[::every]])
 
 
-def _place(images: pathlib.Path, index: int, sample: int) -> pathlib.Path:
-    return images / f"{index:05d}" / "samples" / f"{sample:04d}.png"
-
-
-def _judged(path: pathlib.Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of one picture; `seen` is None if it could not be read."""
-    try:
-        with Image.open(path) as file:
-            seen = shapes.look(np.asarray(file.convert("RGB")))
-        verdict = geneval.judge(metadata, seen)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        seen = None
-        verdict = geneval.Verdict(correct=False, strict=False, reasons=(f"unreadable: {error}",))
+def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
+    """What the judge says of a picture; of None, that all is wrong."""
+    seen = () if image is None else shapes.look(image)
+    found = geneval.judge(metadata, seen)
+    sound = image is not None
     return {
-        "tag": metadata["tag"],
-        "prompt": metadata["prompt"],
-        "held_out": metadata.get("held_out", False),
-        "file": str(path),
-        "judge": shapes.VERSION,
-        **dataclasses.asdict(verdict),
-        "seen": None if seen is None else [dataclasses.asdict(s) for s in seen],
+        "correct": sound and found.correct,
+        "strict": sound and found.strict,
+        "reasons": list(found.reasons) if sound else [],
+        "atoms": [{**atom, "met": sound and atom["met"]} for atom in _atoms(metadata, seen)],
+        "seen": [_rounded(dataclasses.asdict(thing)) for thing in seen] if sound else None,
     }
 
 
-def _write_lines(path: pathlib.Path, records: Iterable[Mapping[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+def _atoms(metadata: Metadata, seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:
+    """Each requirement alone: how many it wants and finds, and whether it is met."""
+    include = metadata["include"]
+    for wanted in include:
+        shape, color = wanted["class"], wanted.get("color")
+        matching = [s for s in seen if s.shape == shape and color in (None, s.color)]
+        name, asked = f"{color} {shape}" if color else shape, [wanted]
+        if "position" in wanted:
+            relation, place = wanted["position"]
+            asked = [include[place], {**wanted, "position": [relation, 0]}]
+            name = f"{name} {relation} {include[place]['class']}"
+        unwanted = [e for e in metadata.get("exclude", ()) if e["class"] == shape]
+        met = geneval.judge({"include": asked, "exclude": unwanted}, seen).correct
+        yield {"what": name, "wanted": wanted["count"], "found": len(matching), "met": met}
+
+
+def _rounded(thing: Mapping[str, Any]) -> dict[str, Any]:
+    """Four decimals, which is a twentieth of a pixel."""
+    return {
+        name: [round(float(v), 4) for v in value]
+        if isinstance(value, tuple)
+        else round(float(value), 4)
+        if isinstance(value, float | np.floating)
+        else value
+        for name, value in thing.items()
+    }
+
+
+def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+    """The metrics: shares in [0, 1].
+
+    `overall`, `overall_strict` and `overall_unseen` are means of the six tasks, if all occur; the
+    last takes a task's unseen compositions where the task has any. `scene_K_atoms` is the share of
+    the objects that are there.
+    """
+    found: dict[str, Estimate] = {}
+    by_tag = itertools.groupby(sorted(records, key=_order), key=lambda record: record["tag"])
+    for tag, group in by_tag:
+        mine = list(group)
+        for suffix, belongs in _PARTS.items():
+            part = [record for record in mine if belongs(record)]
+            if part and (not suffix or len(part) < len(mine)):
+                found[f"{tag}{suffix}"] = _share(f"{tag}{suffix}", part, "correct")
+        found[f"{tag}_strict"] = _share(tag, mine, "strict")
+        if tag.startswith("scene_"):
+            atoms = [record["atoms"] for record in mine]
+            found[f"{tag}_atoms"] = results.ratio(
+                tag,
+                [record["index"] for record in mine],
+                [sum(min(a["found"], a["wanted"]) for a in each) for each in atoms],
+                [sum(a["wanted"] for a in each) for each in atoms],
+            )
+    overall = {}
+    if all(task in found for task in exact_prompts.TASKS):
+        for suffix in ("", "_strict", "_unseen"):
+            names = (f"{task}{suffix}" for task in exact_prompts.TASKS)
+            tasks = zip(names, exact_prompts.TASKS, strict=True)
+            estimates = [found[name] if name in found else found[task] for name, task in tasks]
+            overall[f"overall{suffix}"] = results.mean(estimates)
+    return {**overall, **found}
+
+
+def _order(record: Mapping[str, Any]) -> int:
+    """Tasks in the order of their prompts."""
+    return record["index"]
+
+
+def _share(key: str, records: Sequence[Mapping[str, Any]], what: str) -> Estimate:
+    return results.ratio(key, [r["index"] for r in records], [r[what] for r in records])

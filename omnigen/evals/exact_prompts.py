@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The prompts of the suite `exact`: GenEval's six tasks, told of shapes in ten colours.
 
-They are a function of nothing, so every system is asked the same. Of colours, and of colours with
-two objects, some are compositions that training pictures never hold (`held_out`).
+Beyond them go counts and scenes of up to twenty objects. All are a function of nothing, so every
+system is asked the same. Where colours are asked for, some are compositions that training pictures
+never hold (`held_out`); GenEval's own template, "a photo of", is one that training captions never
+have (`template_held_out`).
 """
 
 import functools
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omnigen.data.scenes import splits
+from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Color, Shape
 from omnigen.evals.judges.geneval import RELATIONS
 
@@ -22,9 +25,13 @@ CURVE = {  # counts beyond GenEval's 2 to 4
     "counting_13_16": (13, 14, 15, 16),
     "counting_17_20": (17, 18, 19, 20),
 }
+CROWDS = (3, 5, 8, 10, 12, 15, 18, 20)  # objects of the tasks `scene_K`, all named
 
 _SEED = 2310_11513
-_TEMPLATES = ("{}", "a picture of {}", "a photo of {}")  # GenEval's own, the last, is never trained
+_UNSEEN_TEMPLATE = "a photo of {}"
+_TEMPLATES = ("{}", "a picture of {}", _UNSEEN_TEMPLATE)
+_A_CROWD = 24  # prompts of each
+_KINDS = 8  # coloured shapes at most in a crowd, so that its prompt is no longer than those trained
 _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
@@ -101,7 +108,8 @@ def prompts() -> tuple[Metadata, ...]:
                 exclude = [{"class": include[0]["class"], "count": include[0]["count"] + 1}]
             prompt = template.format(what)
             metadata = {"tag": tag, "include": include, "exclude": exclude, "prompt": prompt}
-            candidates.append({**metadata, "held_out": held})
+            unseen = template == _UNSEEN_TEMPLATE
+            candidates.append({**metadata, "held_out": held, "template_held_out": unseen})
     chosen: list[Metadata] = []
     for tag in (*TASKS, *CURVE):
         mine = [c for c in candidates if c["tag"] == tag]
@@ -111,4 +119,37 @@ def prompts() -> tuple[Metadata, ...]:
                 chosen.extend(group[i] for i in _pick(dice, group, 50))
         else:
             chosen.extend(mine[i] for i in sorted(_pick(dice, mine, 100)))
-    return tuple(chosen)
+    crowds = (_crowd(size, number) for size in CROWDS for number in range(_A_CROWD))
+    return (*chosen, *crowds)
+
+
+def _crowd(size: int, number: int) -> Metadata:
+    """A scene of so many objects; of every two prompts, one has held-out objects or pairs."""
+    dice, held_out = Dice("crowd", size, number), number % 2 == 1
+    table, kinds = splits.tables(), []
+    while not kinds or held_out != (
+        any(table.single[kind] for kind in kinds)
+        or any(table.pair[a][b] for a, b in itertools.combinations(kinds, 2))
+    ):
+        kinds = []
+        while len(kinds) < min(size, _KINDS):
+            kind = dice.integer(0, len(splits.KINDS) - 1)
+            kinds += [kind] if kind not in kinds else []
+    counts = [1] * len(kinds)
+    for _ in range(size - len(kinds)):
+        counts[dice.integer(0, len(kinds) - 1)] += 1
+    include, phrases = [], []
+    for kind, count in zip(kinds, counts, strict=True):
+        color, shape = (str(part) for part in splits.KINDS[kind])
+        include.append({"class": shape, "count": count, "color": color})
+        noun = f"{color} {shape}"
+        phrases.append(f"{_NUMBERS[count]} {_plural(noun)}" if count > 1 else _a(noun))
+    template = _TEMPLATES[number // 2 % len(_TEMPLATES)]
+    return {
+        "tag": f"scene_{size}",
+        "include": include,
+        "exclude": [],
+        "prompt": template.format(f"{', '.join(phrases[:-1])} and {phrases[-1]}"),
+        "held_out": held_out,
+        "template_held_out": template == _UNSEEN_TEMPLATE,
+    }

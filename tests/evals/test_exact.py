@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 import collections
 import hashlib
+import itertools
 import json
-import pathlib
+import re
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
-from omnigen import evaluate
-from omnigen.evals import exact, exact_prompts
+from omnigen.data.scenes import splits
+from omnigen.data.scenes.render import render
+from omnigen.data.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
+from omnigen.evals import exact, exact_prompts, truth
 
-DIGEST = "797c25246066b806"  # changes only when everybody is to be asked something else
+DIGEST = "10791ed1e8b30ccd"  # changes only when everybody is to be asked something else
+
+CROWDS = tuple(f"scene_{size}" for size in exact_prompts.CROWDS)
 
 
 def test_prompts_never_change() -> None:
@@ -31,12 +35,16 @@ def test_prompts_cover_every_task() -> None:
         "position": 100,
         "color_attr": 100,
         **dict.fromkeys(exact_prompts.CURVE, 32),
+        **dict.fromkeys(CROWDS, 24),
     }
     held_out = collections.Counter(m["tag"] for m in prompts if m["held_out"])
-    assert held_out == {"colors": 4, "color_attr": 50}
+    assert held_out == {"colors": 4, "color_attr": 50, **dict.fromkeys(CROWDS, 12)}
+    for metadata in prompts:
+        assert metadata["template_held_out"] == metadata["prompt"].startswith("a photo of ")
+        assert len(metadata["prompt"]) <= 200
 
 
-@pytest.mark.parametrize("metadata", exact_prompts.prompts()[::11], ids=lambda m: m["prompt"])
+@pytest.mark.parametrize("metadata", exact_prompts.prompts()[:560:11], ids=lambda m: m["prompt"])
 def test_prompts_say_what_is_asked(metadata: dict) -> None:
     words = metadata["prompt"].split()
     for wanted in metadata["include"]:
@@ -54,112 +62,108 @@ def test_prompts_say_what_is_asked(metadata: dict) -> None:
         assert metadata["prompt"].endswith(relation)
 
 
-def prompt(tag: str, *include: dict, held_out: bool = False) -> dict:
-    text = " and ".join(f"{i['count']} {i['class']}" for i in include)
-    return {"tag": tag, "include": list(include), "prompt": text, "held_out": held_out}
+def test_crowds_name_all_their_objects() -> None:
+    noun = re.compile(r"(\w+) (\w+) (\w+)$")
+    for metadata in exact_prompts.prompts()[560:]:
+        size = int(metadata["tag"].removeprefix("scene_"))
+        assert sum(wanted["count"] for wanted in metadata["include"]) == size
+        parts = metadata["prompt"].removeprefix("a picture of ").removeprefix("a photo of ")
+        asked = []
+        for part in re.split(", | and ", parts):
+            number, color, shape = noun.search(part).groups()
+            count = 1 if number in ("a", "an") else exact_prompts._NUMBERS.index(number)
+            singular = (
+                shape if count == 1 else re.sub("es$" if shape == "crosses" else "s$", "", shape)
+            )
+            asked.append({"class": singular, "count": count, "color": color})
+        assert asked == metadata["include"]
+        kinds = [splits.index(Color(w["color"]), Shape(w["class"])) for w in metadata["include"]]
+        table = splits.tables()
+        unseen = any(table.single[kind] for kind in kinds) or any(
+            table.pair[a][b] for a, b in itertools.permutations(kinds, 2)
+        )
+        assert unseen == metadata["held_out"]
+
+
+@pytest.mark.parametrize("metadata", exact_prompts.prompts()[5::38], ids=lambda m: m["prompt"])
+def test_true_pictures_are_right(metadata: dict) -> None:
+    found = exact.verdict(metadata, render(truth.scene(metadata), 128))
+    assert found["correct"] and found["strict"], found["reasons"]
+    assert all(atom["met"] for atom in found["atoms"])
 
 
 CIRCLE = {"class": "circle", "count": 1}
-RED_CIRCLE = {**CIRCLE, "color": "red"}
-PROMPTS = [prompt("single_object", CIRCLE), prompt("colors", RED_CIRCLE, held_out=True)]
+STAR = {"class": "star", "count": 1}
 
 
-def circles(*colors: str) -> Image.Image:
-    image = Image.new("RGB", (128, 128), "white")
-    for i, color in enumerate(colors):
-        ImageDraw.Draw(image).ellipse((10 + 40 * i, 50, 40 + 40 * i, 80), fill=color)
-    return image
+def canvas(*things: tuple[str, str, float, float]) -> np.ndarray:
+    objects = tuple(
+        Object(Shape(shape), Color(color), Size.MEDIUM, x, y, 0.1) for shape, color, x, y in things
+    )
+    return render(Scene(Kind.SHAPES, Background(Fill.PLAIN, "grey"), objects), 128)
 
 
-def test_pictures_of_others_are_judged(tmp_path: pathlib.Path) -> None:
-    """Of eight: one right, one with too much, one truncated, the wrong colour, the rest missing."""
-    images = tmp_path / "images"
-    for index in (0, 1):
-        (images / f"{index:05d}" / "samples").mkdir(parents=True)
-    circles("blue").save(images / "00000/samples/0000.png")
-    circles("red", "red").save(images / "00000/samples/0001.png")
-    circles("red").save(images / "00000/samples/0002.png")
-    damaged = images / "00000/samples/0002.png"
-    damaged.write_bytes(damaged.read_bytes()[:150])
-    circles("red").save(images / "00001/samples/0000.png")
-    circles("blue").save(images / "00001/samples/0003.png")
-    judge = exact.Exact(None, output=tmp_path, images=images, prompts=PROMPTS)
-    assert dict(judge.run({}, {})) == {
-        "single_object": 0.5,
-        "single_object_strict": 0.25,
-        "colors": 0.25,
-        "colors_strict": 0.25,
-        "colors_held_out": 0.25,
-        "unreadable": 4.0,
-    }
-    lines = (tmp_path / "exact/verdicts.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    assert [(r["index"], r["sample"]) for r in records] == [
-        (i, s) for i in (0, 1) for s in range(4)
-    ]
-    assert records[1]["reasons"] == ["2 objects, expected 1"]
-    assert records[2]["seen"] is None and "unreadable" in records[2]["reasons"][0]
-    assert records[7]["reasons"] == ["circle: blue, expected red"]
-    assert records[0]["seen"][0]["shape"] == "circle"
+SEEN = canvas(("circle", "red", 0.2, 0.5), ("circle", "blue", 0.5, 0.5), ("star", "red", 0.8, 0.5))
 
 
-class Painter:
-    """Stands in for a model: the prompt's length decides between a red circle and nothing."""
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        ([{**CIRCLE, "color": "red"}], [], ("red circle", 1, 1, True)),
+        ([{**CIRCLE, "color": "pink"}], [], ("pink circle", 1, 0, False)),
+        ([{**CIRCLE, "count": 2}], [{"class": "circle", "count": 3}], ("circle", 2, 2, True)),
+        ([CIRCLE], [{"class": "circle", "count": 2}], ("circle", 1, 2, False)),
+        ([CIRCLE, {**STAR, "position": ["right of", 0]}], [], ("star right of circle", 1, 1, True)),
+        ([CIRCLE, {**STAR, "position": ["above", 0]}], [], ("star above circle", 1, 1, False)),
+    ],
+)
+def test_atoms_are_judged_alone(include: list, exclude: list, expected: tuple) -> None:
+    found = exact.verdict({"include": [*include], "exclude": exclude}, SEEN)
+    assert tuple(found["atoms"][-1].values()) == expected
+    assert found["correct"] == expected[-1] and not found["strict"]
+    lost = exact.verdict({"include": [*include], "exclude": exclude}, None)
+    assert not lost["correct"] and not lost["strict"] and lost["seen"] is None
+    assert not any(atom["met"] for atom in lost["atoms"])
 
-    def prompts(self, texts):
-        return texts
 
-    def generate(self, weights, prompts, keys):
-        assert len(prompts) == len(keys) == weights["count"]
-        drawn = circles("red") if len(prompts[0]) == weights["length"] else circles()
-        return np.stack([np.asarray(drawn) / np.float32(127.5) - 1] * len(prompts))
-
-
-def test_a_model_is_judged_like_its_pictures(tmp_path: pathlib.Path) -> None:
-    prompts = [*PROMPTS, prompt("two_object", CIRCLE, {"class": "star", "count": 1})]
-    judge = exact.Exact(Painter(), output=tmp_path, count=2, prompts=prompts)
-    report = dict(judge.run({"length": len(PROMPTS[0]["prompt"])}, {"count": 2}))
-    assert (report["single_object"], report["colors"], report["two_object"]) == (1, 1, 0)
-    images = tmp_path / "exact/images"
-    again = exact.Exact(None, output=tmp_path / "again", count=2, images=images, prompts=prompts)
-    assert dict(again.run({}, {})) == report
+def record(tag: str, index: int, *, correct: bool, strict: bool = False, **more) -> dict:
+    atoms = [{"wanted": 3, "found": 2 + correct * 3}]
+    flags = {"held_out": False, "template_held_out": False, **more}
+    return {
+        "tag": tag,
+        "index": index,
+        "correct": correct,
+        "strict": strict,
+        "atoms": atoms,
+    } | flags
 
 
 def test_overall_is_the_mean_of_the_six_tasks() -> None:
     right = {"single_object": 4, "two_object": 3, "counting": 2, "colors": 1, "position": 0}
+    tags = {**right, "color_attr": 2, "counting_5_8": 4}
     records = [
-        {"tag": tag, "correct": i < n, "strict": i < n - 1, "held_out": False, "seen": []}
-        for tag, n in {**right, "color_attr": 2, "counting_5_8": 4}.items()
+        record(tag, 10 * k + i, correct=i < n, strict=i < n - 1, held_out=tag == "colors" and i > 5)
+        for k, (tag, n) in enumerate(tags.items())
         for i in range(4 if tag != "colors" else 8)
     ]
-    report = dict(exact.scores(records))
+    report = {name: estimate.value for name, estimate in exact.scores(records).items()}
     assert report["overall"] == pytest.approx((4 / 4 + 3 / 4 + 2 / 4 + 1 / 8 + 0 + 2 / 4) / 6)
     assert report["overall_strict"] == pytest.approx((3 / 4 + 2 / 4 + 1 / 4 + 0 + 0 + 1 / 4) / 6)
+    assert report["overall_unseen"] == pytest.approx((4 / 4 + 3 / 4 + 2 / 4 + 0 + 0 + 2 / 4) / 6)
+    assert (report["colors_unseen"], report["colors_seen"]) == (0, pytest.approx(1 / 6))
+    assert "counting_unseen" not in report and report["counting_5_8"] == 1
+    assert list(report)[:4] == ["overall", "overall_strict", "overall_unseen", "single_object"]
 
 
-def test_the_door_judges_a_folder(tmp_path: pathlib.Path) -> None:
-    """An empty folder: all 560 are wrong, none is lost."""
-    (tmp_path / "images").mkdir()
-    argv = ["--suites=exact", "--images", str(tmp_path / "images"), "--count=1"]
-    evaluate.main([*argv, "--output", str(tmp_path / "eval")])
-    report = json.loads((tmp_path / "eval/metrics.json").read_text())
-    assert report["images"] == str(tmp_path / "images") and report["exact/count"] == 1
-    assert report["exact/overall"] == 0 and report["exact/unreadable"] == 560
-    assert len((tmp_path / "eval/exact/verdicts.jsonl").read_text().splitlines()) == 560
+def test_a_crowd_scores_its_objects() -> None:
+    """Of three wanted, two, and then five, which count no more than three."""
+    records = [record("scene_3", 0, correct=False), record("scene_3", 1, correct=True)]
+    report = {name: estimate.value for name, estimate in exact.scores(records).items()}
+    assert report == {"scene_3": 0.5, "scene_3_strict": 0.0, "scene_3_atoms": pytest.approx(5 / 6)}
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--images=absent", "--suites=exact"], "--images absent: no such folder"),
-        (["--images=."], "--images .: needs --suites exact and no --checkpoint"),
-        (["--images=.", "--suites=exact", "--checkpoint=x"], "needs --suites exact and no"),
-    ],
-)
-def test_the_door_refuses(argv: list[str], message: str, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as caught:
-        evaluate.main([*argv, "--output=eval"])
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
-    assert not any(tmp_path.iterdir())
+def test_a_slice_takes_from_every_task() -> None:
+    prompts = exact.slice_of(exact_prompts.prompts(), 24).prompts
+    assert [m["tag"] for m in prompts].count("position") == 5
+    assert [m["tag"] for m in prompts].count("single_object") == 1
+    assert len(prompts) == 5 * 2 + 4 + 3 + 3 + 1 + 4 * 2 + 8

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prompts with a judge, and the judging of their pictures by several processes, resumably.
+
+Imports no jax: judging processes start at once.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from omnigen.data.scenes.scene import Scene
+from omnigen.evals import pictures, progress
+from omnigen.evals.pictures import Job
+from omnigen.evals.results import Estimate
+
+POOLED = 64  # pictures from which on several processes are worth their start
+
+Metadata = Mapping[str, Any]
+Record = dict[str, Any]
+Verdict = Callable[[Metadata, np.ndarray | None], Record]
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Prompts, and a judge of the pictures that they ask for.
+
+    Attributes:
+        name: of the suite.
+        version: of the judge.
+        prompts: metadata, each with `tag`, `prompt` and what the judge needs.
+        verdict: holds a uint8 picture, or None for one that cannot be judged, against metadata;
+            returns plain data with `correct`, `atoms` and `seen`. Other processes call it.
+        scores: the metrics of records.
+        truth: a scene that the metadata describes, for the tokenizer's ceiling.
+    """
+
+    name: str
+    version: str
+    prompts: tuple[Metadata, ...]
+    verdict: Verdict
+    scores: Callable[[Sequence[Record]], dict[str, Estimate]]
+    truth: Callable[[Metadata], Scene]
+
+
+def judge(
+    benchmark: Benchmark,
+    folder: pathlib.Path,
+    wanted: Sequence[Job],
+    *,
+    journal: pathlib.Path,
+    size: tuple[int, int] | None = None,
+    workers: int = 1,
+) -> list[Record]:
+    """Judges pictures.
+
+    Args:
+        benchmark: the judge.
+        folder: of the pictures.
+        wanted: the pictures.
+        journal: a file that keeps verdicts as they are reached; those in it are not reached again.
+        size: width and height that all must have.
+        workers: processes.
+
+    Returns:
+        A record a picture, in order: which it is, its `problem` or "", and the verdict.
+    """
+    known = _Journal(journal)
+    paths = [folder / pictures.place(job.index, job.sample) for job in wanted]
+    digests = [_digest(path) for path in paths]
+    keys = [
+        _key(benchmark.version, job.metadata, size, digest)
+        for job, digest in zip(wanted, digests, strict=True)
+    ]
+    new = [i for i, key in enumerate(keys) if key not in known.verdicts]
+    asked = [(paths[i], wanted[i].metadata) for i in new]
+    look = functools.partial(_look, benchmark.verdict, size)
+    with _mapping(workers if len(new) >= POOLED else 1) as mapped:
+        verdicts = progress.track(mapped(look, asked), len(new), f"{folder.name}: judged")
+        known.extend((keys[i], verdict) for i, verdict in zip(new, verdicts, strict=True))
+    return [
+        {
+            "index": job.index,
+            "sample": job.sample,
+            "tag": job.metadata["tag"],
+            "prompt": job.metadata["prompt"],
+            "held_out": bool(job.metadata.get("held_out")),
+            "template_held_out": bool(job.metadata.get("template_held_out")),
+            "file": str(path),
+            "sha256": digest,
+            **known.verdicts[key],
+        }
+        for job, path, digest, key in zip(wanted, paths, digests, keys, strict=True)
+    ]
+
+
+def _digest(path: pathlib.Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _key(version: str, metadata: Metadata, size: tuple[int, int] | None, digest: str) -> str:
+    """Names a verdict: by judge, question and the bytes of the picture."""
+    asked = json.dumps([version, dict(metadata), size, digest], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def _look(
+    verdict: Verdict, size: tuple[int, int] | None, asked: tuple[pathlib.Path, Metadata]
+) -> Record:
+    """The verdict on one file."""
+    path, metadata = asked
+    try:
+        image, problem = pictures.read(path, size), ""
+    except ValueError as error:
+        image, problem = None, str(error)
+    return {"problem": problem, **verdict(metadata, image)}
+
+
+class _Journal:
+    """Verdicts by key, a line each; a line that a kill cut off is passed over."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self.verdicts: dict[str, Record] = {}
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                self.verdicts[entry["key"]] = entry["verdict"]
+
+    def extend(self, verdicts: Iterator[tuple[str, Record]]) -> None:
+        """Keeps verdicts as they come."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("\n" if file.tell() else "")  # ends what a kill may have cut off
+            for key, verdict in verdicts:
+                line = json.dumps({"key": key, "verdict": verdict})
+                self.verdicts[key] = json.loads(line)["verdict"]
+                file.write(line + "\n")
+                file.flush()
+
+
+@contextlib.contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Record]]]:
+    """Python's `map`, or one over several processes, which end with this one."""
+    if workers == 1:
+        yield map
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _end_with_parent)
+    try:
+        yield functools.partial(pool.map, chunksize=4)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

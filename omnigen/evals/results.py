@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark found: scores with intervals over prompts, and the record of every picture.
+
+A score is a ratio of sums over prompts, or a formula of such ratios. Its interval is the
+bootstrap's (Efron, 1979): prompts are drawn with replacement, all pictures of a prompt together,
+and the score is taken again. Ratios of one key are resampled alike, so that formulas of them are;
+ratios of different keys, such as the tasks of a benchmark, independently.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from omnigen.evals.base import Evaluator
+    from omnigen.nn.module import Params
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+FILE = "results.json"
+
+_BLOCK = 500  # resamples drawn at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A score, what it was in each resample, and of how many prompts it is."""
+
+    value: float
+    resampled: np.ndarray
+    prompts: int
+
+    def to_json(self) -> dict[str, float]:
+        """Value, ends of the interval, and number of prompts."""
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(self.resampled, [tail, 1 - tail])
+        return {
+            "value": self.value,
+            "low": float(low),
+            "high": float(high),
+            "prompts": self.prompts,
+        }
+
+
+def ratio(
+    key: str,
+    prompts: Iterable[int],
+    numerators: Iterable[float],
+    denominators: Iterable[float] | None = None,
+) -> Estimate:
+    """Estimates sum(numerators) / sum(denominators) over pictures; a mean without denominators.
+
+    Args:
+        key: names the set of prompts; seeds the resampling.
+        prompts: which prompt each picture is of.
+        numerators: of each picture.
+        denominators: likewise; a score without any is 0.
+    """
+    numbers = np.asarray(list(prompts))
+    above = np.asarray(list(numerators), np.float64)
+    below = np.ones_like(above) if denominators is None else np.asarray(list(denominators), float)
+    _, groups = np.unique(numbers, return_inverse=True)
+    sums = np.stack([np.bincount(groups, above), np.bincount(groups, below)])
+    count = sums.shape[1]
+    seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    dice = np.random.default_rng(seed)
+    blocks = []
+    for _ in range(0, RESAMPLES, _BLOCK):
+        drawn = sums[:, dice.integers(0, count, (_BLOCK, count))].sum(-1)
+        blocks.append(_divided(*drawn))
+    return Estimate(float(_divided(*sums.sum(-1))), np.concatenate(blocks), count)
+
+
+def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.where(below > 0, above / np.maximum(below, 1e-12), 0.0)
+
+
+def combine(formula: Callable[..., Any], *estimates: Estimate) -> Estimate:
+    """Estimates a formula of others; it is applied to values and to arrays of resampled values."""
+    return Estimate(
+        float(formula(*(estimate.value for estimate in estimates))),
+        np.asarray(formula(*(estimate.resampled for estimate in estimates))),
+        max(estimate.prompts for estimate in estimates),
+    )
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several scores of different prompts, each of equal weight."""
+    estimate = combine(lambda *values: sum(values) / len(values), *estimates)
+    return dataclasses.replace(estimate, prompts=sum(e.prompts for e in estimates))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one benchmark says of one system.
+
+    Attributes:
+        scores: by name; plain numbers have no interval.
+        about: judge, prompts, seeds and settings.
+        pictures: a record each, in order.
+        problems: files that could not be judged or should not be there, by what is wrong.
+        ceiling: the same scores of true pictures that went through the system's tokenizer.
+        ceiling_pictures: their records.
+    """
+
+    scores: Mapping[str, Estimate | float]
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    pictures: Sequence[Mapping[str, Any]] = ()
+    problems: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    ceiling: Mapping[str, Estimate | float] = dataclasses.field(default_factory=dict)
+    ceiling_pictures: Sequence[Mapping[str, Any]] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, in a fixed order."""
+        return {
+            **self.about,
+            "scores": _scores(self.scores),
+            "ceiling": _scores(self.ceiling),
+            "problems": {kind: list(files) for kind, files in self.problems.items()},
+            "pictures": list(self.pictures),
+            "ceiling_pictures": list(self.ceiling_pictures),
+        }
+
+
+def value(score: Estimate | float) -> float:
+    """The score alone."""
+    return score.value if isinstance(score, Estimate) else float(score)
+
+
+def _scores(scores: Mapping[str, Estimate | float]) -> dict[str, dict[str, float]]:
+    return {
+        name: score.to_json() if isinstance(score, Estimate) else {"value": float(score)}
+        for name, score in scores.items()
+    }
+
+
+def judged(evaluator: "Evaluator", weights: "Params") -> Outcome:
+    """All that an evaluator has to say; one that only yields numbers has no more than these."""
+    judge = getattr(evaluator, "judge", None)
+    return judge({}, weights) if judge else Outcome(dict(evaluator.run({}, weights)))
+
+
+def text_digest(value: Any) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def write(text: str, path: pathlib.Path) -> None:
+    """Writes a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

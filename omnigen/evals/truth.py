@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""True pictures of prompts: what a perfect model would draw, for the tokenizer's ceiling."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omnigen.data.scenes import layout, palette
+from omnigen.data.scenes.compose import GAP, RADII
+from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.layout import Circle
+from omnigen.data.scenes.scene import (
+    Background,
+    Color,
+    Fill,
+    Kind,
+    Object,
+    Scene,
+    Shape,
+    Size,
+)
+
+_DOMINANCE = 2.0  # a relation's offset along its direction, in those across it
+
+
+def scene(metadata: Mapping[str, Any]) -> Scene:
+    """Composes what GenEval's metadata asks for, and nothing else; the same one every time."""
+    dice = Dice("truth", metadata["prompt"])
+    wanted = [one for one in metadata["include"] for _ in range(one["count"])]
+    size = Size.MEDIUM if len(wanted) <= 4 else Size.SMALL
+    while True:
+        background = Background(Fill.PLAIN, dice.pick(tuple(palette.BACKGROUNDS)))
+        allowed = palette.object_colors(background)
+        colors = [Color(one["color"]) if "color" in one else dice.pick(allowed) for one in wanted]
+        circles = layout.scatter(dice, [dice.between(*RADII[size]) for _ in wanted], gap=GAP)
+        if circles is None or not set(colors) <= set(allowed):
+            continue
+        if not all(_placed(one, i, circles) for i, one in enumerate(wanted)):
+            continue
+        things = zip(wanted, colors, circles, strict=True)
+        objects = tuple(
+            Object(Shape(one["class"]), color, size, circle.x, circle.y, circle.radius)
+            for one, color, circle in things
+        )
+        return Scene(Kind.SHAPES, background, objects)
+
+
+def _placed(wanted: Mapping[str, Any], index: int, circles: list[Circle]) -> bool:
+    """Whether a thing lies as it should; relations are only asked of single things."""
+    if "position" not in wanted:
+        return True
+    relation, other = wanted["position"]
+    dx = circles[index].x - circles[other].x
+    dy = circles[index].y - circles[other].y
+    along, across = (dx, dy) if relation in ("left of", "right of") else (dy, dx)
+    apart = circles[index].radius + circles[other].radius
+    sign = -1 if relation in ("left of", "above") else 1
+    return sign * along >= max(_DOMINANCE * abs(across), apart)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluators of prompts, through the suite `exact` with two prompts and a model of two pictures."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from omnigen import evaluate
+from omnigen.evals import benchmark, exact, prompted
+from omnigen.evals.prompted import Prompted
+from omnigen.models.omni import OmniConfig, to_pixels
+
+
+def prompt(tag: str, *include: dict, held_out: bool = False) -> dict:
+    text = " and ".join(f"{i['count']} {i['class']}" for i in include)
+    return {"tag": tag, "include": list(include), "prompt": text, "held_out": held_out}
+
+
+CIRCLE = {"class": "circle", "count": 1}
+PROMPTS = [
+    prompt("single_object", CIRCLE),
+    prompt("colors", {**CIRCLE, "color": "red"}, held_out=True),
+]
+SUITE = exact.benchmark(PROMPTS)
+
+
+def circles(*colors: str) -> Image.Image:
+    image = Image.new("RGB", (128, 128), "white")
+    for i, color in enumerate(colors):
+        ImageDraw.Draw(image).ellipse((10 + 40 * i, 50, 40 + 40 * i, 80), fill=color)
+    return image
+
+
+@pytest.fixture
+def theirs(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Of eight: one right, one with too much, one truncated, the wrong colour, one small."""
+    images = tmp_path / "theirs"
+    for index in (0, 1):
+        (images / f"{index:05d}" / "samples").mkdir(parents=True)
+    circles("blue").save(images / "00000/samples/0000.png")
+    circles("red", "red").save(images / "00000/samples/0001.png")
+    circles("red").save(images / "00000/samples/0002.png")
+    damaged = images / "00000/samples/0002.png"
+    damaged.write_bytes(damaged.read_bytes()[:150])
+    circles("red").resize((64, 64)).save(images / "00001/samples/0000.png")
+    circles("blue").save(images / "00001/samples/0003.png")
+    circles("red").save(images / "00001/samples/0004.png")
+    return images
+
+
+def test_pictures_of_others_are_judged(theirs: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    outcome = Prompted(SUITE, images=theirs, output=tmp_path / "eval").judge({}, {})
+    found = json.loads(json.dumps(outcome.to_json()))
+    assert {name: score["value"] for name, score in found["scores"].items()} == {
+        "single_object": 0.5,
+        "single_object_strict": 0.25,
+        "colors": 0,
+        "colors_strict": 0,
+    }
+    assert found["problems"] == {
+        "unreadable": ["00000/samples/0002.png"],
+        "missing": ["00000/samples/0003.png", "00001/samples/0001.png", "00001/samples/0002.png"],
+        "wrong size": ["00001/samples/0000.png"],
+        "unexpected": ["00001/samples/0004.png"],
+    }
+    assert (found["expected"], found["judged"], found["unreadable"]) == (8, 8, 5)
+    records = found["pictures"]
+    assert [(r["index"], r["sample"]) for r in records] == [
+        (i, s) for i in (0, 1) for s in range(4)
+    ]
+    assert records[1]["reasons"] == ["2 objects, expected 1"]
+    assert records[2]["seen"] is None and records[2]["problem"].startswith("unreadable: ")
+    assert records[4]["problem"] == "wrong size: 64 x 64"
+    assert records[7]["reasons"] == ["circle: blue, expected red"]
+    assert records[0]["seen"][0]["shape"] == "circle"
+    lines = (tmp_path / "eval/exact/prompts.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == PROMPTS
+
+
+class Painter:
+    """Stands in for a model: the prompt's length decides between a red circle and nothing."""
+
+    config = OmniConfig()
+
+    def __init__(self, stop_after: int = 99) -> None:
+        self.calls, self.stop_after = 0, stop_after
+
+    def prompts(self, texts):
+        return texts
+
+    def generate(self, weights, prompts, keys, *, guidance):
+        assert len(prompts) == len(keys) and guidance == 3.0
+        if self.calls == self.stop_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        lengths = [weights["length"] == len(prompt) for prompt in prompts]
+        drawn = [np.asarray(circles("red") if right else circles()) for right in lengths]
+        return np.stack([to_pixels(image) for image in drawn])
+
+    def reconstruct(self, weights, pixels, keys):
+        return pixels if weights["encoder"] else np.zeros_like(pixels)
+
+
+THREE = exact.benchmark([*PROMPTS, prompt("two_object", CIRCLE, {"class": "star", "count": 1})])
+WEIGHTS = {"length": np.int32(len("1 circle")), "encoder": np.int32(1)}
+
+
+def test_a_model_is_judged_like_its_pictures(tmp_path: pathlib.Path) -> None:
+    judge = Prompted(THREE, omni=Painter(), output=tmp_path, count=2, column="ours")
+    report = dict(judge.run({"length": WEIGHTS["length"]}, {"encoder": 0}))
+    assert (report["single_object"], report["colors"], report["two_object"]) == (1, 1, 0)
+    images = tmp_path / "pictures/ours/exact"
+    again = Prompted(THREE, images=images, output=tmp_path / "again", count=2)
+    assert dict(again.run({}, {})) == report
+    nothing = Prompted(THREE, omni=Painter(), count=2)
+    assert dict(nothing.run(WEIGHTS, {})) == report  # as in training, without files
+
+
+def test_the_ceiling_is_what_the_tokenizer_leaves_of_true_pictures(tmp_path: pathlib.Path) -> None:
+    for encoder, expected in ((1, 1.0), (0, 0.0)):
+        folder = tmp_path / str(encoder)
+        judge = Prompted(THREE, omni=Painter(), output=folder, count=1)
+        outcome = judge.judge({**WEIGHTS, "encoder": np.int32(encoder)}, {})
+        assert {estimate.value for estimate in outcome.ceiling.values()} == {expected}
+        assert outcome.ceiling.keys() == outcome.scores.keys()
+        assert len(outcome.ceiling_pictures) == 3
+
+
+def test_a_killed_run_gives_the_same_report(tmp_path: pathlib.Path, monkeypatch) -> None:
+    monkeypatch.setattr(prompted, "_BATCH_SIZES", {"cpu": 4})
+
+    def report(folder: str, painter: Painter) -> str:
+        judge = Prompted(THREE, omni=painter, output=tmp_path / folder, count=4)
+        return json.dumps(judge.judge(WEIGHTS, {}).to_json())
+
+    whole = report("whole", Painter())
+    with pytest.raises(KeyboardInterrupt):
+        report("killed", Painter(stop_after=1))
+    verdicts, seen = exact.verdict, []
+
+    def interrupted(metadata, image):
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        seen.append(metadata)
+        return verdicts(metadata, image)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setitem(THREE.__dict__, "verdict", interrupted)
+        report("killed", Painter())
+    journal = tmp_path / "killed/verdicts/model-exact.jsonl"
+    lines = journal.read_text().splitlines()
+    assert len(lines) == 5
+    journal.write_text("\n".join([*lines[:-1], lines[-1][:40]]))
+    painter = Painter(stop_after=0)  # everything is drawn already
+    assert report("killed", painter) == whole
+
+
+def test_several_processes_judge_alike(tmp_path: pathlib.Path, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark, "POOLED", 2)
+    painter, found = Painter(), []
+    for workers in (1, 2):
+        judge = Prompted(
+            THREE, omni=painter, output=tmp_path / str(workers), count=2, workers=workers
+        )
+        found.append(judge.judge(WEIGHTS, {}).to_json())
+    assert found[0] == found[1]
+
+
+def test_the_digest_is_of_names_shapes_and_values() -> None:
+    tree = {"a": {"w": np.ones((2, 3), np.float32)}, "b": np.zeros(3, np.float32)}
+    digest = prompted.digest(tree)
+    assert len(digest) == 64
+    assert prompted.digest(jax.tree.map(jax.numpy.asarray, tree)) == digest
+    others = [
+        {"a": {"v": tree["a"]["w"]}, "b": tree["b"]},
+        {"a": {"w": tree["a"]["w"].T}, "b": tree["b"]},
+        {"a": {"w": tree["a"]["w"] * 2}, "b": tree["b"]},
+    ]
+    assert len({digest, *map(prompted.digest, others)}) == 4
+
+
+def test_the_door_judges_a_folder(tmp_path: pathlib.Path, capsys) -> None:
+    """An empty folder: all are wrong, none is lost, and the command says so."""
+    (tmp_path / "theirs").mkdir()
+    argv = ["--suites=exact", "--images", str(tmp_path / "theirs"), "--count=1"]
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main([*argv, "--output", str(tmp_path / "eval")])
+    assert caught.value.code == 2
+    report = json.loads((tmp_path / "eval/results.json").read_text())
+    (column,) = report["columns"]
+    suite = column["suites"]["exact"]
+    assert (column["name"], column["images"]) == ("theirs", str(tmp_path / "theirs"))
+    assert suite["scores"]["overall"] == {"value": 0, "low": 0, "high": 0, "prompts": 432}
+    assert suite["judged"] == suite["expected"] == suite["unreadable"] == len(suite["pictures"])
+    shown = capsys.readouterr()
+    files = ", ".join(f"{i:05d}/samples/0000.png" for i in range(3))
+    count = suite["expected"]
+    assert shown.err == (
+        "omnigen.evaluate: theirs, exact: "
+        f"{count} pictures missing, counted as wrong: {files}, ...\n"
+    )
+    assert "exact  overall  0.000 [0.000, 0.000]\n" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--images=absent", "--suites=exact"], "--images absent: no such folder"),
+        (["--images=."], "--images .: judged by --suites exact"),
+        (["--suites=exactly"], "--suites exactly: did you mean exact? allowed: reconstruction, "),
+    ],
+)
+def test_the_door_refuses(argv: list[str], message: str, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main([*argv, "--output=eval"])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
