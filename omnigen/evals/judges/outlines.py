@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of outlines, by synthesis: each shape is drawn, moved and scaled until it fits best.
 
-A shape is a region of the plane inside the unit circle, x to the right and y down. From its signed
-distance, sampled once, it is drawn at any centre, radius and softness of edge. The one that leaves
-the smallest residual names the outline, if that residual is small.
+A shape is a region of the plane inside the unit circle, x to the right and y down. Sampled once at
+a row of blurs, it is drawn at any centre, radius, blur and strength. The one that leaves the
+smallest residual names the outline, if that residual is small.
 """
 
 import dataclasses
@@ -16,30 +16,38 @@ UNKNOWN = "unknown"
 MAX_RESIDUAL = 0.05
 """Squared error over area up to which an outline has the shape's name."""
 
-_EXTENT, _CELLS = 1.7, 512
-_CANDIDATES = 3  # shapes that are fitted, of those that fit best unmoved
-_CLEAR = 0.012  # residual at which no other candidate is tried
-_STEPS = 6  # of Gauss-Newton
+_EXTENT, _CELLS = 2.4, 256
+_BLURS = np.geomspace(0.0125, 0.8, 14)  # standard deviations, in radii
+_CANDIDATES = 4  # shapes that are fitted, of those that fit best unmoved
+_CLEAR = 0.003  # residual at which no other candidate is tried
+_STARTS = ((1.0, 0.5), (1.0, 1.5), (0.85, 1.5))  # radius for its area, and blur
+_STEPS = 8  # of Gauss-Newton
 _MAX_RADIUS = 24.0  # larger outlines are fitted at lower resolution
-_SOFTEST = 8.0  # pixels from outside to inside
+_PIXEL = 0.3  # standard deviation of a pixel's own extent
+_SOFTEST = 3.0  # likewise of the softest edges, pixels
+_STRENGTHS = 0.8, 1.8  # of a thin, blurred outline no pixel shows the full colour
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The best shape, its centre and radius in pixels, and its residual over its area."""
+    """The best shape, its centre and radius in pixels, and its residual over its area.
+
+    `strength` is the coverage inside the shape before the blur.
+    """
 
     shape: str
     x: float
     y: float
     radius: float
+    strength: float
     residual: float
 
 
 @dataclasses.dataclass(frozen=True)
 class _Template:
-    """A shape's signed distance (positive outside) on a grid, its area and centroid."""
+    """A shape at every blur `[blurs, cells, cells]`, its area and centroid."""
 
-    distance: np.ndarray
+    blurred: np.ndarray
     area: float
     x: float
     y: float
@@ -99,21 +107,22 @@ SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "heart", "
 
 @functools.cache
 def _template(shape: str) -> _Template:
-    axis = (np.arange(_CELLS) + 0.5) * 2 * _EXTENT / _CELLS - _EXTENT
+    fine = 4
+    axis = (np.arange(_CELLS * fine) + 0.5) * 2 * _EXTENT / (_CELLS * fine) - _EXTENT
     y, x = np.meshgrid(axis, axis, indexing="ij")
     inside, cell = _inside(shape, x, y), 2 * _EXTENT / _CELLS
-    outer, inner = (ndimage.distance_transform_edt(region) for region in (~inside, inside))
-    distance = np.where(inside, 0.5 - np.asarray(inner), np.asarray(outer) - 0.5) * cell
+    coverage = inside.reshape(_CELLS, fine, _CELLS, fine).mean((1, 3)).astype(np.float32)
+    blurred = [ndimage.gaussian_filter(coverage, blur / cell) for blur in _BLURS]
     return _Template(
-        distance=distance.astype(np.float32),
-        area=float(inside.sum() * cell**2),
+        blurred=np.stack(blurred),
+        area=float(coverage.sum() * cell**2),
         x=float(x[inside].mean()),
         y=float(y[inside].mean()),
     )
 
 
 def draw(
-    shape: str, size: tuple[int, int], *, x: float, y: float, radius: float, edge: float = 1.0
+    shape: str, size: tuple[int, int], *, x: float, y: float, radius: float, blur: float = 0.0
 ) -> np.ndarray:
     """Coverage of a shape on a canvas, float32 `[height, width]` in [0, 1].
 
@@ -123,75 +132,112 @@ def draw(
         x: centre in pixels; the first pixel's centre is 0.5.
         y: likewise.
         radius: of the circle about the shape.
-        edge: pixels over which its border fades.
+        blur: standard deviation in pixels, beside that of a pixel.
     """
     scale, middle = _CELLS / (2 * _EXTENT), _CELLS / 2 - 0.5
     rows = (np.arange(size[0]) + 0.5 - y) / radius * scale + middle
     columns = (np.arange(size[1]) + 0.5 - x) / radius * scale + middle
-    places = np.broadcast_arrays(rows[:, None], columns[None, :])
-    distance = ndimage.map_coordinates(
-        _template(shape).distance, places, order=1, mode="nearest", prefilter=False
-    )
-    return np.clip(0.5 - distance * (radius / edge), 0, 1)
+    softness = max(np.hypot(blur, _PIXEL) / radius, _BLURS[0])
+    level = np.log(softness / _BLURS[0]) / np.log(_BLURS[1] / _BLURS[0])
+    low = min(int(level), len(_BLURS) - 2)
+    share = min(level - low, 1.0)
+    blurred = _template(shape).blurred[low : low + 2]
+    places = np.broadcast_arrays(share, rows[:, None], columns[None, :])
+    return ndimage.map_coordinates(blurred, places, order=1, mode="nearest", prefilter=False)
 
 
-def _refine(shape: str, coverage: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least squares over centre, radius and edge; returns them and the squared error."""
+@dataclasses.dataclass(frozen=True)
+class _Guess:
+    """A shape's centre, radius and blur `[4]`, its strength, and what it leaves unexplained."""
+
+    shape: str
+    places: np.ndarray
+    strength: float
+    error: float
+
+
+def _guess(shape: str, places: np.ndarray, coverage: np.ndarray, weight: np.ndarray) -> _Guess:
+    """The guess with the strength that fits best."""
+    x, y, radius, blur = places
+    drawn = draw(shape, coverage.shape, x=x, y=y, radius=radius, blur=blur) * weight
+    mass = float(np.square(drawn).sum())
+    strength = float((drawn * coverage).sum()) / max(mass, 1e-6)
+    strength = float(np.clip(strength, *_STRENGTHS))
+    error = np.square(weight * coverage - strength * drawn).sum()
+    return _Guess(shape, places, strength, float(error))
+
+
+def _refine(best: _Guess, coverage: np.ndarray, weight: np.ndarray) -> _Guess:
+    """Least squares over centre, radius and blur."""
 
     def drawn(p: np.ndarray) -> np.ndarray:
-        return draw(shape, coverage.shape, x=p[0], y=p[1], radius=p[2], edge=p[3])
+        return draw(best.shape, coverage.shape, x=p[0], y=p[1], radius=p[2], blur=p[3])
 
-    def error(p: np.ndarray) -> float:
-        return float(np.square(coverage - drawn(p)).sum())
-
-    best, least = start, error(start)
+    steps = np.array([0.1, 0.1, 0.1, 0.1])
     for _ in range(_STEPS):
-        base = drawn(best)
-        steps = np.array([0.1, 0.1, 0.1, 0.2])
-        slopes = [((drawn(best + d) - base) / d.sum()).ravel() for d in np.diag(steps)]
-        matrix = np.stack(slopes, 1).astype(np.float64)
-        normal = matrix.T @ matrix + 1e-3 * np.eye(4)
-        move = np.linalg.solve(normal, matrix.T @ (coverage - base).ravel())
-        new = best + np.clip(move, -2, 2)
-        new[2:] = np.maximum(new[2], 2), np.clip(new[3], 1, _SOFTEST)
-        now = error(new)
-        if now > least * 0.999:
-            return (new, now) if now < least else (best, least)
-        best, least = new, now
-    return best, least
+        base = drawn(best.places)
+        slopes = [(drawn(best.places + d) - base) / d.sum() for d in np.diag(steps)]
+        matrix = np.stack([(s * weight).ravel() for s in (*slopes, base / best.strength)], 1)
+        matrix = matrix.astype(np.float64) * best.strength
+        left = (weight * (coverage - best.strength * base)).ravel()
+        normal = matrix.T @ matrix + 1e-3 * np.eye(5)
+        move = np.clip(np.linalg.solve(normal, matrix.T @ left), -2, 2)[:4]
+        places = best.places + move
+        places[2:] = np.maximum(places[2], 2), np.clip(places[3], 0, _SOFTEST)
+        new = _guess(best.shape, places, coverage, weight)
+        if new.error > best.error * 0.999:
+            return min(new, best, key=lambda g: g.error)
+        best = new
+    return best
 
 
-def fit(coverage: np.ndarray) -> Fit:
-    """Names the one outline of a picture of coverage, `[height, width]` in [0, 1]."""
+def _shrunk(values: np.ndarray, shrink: int) -> np.ndarray:
+    """Means of blocks."""
+    padded = np.pad(values, [(0, -side % shrink) for side in values.shape], mode="edge")
+    height, width = (side // shrink for side in padded.shape)
+    return padded.reshape(height, shrink, width, shrink).mean((1, 3))
+
+
+def fit(coverage: np.ndarray, weight: np.ndarray | None = None) -> Fit:
+    """Names the one outline of a picture of coverage.
+
+    Args:
+        coverage: `[height, width]`, 0 outside and about 1 inside.
+        weight: `[height, width]` in [0, 1], 0 where nothing is known; all is if None.
+    """
+    weight = np.ones_like(coverage) if weight is None else weight
     shrink = 1
-    while np.sqrt(coverage.sum() / np.pi) / shrink > _MAX_RADIUS:
+    while np.sqrt((coverage * weight).sum() / np.pi) / shrink > _MAX_RADIUS:
         shrink *= 2
     if shrink > 1:
-        padded = np.pad(coverage, [(0, -side % shrink) for side in coverage.shape])
-        height, width = (side // shrink for side in padded.shape)
-        coverage = padded.reshape(height, shrink, width, shrink).mean((1, 3))
-    mass = float(coverage.sum())
+        coverage, weight = _shrunk(coverage, shrink), _shrunk(weight, shrink)
+    known = np.maximum(coverage, 0) * weight
+    mass = float(known.sum())
     rows, columns = (np.arange(side) + 0.5 for side in coverage.shape)
-    x, y = float(coverage.sum(0) @ columns) / mass, float(coverage.sum(1) @ rows) / mass
+    x, y = float(known.sum(0) @ columns) / mass, float(known.sum(1) @ rows) / mass
     guesses = []
     for shape in SHAPES:
         template = _template(shape)
         radius = np.sqrt(mass / template.area)
-        guess = np.array([x - radius * template.x, y - radius * template.y, radius, 1.5])
-        drawn = draw(shape, coverage.shape, x=guess[0], y=guess[1], radius=radius, edge=1.5)
-        guesses.append((float(np.square(coverage - drawn).sum()), shape, guess))
-    guesses.sort(key=lambda g: g[0])
-    fits = []
-    for _, shape, guess in guesses[:_CANDIDATES]:
-        fits.append((shape, *_refine(shape, coverage, guess)))
-        if fits[-1][2] <= _CLEAR * mass:
+        tried = []
+        for part, blur in _STARTS:
+            r = part * radius
+            places = np.array([x - r * template.x, y - r * template.y, r, blur])
+            tried.append(_guess(shape, places, coverage, weight))
+        guesses.append(min(tried, key=lambda g: g.error))
+    guesses.sort(key=lambda g: g.error)
+    fits: list[_Guess] = []
+    for guess in guesses[:_CANDIDATES]:
+        fits.append(_refine(guess, coverage, weight))
+        if fits[-1].error <= _CLEAR * mass:
             break
-    shape, best, error = min(fits, key=lambda f: f[2])
-    residual = error / mass
+    best = min(fits, key=lambda g: g.error)
+    residual = best.error / mass
     return Fit(
-        shape=shape if residual <= MAX_RESIDUAL else UNKNOWN,
-        x=float(best[0]) * shrink,
-        y=float(best[1]) * shrink,
-        radius=float(best[2]) * shrink,
+        shape=best.shape if residual <= MAX_RESIDUAL else UNKNOWN,
+        x=float(best.places[0]) * shrink,
+        y=float(best.places[1]) * shrink,
+        radius=float(best.places[2]) * shrink,
+        strength=best.strength,
         residual=residual,
     )

@@ -24,8 +24,10 @@ VERSION = "1"
 _NEAR = 14.0  # CIELAB distance up to which a pixel is background
 _TONES = 17  # points of the background's line
 _LEAST_AREA = 1.2e-3  # of the canvas; smaller specks are no objects
+_VALLEY = 0.65  # of the lower summit's height, up to which the pass between two objects reaches
+_LEVELS = 7  # at which valleys are looked for
 _MOST_OBJECTS = 24  # more are the dots of a texture
-_MARGIN = 3  # pixels around an object that its fit sees
+_MARGIN = 4  # pixels around an object that its fit sees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ def _distance(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
 
 
 def _coverage(pixels: np.ndarray, tones: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """How far pixels are on the way from the background's line to a colour, in [0, 1]."""
+    """How far pixels are on the way from the background's line to a colour: 0 to 1."""
     start, stretch = tones[0], tones[-1] - tones[0]
     length = float(stretch @ stretch)
 
@@ -88,7 +90,7 @@ def _coverage(pixels: np.ndarray, tones: np.ndarray, color: np.ndarray) -> np.nd
         return points - start - np.asarray(along)[..., None] * stretch
 
     path = away(color)
-    return np.clip(away(pixels) @ path / max(float(path @ path), 1.0), 0, 1)
+    return away(pixels) @ path / max(float(path @ path), 1.0)
 
 
 def _parts(
@@ -96,8 +98,7 @@ def _parts(
 ) -> tuple[np.ndarray, list[tuple[int, np.ndarray, tuple[slice, slice]]]]:
     """Labels of the parts `[height, width]`, and label, colour and window of the large ones."""
     distance = _distance(image, tones)
-    labels = np.zeros(distance.shape, np.int32)
-    ndimage.label(distance > _NEAR, output=labels)
+    labels = _separate(distance, least=_LEAST_AREA * distance.size)
     parts = []
     for index, window in enumerate(ndimage.find_objects(labels), 1):
         part = labels[window] == index
@@ -107,6 +108,37 @@ def _parts(
         core = image[window][part & (far >= np.percentile(far[part], 60))]
         parts.append((index, np.median(core, axis=0), window))
     return labels, parts
+
+
+def _separate(distance: np.ndarray, *, least: float) -> np.ndarray:
+    """Labels of connected parts; where only soft edges join two, the valley between parts them."""
+    labels = np.zeros(distance.shape, np.int32)
+    count = ndimage.label(distance > _NEAR, output=labels)
+    waiting = [i for i, size in enumerate(np.bincount(labels.ravel())) if i and size >= 2 * least]
+    while waiting:
+        index = waiting.pop()
+        (window,) = ndimage.find_objects((labels == index).astype(np.int32))
+        part = labels[window] == index
+        height = np.where(part, distance[window], 0)
+        for level in np.linspace(_NEAR, _VALLEY * height.max(), _LEVELS)[1:]:
+            pieces, number = ndimage.label(height > level)
+            tall = [
+                i
+                for i in range(1, number + 1)
+                if (pieces == i).sum() >= least / 2 and height[pieces == i].max() >= level / _VALLEY
+            ]
+            if len(tall) > 1:
+                nearest = ndimage.distance_transform_edt(
+                    ~np.isin(pieces, tall), return_distances=False, return_indices=True
+                )
+                owner = pieces[tuple(nearest)]
+                for i in tall[1:]:
+                    count += 1
+                    labels[window][part & (owner == i)] = count
+                    waiting.append(count)
+                waiting.append(index)
+                break
+    return labels
 
 
 def look(image: np.ndarray) -> tuple[Seen, ...]:
@@ -121,32 +153,46 @@ def look(image: np.ndarray) -> tuple[Seen, ...]:
         dots = np.median([color for _, color, _ in parts], axis=0)
         tones = np.linspace(tones.mean(0), dots, _TONES)
         labels, parts = _parts(pixels, tones)
-    seen = []
-    for index, color, window in parts:
-        top, left = (max(side.start - _MARGIN, 0) for side in window)
-        around = slice(top, window[0].stop + _MARGIN), slice(left, window[1].stop + _MARGIN)
-        others = (labels[around] != 0) & (labels[around] != index)
-        mine = ndimage.binary_dilation(labels[around] == index, iterations=2) & ~others
-        coverage = np.where(mine, _coverage(pixels[around], tones, color), 0)
-        best = outlines.fit(coverage)
-        solid = np.argwhere(coverage >= 0.5)
-        if not len(solid):
-            continue
-        (y0, x0), (y1, x1) = solid.min(0), solid.max(0) + 1
-        seen.append(
-            Seen(
-                shape=best.shape,
-                color=colors.name(color),
-                x=(left + best.x) / width,
-                y=(top + best.y) / height,
-                radius=best.radius / width,
-                box=(
-                    float((left + x0) / width),
-                    float((top + y0) / height),
-                    float((left + x1) / width),
-                    float((top + y1) / height),
-                ),
-                residual=best.residual,
-            )
-        )
+    seen = [_seen(pixels, labels, tones, *part) for part in parts]
     return tuple(sorted(seen, key=lambda s: -s.radius))
+
+
+def _seen(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    tones: np.ndarray,
+    index: int,
+    color: np.ndarray,
+    window: tuple[slice, slice],
+) -> Seen:
+    """What one part is."""
+    height, width, _ = pixels.shape
+    top, left = (max(side.start - _MARGIN, 0) for side in window)
+    around = slice(top, window[0].stop + _MARGIN), slice(left, window[1].stop + _MARGIN)
+    mine, others = labels[around] == index, (labels[around] != 0) & (labels[around] != index)
+    near = np.asarray(ndimage.distance_transform_edt(~mine))
+    known = near <= _MARGIN
+    if others.any():
+        known &= near < np.asarray(ndimage.distance_transform_edt(~others))
+    coverage = _coverage(pixels[around], tones, color)
+    best = outlines.fit(coverage, known.astype(np.float32))
+    ground = tones[np.linalg.norm(tones - color, axis=1).argmin()]
+    color = np.clip(ground + max(best.strength, 1.0) * (color - ground), 0, 255)
+    solid = np.argwhere(mine & (coverage >= 0.5 * best.strength))
+    if not len(solid):
+        solid = np.argwhere(mine)
+    (y0, x0), (y1, x1) = solid.min(0), solid.max(0) + 1
+    return Seen(
+        shape=best.shape,
+        color=colors.name(color),
+        x=(left + best.x) / width,
+        y=(top + best.y) / height,
+        radius=best.radius / width,
+        box=(
+            float((left + x0) / width),
+            float((top + y0) / height),
+            float((left + x1) / width),
+            float((top + y1) / height),
+        ),
+        residual=best.residual,
+    )
