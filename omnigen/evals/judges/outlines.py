@@ -20,7 +20,7 @@ _EXTENT, _CELLS = 2.4, 256
 _BLURS = np.geomspace(0.0125, 0.8, 14)  # standard deviations, in radii
 _CANDIDATES = 4  # shapes that are fitted, of those that fit best unmoved
 _CLEAR = 0.003  # residual at which no other candidate is tried
-_STARTS = ((1.0, 0.5), (1.0, 1.5), (0.85, 1.5))  # radius for its area, and blur
+_STARTS = ((1.0, 0.5), (0.9, 1.5))  # radius for its area, and blur
 _STEPS = 8  # of Gauss-Newton
 _MAX_RADIUS = 24.0  # larger outlines are fitted at lower resolution
 _PIXEL = 0.3  # standard deviation of a pixel's own extent
@@ -206,13 +206,13 @@ def fit(coverage: np.ndarray, weight: np.ndarray | None = None) -> Fit:
         weight: `[height, width]` in [0, 1], 0 where nothing is known; all is if None.
     """
     weight = np.ones_like(coverage) if weight is None else weight
-    shrink = 1
-    while np.sqrt((coverage * weight).sum() / np.pi) / shrink > _MAX_RADIUS:
+    shrink, area = 1, float((np.maximum(coverage, 0) * weight).sum())
+    while np.sqrt(area / np.pi) / shrink > _MAX_RADIUS:
         shrink *= 2
     if shrink > 1:
         coverage, weight = _shrunk(coverage, shrink), _shrunk(weight, shrink)
     known = np.maximum(coverage, 0) * weight
-    mass = float(known.sum())
+    mass = max(float(known.sum()), 1e-6)
     rows, columns = (np.arange(side) + 0.5 for side in coverage.shape)
     x, y = float(known.sum(0) @ columns) / mass, float(known.sum(1) @ rows) / mass
     guesses = []

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands on a canvas of coloured shapes, by analysis through synthesis.
 
-1. Background: the colours of the picture's border lie on one line of colour space, from one tone to
-   another: a point if plain, a stretch if a gradient or a texture of two tones. Where the border
-   misses the second tone, dozens of parts of its colour give it away.
+1. Background: most of the border has one tone, or one that changes smoothly with the place; what
+   departs from it is an object that the border cuts, unless it comes again and again: a texture.
+   These colours lie on one line of colour space, from one tone to another. Where the border misses
+   a texture's second tone, dozens of parts of its colour give it away.
 2. Foreground: pixels far from that line in CIELAB; each connected part is one object.
 3. Colour: the median of the object's pixels farthest from the background, named by `colors`.
 4. Outline: how far each pixel is on the way from the background to that colour is its coverage;
@@ -15,14 +16,18 @@ An object that no shape or colour explains is "unknown", and wrong wherever it i
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, spatial
 
 from omnigen.evals.judges import colors, outlines
 
-VERSION = "1"
+VERSION = "2"
 
 _NEAR = 14.0  # CIELAB distance up to which a pixel is background
+_FAINT = 22.0  # the same, up to which all of a part may be stain or shadow
 _TONES = 17  # points of the background's line
+_TRIALS = 100  # of a plane through three pixels
+_AGREE = 12.0  # sRGB distance up to which pixels of the border agree
+_STRETCHES = 8  # of the border in a second tone, that make it a texture
 _LEAST_AREA = 1.2e-3  # of the canvas; smaller specks are no objects
 _VALLEY = 0.65  # of the lower summit's height, up to which the pass between two objects reaches
 _LEVELS = 7  # at which valleys are looked for
@@ -55,19 +60,68 @@ class Seen:
 
 def _background(image: np.ndarray) -> np.ndarray:
     """Tones of the background from one end to the other, sRGB `[_TONES, 3]`."""
-    ring = np.concatenate([image[:2].reshape(-1, 3), image[-2:].reshape(-1, 3)])
-    ring = np.concatenate([ring, image[2:-2, :2].reshape(-1, 3), image[2:-2, -2:].reshape(-1, 3)])
-    center, axis = np.median(ring, axis=0), np.zeros(3)
-    kept = ring
-    for _ in range(3):
-        values, vectors = np.linalg.eigh(np.cov((kept - center).T))
-        axis = vectors[:, -1] * (values[-1] > 4)
-        along = (ring - center) @ axis
-        away = np.linalg.norm(ring - center - along[:, None] * axis, axis=1)
-        kept = ring[away <= max(6.0, 2.0 * float(np.median(away)))]
-        center = kept.mean(0)
+    height, width, _ = image.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    border = _border(np.dstack([image, np.ones_like(x), x, y, x * x, x * y, y * y]))
+    ring, terms = border[:, :3], border[:, 3:]
+    kept = ring[_agreeing(ring, terms)]
+    kept = np.concatenate([kept, _recurring(ring, kept)])
+    center = kept.mean(0)
+    values, vectors = np.linalg.eigh(np.cov((kept - center).T))
+    axis = vectors[:, -1] * (values[-1] > 4)
     low, high = np.percentile((kept - center) @ axis, [1, 99])
     return center + np.linspace(low, high, _TONES)[:, None] * axis
+
+
+def _labelled(mask: np.ndarray) -> np.ndarray:
+    """Connected parts, numbered from 1."""
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=labels)
+    return labels
+
+
+def _distance_to(mask: np.ndarray) -> np.ndarray:
+    """Pixels from each pixel to the nearest of the mask."""
+    return np.asarray(ndimage.distance_transform_edt(~mask))
+
+
+def _border(image: np.ndarray) -> np.ndarray:
+    """The outer two rows and columns, one way around, `[pixels, channels]`."""
+    turns = [np.rot90(image, turn)[:2, :-2].swapaxes(0, 1) for turn in range(4)]
+    return np.concatenate([turn.reshape(-1, image.shape[2]) for turn in turns])
+
+
+def _agreeing(ring: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """Which pixels agree with the smooth function of the place on which most agree.
+
+    Random sample consensus on planes, then least squares with squares of the place.
+    """
+    three = np.random.default_rng(0).integers(0, len(ring), (_TRIALS, 3))
+    planes = np.linalg.pinv(terms[three, :3]) @ ring[three]
+    some = slice(None, None, 4)
+    errors = np.linalg.norm(ring[some] - terms[some, :3] @ planes, axis=2)
+    plane = planes[(errors < _AGREE).sum(1).argmax()]
+    best = np.linalg.norm(ring - terms[:, :3] @ plane, axis=1) < _AGREE
+    for _ in range(4):
+        known = terms[best]
+        surface = np.linalg.pinv(known.T @ known) @ (known.T @ ring[best])
+        more = np.linalg.norm(ring - terms @ surface, axis=1) < _AGREE
+        if more.sum() <= best.sum():
+            break
+        best = more
+    return best
+
+
+def _recurring(ring: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Pixels of a second tone, if the border goes to it again and again as no objects do."""
+    away = spatial.KDTree(kept[::8]).query(ring)[0] >= _AGREE
+    labels = _labelled(away)
+    count = int(labels.max())
+    colors = [np.median(ring[labels == i], axis=0) for i in range(1, count + 1)]
+    if count < _STRETCHES:
+        return ring[:0]
+    near = np.linalg.norm(ring - np.median(colors, axis=0), axis=1) < 2 * _AGREE
+    return ring[away & near]
 
 
 def _distance(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
@@ -102,9 +156,9 @@ def _parts(
     parts = []
     for index, window in enumerate(ndimage.find_objects(labels), 1):
         part = labels[window] == index
-        if part.sum() < _LEAST_AREA * distance.size:
-            continue
         far = np.where(part, distance[window], 0)
+        if part.sum() < _LEAST_AREA * distance.size or far.max() < _FAINT:
+            continue
         core = image[window][part & (far >= np.percentile(far[part], 60))]
         parts.append((index, np.median(core, axis=0), window))
     return labels, parts
@@ -112,33 +166,36 @@ def _parts(
 
 def _separate(distance: np.ndarray, *, least: float) -> np.ndarray:
     """Labels of connected parts; where only soft edges join two, the valley between parts them."""
-    labels = np.zeros(distance.shape, np.int32)
-    count = ndimage.label(distance > _NEAR, output=labels)
+    labels = _labelled(distance > _NEAR)
+    count = int(labels.max())
     waiting = [i for i, size in enumerate(np.bincount(labels.ravel())) if i and size >= 2 * least]
     while waiting:
         index = waiting.pop()
         (window,) = ndimage.find_objects((labels == index).astype(np.int32))
         part = labels[window] == index
-        height = np.where(part, distance[window], 0)
-        for level in np.linspace(_NEAR, _VALLEY * height.max(), _LEVELS)[1:]:
-            pieces, number = ndimage.label(height > level)
-            tall = [
-                i
-                for i in range(1, number + 1)
-                if (pieces == i).sum() >= least / 2 and height[pieces == i].max() >= level / _VALLEY
-            ]
-            if len(tall) > 1:
-                nearest = ndimage.distance_transform_edt(
-                    ~np.isin(pieces, tall), return_distances=False, return_indices=True
-                )
-                owner = pieces[tuple(nearest)]
-                for i in tall[1:]:
-                    count += 1
-                    labels[window][part & (owner == i)] = count
-                    waiting.append(count)
-                waiting.append(index)
-                break
+        owner = _owners(np.where(part, distance[window], 0), least=least)
+        for other in np.unique(owner)[1:]:
+            count += 1
+            labels[window][part & (owner == other)] = count
+            waiting.append(count)
+        if owner.any():
+            waiting.append(index)
     return labels
+
+
+def _owners(height: np.ndarray, *, least: float) -> np.ndarray:
+    """Which of several summits is nearest, 0 for the first; all 0 if there is but one."""
+    for level in np.linspace(_NEAR, _VALLEY * height.max(), _LEVELS)[1:]:
+        pieces = _labelled(height > level)
+        sizes, tops = np.bincount(pieces.ravel()), max(level / _VALLEY, _FAINT)
+        tall = [
+            i
+            for i in range(1, len(sizes))
+            if sizes[i] >= least and height[pieces == i].max() >= tops
+        ]
+        if len(tall) > 1:
+            return np.stack([_distance_to(pieces == i) for i in tall]).argmin(0)
+    return np.zeros(height.shape, np.int64)
 
 
 def look(image: np.ndarray) -> tuple[Seen, ...]:
@@ -170,10 +227,10 @@ def _seen(
     top, left = (max(side.start - _MARGIN, 0) for side in window)
     around = slice(top, window[0].stop + _MARGIN), slice(left, window[1].stop + _MARGIN)
     mine, others = labels[around] == index, (labels[around] != 0) & (labels[around] != index)
-    near = np.asarray(ndimage.distance_transform_edt(~mine))
+    near = _distance_to(mine)
     known = near <= _MARGIN
     if others.any():
-        known &= near < np.asarray(ndimage.distance_transform_edt(~others))
+        known &= near < _distance_to(others)
     coverage = _coverage(pixels[around], tones, color)
     best = outlines.fit(coverage, known.astype(np.float32))
     ground = tones[np.linalg.norm(tones - color, axis=1).argmin()]
