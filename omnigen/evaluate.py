@@ -31,11 +31,12 @@ SUITES = {  # and the weights that each needs
     "reconstruction": ("encoder", "decoder"),
     "samples": ("decoder", "ar", "head"),
     "exact": ("decoder", "ar", "head"),
+    "text": ("decoder", "ar", "head"),
     "fidelity": ("encoder", "decoder"),
     "lpips": ("encoder", "decoder"),
 }
-PROMPTED = ("exact",)  # suites that can judge pictures without a model
-COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4, "fidelity": 64, "lpips": 64}
+PROMPTED = ("exact", "text")  # suites that can judge pictures without a model
+COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4, "text": 4, "fidelity": 64, "lpips": 64}
 
 
 def _flags() -> flags.FlagValues:
@@ -122,7 +123,7 @@ def _evaluator(
     inception_weights: str | None,
 ) -> "Evaluator":
     """Makes the evaluator of a suite; without a model it judges the column's pictures."""
-    from omnigen.evals import exact
+    from omnigen.evals import exact, text
     from omnigen.evals.judges.inception import Inception
     from omnigen.evals.likeness import Fidelity, Perceptual
     from omnigen.evals.prompted import Prompted
@@ -134,7 +135,7 @@ def _evaluator(
         if images is not None and (images / name).is_dir():
             images = images / name
         return Prompted(
-            exact.benchmark(),
+            (exact if name == "exact" else text).benchmark(),
             omni=omni,
             images=images,
             output=output,

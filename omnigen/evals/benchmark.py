@@ -24,6 +24,15 @@ from omnigen.evals import pictures, progress
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Estimate
 
+SPLITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "_unseen": lambda record: record["held_out"],
+    "_seen": lambda record: not record["held_out"],
+    "_unseen_template": lambda record: record["template_held_out"],
+    "_seen_template": lambda record: not record["template_held_out"],
+}
+"""Which records a score of one split is of, by what is added to its name: compositions that
+training never holds and the others, then likewise the templates of prompts."""
+
 POOLED = 64  # pictures from which on several processes are worth their start
 
 Metadata = Mapping[str, Any]

@@ -16,19 +16,10 @@ from typing import Any
 import numpy as np
 
 from omnigen.evals import exact_prompts, results, truth
-from omnigen.evals.benchmark import Benchmark, Metadata, Record
+from omnigen.evals.benchmark import SPLITS, Benchmark, Metadata, Record
 from omnigen.evals.judges import geneval, shapes
 from omnigen.evals.judges.shapes import Seen
 from omnigen.evals.results import Estimate
-
-# Parts of the pictures, by the suffix of their metrics.
-_PARTS = {
-    "": lambda record: True,
-    "_unseen": lambda record: record["held_out"],
-    "_seen": lambda record: not record["held_out"],
-    "_unseen_template": lambda record: record["template_held_out"],
-    "_seen_template": lambda record: not record["template_held_out"],
-}
 
 
 def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
@@ -39,7 +30,7 @@ def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
         prompts=tuple(exact_prompts.prompts() if prompts is None else prompts),
         verdict=verdict,
         scores=scores,
-        truth=truth.scene,
+        truth=truth.shapes,
     )
 
 
@@ -102,9 +93,10 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     by_tag = itertools.groupby(sorted(records, key=_order), key=lambda record: record["tag"])
     for tag, group in by_tag:
         mine = list(group)
-        for suffix, belongs in _PARTS.items():
+        found[tag] = _share(tag, mine, "correct")
+        for suffix, belongs in SPLITS.items():
             part = [record for record in mine if belongs(record)]
-            if part and (not suffix or len(part) < len(mine)):
+            if 0 < len(part) < len(mine):
                 found[f"{tag}{suffix}"] = _share(f"{tag}{suffix}", part, "correct")
         found[f"{tag}_strict"] = _share(tag, mine, "strict")
         if tag.startswith("scene_"):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """True pictures of prompts: what a perfect model would draw, for the tokenizer's ceiling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omnigen.data.scenes import layout, palette
 from omnigen.data.scenes.compose import GAP, RADII
 from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.fonts import FAMILIES
 from omnigen.data.scenes.layout import Circle
 from omnigen.data.scenes.scene import (
     Background,
@@ -22,7 +23,7 @@ from omnigen.data.scenes.scene import (
 _DOMINANCE = 2.0  # a relation's offset along its direction, in those across it
 
 
-def scene(metadata: Mapping[str, Any]) -> Scene:
+def shapes(metadata: Mapping[str, Any]) -> Scene:
     """Composes what GenEval's metadata asks for, and nothing else; the same one every time."""
     dice = Dice("truth", metadata["prompt"])
     wanted = [one for one in metadata["include"] for _ in range(one["count"])]
@@ -55,3 +56,19 @@ def _placed(wanted: Mapping[str, Any], index: int, circles: list[Circle]) -> boo
     apart = circles[index].radius + circles[other].radius
     sign = -1 if relation in ("left of", "above") else 1
     return sign * along >= max(_DOMINANCE * abs(across), apart)
+
+
+def words(lines: Sequence[Sequence[str]], *, seed: str, tries: int = 1000) -> Scene | None:
+    """Composes lines of words in a font that training never holds; None if they do not fit."""
+    dice = Dice("truth", seed)
+    fonts = tuple(name for name, family in FAMILIES.items() if family.held_out)
+    for _ in range(tries):
+        background = Background(Fill.PLAIN, dice.pick(tuple(palette.BACKGROUNDS)))
+        font, ink = dice.pick(fonts), dice.pick(palette.ink_colors(background))
+        cap, room = dice.between(*layout.CAPS[0]), 1 - 2 * layout.MARGIN
+        texts = [layout.line(tuple(one), color=ink, font=font, cap=cap, room=room) for one in lines]
+        fitting = [text for text in texts if text is not None]
+        placed = layout.stack(dice, fitting) if len(fitting) == len(lines) else ()
+        if len(placed) == len(lines):
+            return Scene(Kind.WORDS, background, texts=placed)
+    return None

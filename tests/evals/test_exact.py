@@ -87,7 +87,7 @@ def test_crowds_name_all_their_objects() -> None:
 
 @pytest.mark.parametrize("metadata", exact_prompts.prompts()[5::38], ids=lambda m: m["prompt"])
 def test_true_pictures_are_right(metadata: dict) -> None:
-    found = exact.verdict(metadata, render(truth.scene(metadata), 128))
+    found = exact.verdict(metadata, render(truth.shapes(metadata), 128))
     assert found["correct"] and found["strict"], found["reasons"]
     assert all(atom["met"] for atom in found["atoms"])
 

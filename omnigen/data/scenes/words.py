@@ -66,7 +66,8 @@ def _common(dice: Dice) -> str:
     return dice.pick(common())
 
 
-def _pseudo(dice: Dice) -> str:
+def pseudo(dice: Dice) -> str:
+    """An invented word of at most twelve letters that can be pronounced, lower case."""
     word = ""
     for _ in range(dice.weigh({1: 2.0, 2: 5.0, 3: 2.5, 4: 0.5})):
         word += dice.pick(_ONSETS) + dice.pick(_NUCLEI)
@@ -104,7 +105,7 @@ def _cased(word: str, dice: Dice) -> str:
 
 def _plain(dice: Dice) -> str:
     maker: Callable[[Dice], str] = dice.weigh(
-        {_common: 0.5, _pseudo: 0.25, _letters: 0.15, _code: 0.1}
+        {_common: 0.5, pseudo: 0.25, _letters: 0.15, _code: 0.1}
     )
     if maker is _code:
         return _code(dice)
@@ -139,7 +140,7 @@ def _filled(dice: Dice) -> str:
         elif slot == "{A}":
             filling = "".join(chr(65 + dice.integer(0, 25)) for _ in range(dice.integer(2, 5)))
         else:
-            source = _common if dice.chance(0.75) else _pseudo
+            source = _common if dice.chance(0.75) else pseudo
             filling = source(dice)
         words.append(part.replace(slot, slots[slot](filling)) if slot else part)
     phrase = " ".join(words)
