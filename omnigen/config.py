@@ -53,7 +53,8 @@ def load_config(location: str) -> dict[str, Any]:
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Returns nested dicts with the values of `--config.key.key=value` arguments.
 
-    The key must exist. A value for a string is taken as it is; any other is a Python literal.
+    The key must exist. A value for a string is taken as it is; any other is a Python literal. A
+    group of keys is replaced only by a dict.
 
     Raises:
         ValueError: unknown key (with the nearest), or a group of keys.
@@ -75,15 +76,16 @@ def _set(config: dict[str, Any], argument: str) -> None:
         if not isinstance(node, dict) or group not in node:
             _raise_unknown(".".join(path.split(".")[: depth + 1]), node)
         node, parent = node[group], node
-    if isinstance(node, dict):
-        raise ValueError(f"config key {path} is a group of {sorted(node)}; set one of them")
     if isinstance(node, str):
         parent[name] = text
         return
     try:
-        parent[name] = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        parent[name] = text  # `build` names the type that is wanted
+        value = text  # `build` names the type that is wanted
+    if isinstance(node, dict) and not isinstance(value, dict):
+        raise ValueError(f"config key {path} is a group of {sorted(node)}; set one of them")
+    parent[name] = value
 
 
 def _raise_unknown(path: str, allowed: Any) -> typing.NoReturn:

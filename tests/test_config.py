@@ -135,6 +135,7 @@ def test_override() -> None:
             "--config.arg=7",
         ],
     )
+    assert config.override(VALUES, ["--config.train={'a/b': 1}"])["train"] == {"a/b": 1}
     train = {"steps": 7, "rate": None, "shape": (3, 4), "on": True}
     assert changed == {"arg": "7", "train": train}
     assert VALUES["train"]["steps"] == 3

@@ -16,7 +16,7 @@ import optax
 
 from omnigen import flow
 from omnigen.data import pipeline
-from omnigen.data.scenes.scene import Kind, Split
+from omnigen.data.scenes.scene import Split
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.models.tokenizer import add_noise
@@ -147,12 +147,8 @@ class ARStage(Stage):
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
-        """Pictures of held-out captions, four of each kind."""
-        captions = [
-            example.caption
-            for kind in Kind
-            for example in pipeline.eval_examples(self.data, kind, count=4, start=0)
-        ]
+        """Pictures of held-out captions, four of each kind and corpus."""
+        captions = [example.caption for example in pipeline.previews(self.data)]
         keys = jax.random.split(jax.random.key(seed), len(captions))
         prompts = self.omni.prompts(captions)
         return to_uint8(self.omni.generate({**frozen, **params}, prompts, keys))

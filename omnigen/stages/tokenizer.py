@@ -14,7 +14,7 @@ import numpy as np
 
 from omnigen import flow
 from omnigen.data import pipeline
-from omnigen.data.scenes.scene import Kind, Split
+from omnigen.data.scenes.scene import Split
 from omnigen.evals.base import Evaluator
 from omnigen.evals.reconstruction import Reconstruction
 from omnigen.models import flops
@@ -121,11 +121,7 @@ class TokenizerStage(Stage):
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Held-out pictures, each beside its reconstruction."""
-        pairs = []
-        for kind in Kind:
-            examples = pipeline.eval_examples(self.data, kind, count=4, start=0)
-            pairs.append(np.stack([example.image for example in examples]))
-        images = np.concatenate(pairs)
+        images = np.stack([example.image for example in pipeline.previews(self.data)])
         keys = jax.random.split(jax.random.key(seed), len(images))
         decoded = self.omni.reconstruct({**frozen, **params}, to_pixels(jnp.asarray(images)), keys)
         return np.stack([images, to_uint8(decoded)], axis=1).reshape(-1, *images.shape[1:])

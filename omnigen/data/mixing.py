@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which picture comes when: mixing and shuffling as functions of an example's index.
+
+Index -> source and ordinal -> epoch and place -> record. Each step is computed, not stored, so that
+any process finds any example at once, wherever a run is resumed.
+"""
+
+import functools
+import hashlib
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import TypeVar
+
+from omnigen.data.records import Corpus, Record, Rejected
+
+T = TypeVar("T")
+
+BLOCK = 1000  # examples within which sources come in random order
+WINDOW = 10_000  # records over which bad ones are counted
+LEAST = 200  # records before there is a verdict
+WARN_SHARE = 0.01
+_TRIES = 100
+_ROUNDS = 4
+_MASK = (1 << 64) - 1
+
+
+class Permutation:
+    """A shuffle of 0 .. count - 1 that is computed index by index: a Feistel network.
+
+    The network permutes the next power of four; a result out of range is sent through it again,
+    which ends in range since it walks along a cycle that began there.
+    """
+
+    def __init__(self, count: int, *key: object) -> None:
+        """Another key, another shuffle."""
+        assert count >= 1
+        digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8 * _ROUNDS).digest()
+        self._keys = [int.from_bytes(digest[k : k + 8], "big") for k in range(0, 8 * _ROUNDS, 8)]
+        self._count = count
+        self._half = max((max(count - 1, 1).bit_length() + 1) // 2, 1)
+
+    def __getitem__(self, index: int) -> int:
+        """Where an index goes."""
+        assert 0 <= index < self._count
+        half, mask = self._half, (1 << self._half) - 1
+        while True:
+            left, right = index >> half, index & mask
+            for key in self._keys:
+                mixed = (right ^ key) * 0x9E3779B97F4A7C15 & _MASK
+                mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & _MASK
+                left, right = right, left ^ (mixed >> 32 & mask)
+            index = left << half | right
+            if index < self._count:
+                return index
+
+
+class Mixture:
+    """Sources by weight: in every block of examples as near to their shares as can be."""
+
+    def __init__(self, weights: Sequence[float], *, seed: int) -> None:
+        """Prepares the schedule.
+
+        Args:
+            weights: of the sources, in proportion.
+            seed: another seed, another order within blocks.
+        """
+        exact = [Fraction(weight).limit_denominator(1_000_000) for weight in weights]
+        rest, shares = sum(exact), list[Fraction]()
+        for weight in exact:
+            shares.append(weight / rest if rest else Fraction(0))
+            rest -= weight
+        self._shares, self._seed = tuple(shares), seed
+
+    def at(self, index: int) -> tuple[int, int]:
+        """The source of an example, and how many examples the source gave before."""
+        block, place = divmod(index, BLOCK)
+        return _block(self._shares, self._seed, block)[place]
+
+
+@functools.lru_cache(64)
+def _block(shares: Sequence[Fraction], seed: int, number: int) -> list[tuple[int, int]]:
+    """Source and ordinal of every example of a block."""
+    found = [_turn(shares, index) for index in range(number * BLOCK, (number + 1) * BLOCK)]
+    ordinals = [
+        iter(sorted(ordinal for source, ordinal in found if source == wanted))
+        for wanted in range(len(shares))
+    ]
+    order = Permutation(BLOCK, "mixture", seed, number)
+    sources = [found[order[place]][0] for place in range(BLOCK)]
+    return [(source, next(ordinals[source])) for source in sources]
+
+
+def _turn(shares: Sequence[Fraction], index: int) -> tuple[int, int]:
+    """Whose turn it is if sources take turns regularly, and how many turns it had before.
+
+    The first source has its share of all turns, the second its share of what is left, and so on.
+    """
+    for number, share in enumerate(shares):
+        before = index * share.numerator // share.denominator
+        if (index + 1) * share.numerator // share.denominator > before:
+            return number, before
+        index -= before
+    raise AssertionError("the last share is 1")
+
+
+class Shuffled:
+    """The records of a corpus for ever: every epoch all of them, in another order.
+
+    A record that cannot be used is replaced by another one that follows from its place alone, so
+    that the stream stays the same in every process and after every restart.
+    """
+
+    def __init__(self, corpus: Corpus, *key: object, bad_limit: float) -> None:
+        """Prepares the order.
+
+        Args:
+            corpus: what to read; not empty.
+            *key: another key, another order.
+            bad_limit: share of records of no use above which reading stops.
+        """
+        self._corpus, self._key, self._bad_limit = corpus, key, bad_limit
+        self._recent: deque[bool] = deque(maxlen=WINDOW)
+        self._reasons: Counter[str] = Counter()
+        self._has_warned = False
+
+    def read(self, ordinal: int, use: Callable[[Record], T]) -> T:
+        """Reads a record.
+
+        Args:
+            ordinal: number of the record in the stream.
+            use: what to make of it; it too may refuse a record.
+
+        Raises:
+            ValueError: too many records are refused.
+        """
+        epoch, place = divmod(ordinal, len(self._corpus))
+        for attempt in range(_TRIES):
+            order = Permutation(len(self._corpus), *self._key, epoch, attempt)
+            try:
+                used = use(self._corpus[order[place]])
+            except Rejected as rejected:
+                self.note(rejected)
+                continue
+            self.note(None)
+            return used
+        raise ValueError(f"{self._corpus.folder}: {_TRIES} records in a row cannot be used")
+
+    def note(self, rejected: Rejected | None) -> None:
+        """Counts a record as good or bad.
+
+        Raises:
+            ValueError: too many were bad of late.
+        """
+        self._recent.append(rejected is not None)
+        if rejected is None:
+            return
+        self._reasons[str(rejected.reason)] += 1
+        share = sum(self._recent) / max(len(self._recent), 1)
+        if len(self._recent) < LEAST or share <= WARN_SHARE:
+            return
+        text = (
+            f"{self._corpus.folder}: {share:.1%} of the last {len(self._recent)} records could not "
+            f"be used; since the start {dict(self._reasons)}"
+        )
+        if share > self._bad_limit:
+            raise ValueError(f"{text}; data.bad_limit is {self._bad_limit:.1%}")
+        if not self._has_warned:
+            logging.getLogger(__name__).warning(text)
+        self._has_warned = True
+
+
+def shorten(caption: str, *, most: int) -> str:
+    """As many whole words of a caption as fit in `most` UTF-8 bytes, or letters if none does."""
+    if len(caption.encode("utf-8", "surrogatepass")) <= most:
+        return caption
+    cut = caption.encode("utf-8", "surrogatepass")[: most + 1]
+    kept, _, _ = cut.rpartition(b" ")
+    return (kept or cut[:most]).decode("utf-8", "ignore").rstrip()
