@@ -51,11 +51,11 @@ def _word(dice: Dice, source: str, *, held_out: bool) -> str:
             return dice.pick((str.lower, str.capitalize, str.upper))(word)
 
 
-def _prompt(count: int, number: int) -> dict[str, Any]:
-    dice, held_out = Dice("text", count, number), number % 2 == 1
+def _prompt(number: int, sources: list[str]) -> dict[str, Any]:
+    count, held_out = len(sources), number % 2 == 1
+    dice = Dice("text", count, number)
     template = _TEMPLATES[number // 2 % len(_TEMPLATES)]
     while True:
-        sources = [dice.weigh(SOURCES) for _ in range(count)]
         found = [_word(dice, source, held_out=held_out) for source in sources]
         rest, lines = list(found), []
         for length in dice.pick(_LINES[count]):
@@ -79,4 +79,11 @@ def _prompt(count: int, number: int) -> dict[str, Any]:
 @functools.cache
 def prompts() -> tuple[dict[str, Any], ...]:
     """Metadata of every prompt: `tag`, `lines`, the words' `sources`, `prompt` and the splits."""
-    return tuple(_prompt(count, number) for count in COUNTS for number in range(_A_COUNT))
+    total, dice = _A_COUNT * sum(COUNTS), Dice("text", "sources")
+    deck = [source for source, share in SOURCES.items() for _ in range(round(share * total))]
+    deck = [source for _, _, source in sorted((dice.unit(), i, s) for i, s in enumerate(deck))]
+    return tuple(
+        _prompt(number, [deck.pop() for _ in range(count)])
+        for count in COUNTS
+        for number in range(_A_COUNT)
+    )
