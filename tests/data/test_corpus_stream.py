@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import pictures, pipeline, records
+from omnigen.data import examples, pictures, pipeline, records
 from omnigen.data.pictures import Crop
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Manifest, Record
@@ -107,7 +107,7 @@ def test_scenes_are_the_same_beside_a_corpus(two):
     image = np.concatenate([b["image"] for b in images(config, 4)])
     alone = config_of({Kind.WORDS: 1.0})
     same = [
-        (image[k] == pipeline.Examples(alone).picture(k, SIZE)).all() for k in range(len(image))
+        (image[k] == examples.Examples(alone).picture(k, SIZE)).all() for k in range(len(image))
     ]
     assert 12 <= sum(same) <= 20
 

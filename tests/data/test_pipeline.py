@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from omnigen.data import pipeline
+from omnigen.data import examples, pipeline
 from omnigen.data.pipeline import DataConfig, Order, RowBatches
 from omnigen.data.scenes.render import render
 from omnigen.data.scenes.scene import Kind, Split
@@ -109,7 +109,7 @@ def test_processes_share_the_same_global_batches(dataset, count):
 def test_images_are_the_scenes_of_consecutive_indices():
     batches = take(images_of(SMALL, batch_size=3, shard=DataShard(1, 2)), 2)
     for batch, first in zip(batches, (3, 9), strict=True):
-        expected = [render(pipeline.scene_at(SMALL, first + i), 16) for i in range(3)]
+        expected = [render(examples.scene_at(SMALL, first + i), 16) for i in range(3)]
         np.testing.assert_array_equal(batch["image"], expected)
 
 
@@ -157,8 +157,8 @@ def test_captions_and_pictures_belong_together():
     window = range(pipeline.WINDOW_ROWS * SMALL.images_per_row)
     drawn = collections.defaultdict(list)
     for index in window:
-        scene = pipeline.scene_at(SMALL, index)
-        drawn[pipeline.caption_at(SMALL, index, scene=scene)].append(render(scene, 16))
+        scene = examples.scene_at(SMALL, index)
+        drawn[examples.caption_at(SMALL, index, scene=scene)].append(render(scene, 16))
     found = 0
     for row, number, where in samples(batch):
         picture = batch["image"][row, number - 1]
@@ -184,7 +184,7 @@ def test_the_mixture_is_kept():
     weights = {Kind.SHAPES: 3.0, Kind.WORDS: 1.0, Kind.MIXED: 0.0}
     config = DataConfig(mixture=weights)
     count = 1200
-    kinds = collections.Counter(pipeline.scene_at(config, index).kind for index in range(count))
+    kinds = collections.Counter(examples.scene_at(config, index).kind for index in range(count))
     assert set(kinds) == {Kind.SHAPES, Kind.WORDS}
     deviation = (count * 0.75 * 0.25) ** 0.5
     assert abs(kinds[Kind.SHAPES] - 0.75 * count) < 4 * deviation
@@ -192,9 +192,9 @@ def test_the_mixture_is_kept():
 
 def test_captions_are_dropped_at_the_given_rate():
     config = DataConfig(caption_dropout=0.2)
-    scene = pipeline.scene_at(config, 0)
+    scene = examples.scene_at(config, 0)
     count = 2000
-    dropped = sum(pipeline.caption_at(config, i, scene=scene) == "" for i in range(count))
+    dropped = sum(examples.caption_at(config, i, scene=scene) == "" for i in range(count))
     assert abs(dropped - 0.2 * count) < 4 * (count * 0.2 * 0.8) ** 0.5
     (batch,) = take(rows_of(dataclasses.replace(SMALL, caption_dropout=1.0)), 1)
     for row, _, where in samples(batch):
@@ -203,16 +203,16 @@ def test_captions_are_dropped_at_the_given_rate():
 
 def test_seeds_and_splits_give_other_examples():
     base, other = SMALL, dataclasses.replace(SMALL, seed=1)
-    assert pipeline.scene_at(base, 5) == pipeline.scene_at(base, 5)
+    assert examples.scene_at(base, 5) == examples.scene_at(base, 5)
     first, second = (
-        [pipeline.scene_at(config, index).to_json() for index in range(40)]
+        [examples.scene_at(config, index).to_json() for index in range(40)]
         for config in (base, other)
     )
     assert len({*first, *second}) == 80
     test = dataclasses.replace(SMALL, split=Split.TEST)
     for index in range(20):
-        assert is_held_out(pipeline.scene_at(test, index))
-        assert not is_held_out(pipeline.scene_at(base, index))
+        assert is_held_out(examples.scene_at(test, index))
+        assert not is_held_out(examples.scene_at(base, index))
 
 
 def test_eval_examples_are_held_out_and_fixed():

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to train on, and its examples by index: scenes that are drawn and records of corpora.
+
+Every example is made from its index alone: index -> kind -> scene -> caption, picture; or index ->
+corpus -> record (see `mixing`). Training never repeats a scene.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from omnigen.data import pictures
+from omnigen.data.mixing import Mixture, Shuffled, shorten
+from omnigen.data.pictures import Crop
+from omnigen.data.records import Corpus, Record, Rejected
+from omnigen.data.scenes.caption import caption
+from omnigen.data.scenes.compose import compose
+from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.scene import Kind, Scene, Split
+
+LEAST_CAPTION_BYTES = 128
+"""The words of any scene, quoted, and what holds them fit in this."""
+
+
+class Order(enum.StrEnum):
+    """In which order the tokens of a picture are laid out."""
+
+    RASTER = "raster"
+    RANDOM = "random"
+
+
+def _equal_weights() -> Mapping[str, float]:
+    return {kind: 1.0 for kind in Kind}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What to train on.
+
+    Attributes:
+        image_size: side of the pictures in pixels.
+        mixture: how often each kind of scene or corpus comes, in proportion; kinds left out never
+            come. A corpus is the path of its folder, with a slash in it.
+        max_caption_bytes: captions of crowded scenes become terser to stay within this, those of
+            corpora are cut.
+        row_length: elements of a packed row.
+        images_per_row: most examples in a row.
+        seed: another seed gives other examples.
+        split: which compositions may occur.
+        workers: processes that make batches; 0 for threads, which suffice for small batches.
+        caption_dropout: share of captions that are replaced by nothing, for guidance.
+        order: of picture tokens; random is another order for each example.
+        crop: which square of a corpus's pictures is used.
+        bad_limit: share of unreadable records of a corpus above which training stops.
+    """
+
+    image_size: int = 128
+    mixture: Mapping[str, float] = dataclasses.field(default_factory=_equal_weights)
+    max_caption_bytes: int = 240
+    row_length: int = 640
+    images_per_row: int = 4
+    seed: int = 0
+    split: Split = Split.TRAIN
+    workers: int = 0
+    caption_dropout: float = 0.1
+    order: Order = Order.RASTER
+    crop: Crop = Crop.CENTER
+    bad_limit: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            ValueError: names the field, its value and what is allowed.
+        """
+        require("image_size", self.image_size, self.image_size >= 1, "at least 1")
+        require(
+            "max_caption_bytes",
+            self.max_caption_bytes,
+            self.max_caption_bytes >= LEAST_CAPTION_BYTES,
+            f"at least {LEAST_CAPTION_BYTES}",
+        )
+        require("row_length", self.row_length, self.row_length >= 1, "at least 1")
+        require("images_per_row", self.images_per_row, self.images_per_row >= 1, "at least 1")
+        require("seed", self.seed, self.seed >= 0, "at least 0")
+        require("split", self.split, self.split in list(Split), _names(Split))
+        require("workers", self.workers, self.workers >= 0, "at least 0")
+        dropout = self.caption_dropout
+        require("caption_dropout", dropout, 0 <= dropout <= 1, "0 to 1")
+        require("order", self.order, self.order in list(Order), _names(Order))
+        require("crop", self.crop, self.crop in list(Crop), _names(Crop))
+        require("bad_limit", self.bad_limit, 0 <= self.bad_limit <= 1, "0 to 1")
+        for name in self.mixture:
+            allowed = f"{_names(Kind)}, or a corpus's folder with a slash in its path"
+            require("mixture", name, name in list(Kind) or "/" in name, allowed)
+        weights = list(self.mixture.values())
+        good = all(math.isfinite(w) and w >= 0 for w in weights) and sum(weights) > 0
+        require("mixture", dict(self.mixture), good, "weights of at least 0 that are not all 0")
+
+    @property
+    def kinds(self) -> Mapping[str, float]:
+        """The scenes of the mixture."""
+        return {name: weight for name, weight in self.mixture.items() if name in list(Kind)}
+
+    @property
+    def corpora(self) -> Mapping[str, float]:
+        """The folders of the mixture that are ever read."""
+        items = self.mixture.items()
+        return {name: weight for name, weight in items if name not in list(Kind) and weight > 0}
+
+
+def scene_at(config: DataConfig, index: int) -> Scene:
+    """The scene of an example of the stream; its kind is drawn from those of the mixture."""
+    kind = Dice("kind", config.seed, index).weigh(dict(config.kinds))
+    return compose(_seed(config, index), Kind(kind), Split(config.split))
+
+
+def caption_at(config: DataConfig, index: int, *, scene: Scene) -> str:
+    """The caption of an example of the stream, or nothing if it is dropped."""
+    if Dice("dropout", config.seed, index).chance(config.caption_dropout):
+        return ""
+    return caption(scene, _seed(config, index), config.max_caption_bytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An example of the stream whose picture is still to be made.
+
+    Attributes:
+        caption: short enough for the data's settings.
+        draw: makes the picture of a size, uint8 `[S, S, 3]`; may raise `Rejected`.
+    """
+
+    caption: str
+    draw: Callable[[int], np.ndarray]
+
+
+class Examples:
+    """The examples of the stream by index, from scenes and corpora.
+
+    Attributes:
+        content: of the corpora, changes with every picture in them; empty if there are none.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        """Reads the manifests of the corpora.
+
+        Raises:
+            ValueError: a folder is no corpus, or nothing has pictures of the split.
+        """
+        self._config = config
+        corpora = {folder: Corpus(folder, config.split) for folder in config.corpora}
+        empty = [folder for folder, corpus in corpora.items() if not len(corpus)]
+        if empty and (config.split == Split.TRAIN or len(empty) == len(config.mixture)):
+            raise ValueError(f"mixture: {empty[0]!r} has no pictures of the split {config.split}")
+        held_out = config.kinds or any(c.manifest.count(Split.TEST) for c in corpora.values())
+        if not held_out:
+            logging.getLogger(__name__).warning(
+                "nothing in data.mixture is held out: prepare a corpus with --test_fraction, or "
+                "set train.eval_every and train.sample_every to 0"
+            )
+        weights = [sum(config.kinds.values())]
+        self._streams: list[Shuffled] = []
+        for number, (folder, corpus) in enumerate(corpora.items()):
+            if len(corpus):
+                key = ("corpus", number, config.seed)
+                self._streams.append(Shuffled(corpus, *key, bad_limit=config.bad_limit))
+                weights.append(config.corpora[folder])
+        self._mixture = Mixture(weights, seed=config.seed)
+        digests = [corpus.manifest.digest for corpus in corpora.values()]
+        self.content = hashlib.sha256("/".join(digests).encode()).hexdigest() if digests else ""
+
+    def picture(self, index: int, size: int) -> np.ndarray:
+        """The picture of an example, uint8 `[S, S, 3]`."""
+        from omnigen.data.scenes.render import render
+
+        source, ordinal = self._find(index)
+        if not source:
+            return render(scene_at(self._config, index), size)
+        use = functools.partial(fit, size=size, place=self._place(index))
+        return self._streams[source - 1].read(ordinal, use)
+
+    def candidate(self, index: int) -> Candidate:
+        """An example with its caption, for packing."""
+        from omnigen.data.scenes.render import render
+
+        config = self._config
+        source, ordinal = self._find(index)
+        if not source:
+            scene = scene_at(config, index)
+            words = caption_at(config, index, scene=scene)
+            return Candidate(words, functools.partial(render, scene))
+        stream = self._streams[source - 1]
+        record = stream.read(ordinal, lambda record: record)
+        words = self._words(index, record.captions)
+
+        def draw(size: int) -> np.ndarray:
+            try:
+                return fit(record, size=size, place=self._place(index))
+            except Rejected as rejected:
+                stream.note(rejected)
+                raise
+
+        return Candidate(words, draw)
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """The source, 0 for scenes, and how many examples it gave before."""
+        return self._mixture.at(index) if self._streams else (0, index)
+
+    def _words(self, index: int, captions: Sequence[str]) -> str:
+        """One of the captions that fit, or as much as fits; nothing if it is dropped."""
+        dice, most = Dice("words", self._config.seed, index), self._config.max_caption_bytes
+        if dice.chance(self._config.caption_dropout) or not captions:
+            return ""
+        short = [words for words in captions if shorten(words, most=most) == words]
+        return shorten(dice.pick(short or captions), most=most)
+
+    def _place(self, index: int) -> tuple[float, float]:
+        """Where the square of a picture lies."""
+        if self._config.crop == Crop.CENTER:
+            return (0.5, 0.5)
+        dice = Dice("crop", self._config.seed, index)
+        return (dice.unit(), dice.unit())
+
+
+def fit(record: Record, *, size: int, place: tuple[float, float]) -> np.ndarray:
+    """The square of a record's picture, uint8 `[size, size, 3]`; see `pictures.fit`."""
+    return pictures.fit(pictures.decode(record.image, side=size).image, size, place=place)
+
+
+def _seed(config: DataConfig, index: int) -> int:
+    return (config.seed << 64) + index
+
+
+def require(name: str, value: object, holds: bool, allowed: str) -> None:
+    """Raises a ValueError that names a setting, its value and what is allowed, unless it holds."""
+    if not holds:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def _names(values: type[enum.StrEnum]) -> str:
+    return ", ".join(repr(value.value) for value in values)
