@@ -124,6 +124,7 @@ def _evaluator(
 ) -> "Evaluator":
     """Makes the evaluator of a suite; without a model it judges the column's pictures."""
     from omnigen.evals import exact, text
+    from omnigen.evals.judges import reading
     from omnigen.evals.judges.inception import Inception
     from omnigen.evals.likeness import Fidelity, Perceptual
     from omnigen.evals.prompted import Prompted
@@ -150,7 +151,8 @@ def _evaluator(
         return Fidelity(omni, inception=Inception(inception_weights), count=count)
     if name == "lpips":
         return Perceptual(omni, count=count)
-    return Reconstruction(omni, count=count)
+    reader = reading.rapidocr if reading.version() else None
+    return Reconstruction(omni, count=count, reader=reader, output=output, column=column.name)
 
 
 def _judged(
