@@ -26,6 +26,7 @@ or another's pictures:  python -m omnigen.evaluate --suites exact --images DIR -
 or several side by side:  --checkpoint A --checkpoint B --images DIR
 Scores and the verdict on every picture go to results.json there. A killed run goes on when called
 again.
+Draws for another benchmark's scorer:  --prompts FILE --layout geneval --output DIR
 """
 SUITES = {  # and the weights that each needs
     "reconstruction": ("encoder", "decoder"),
@@ -37,6 +38,7 @@ SUITES = {  # and the weights that each needs
 }
 PROMPTED = ("exact", "text")  # suites that can judge pictures without a model
 COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4, "text": 4, "fidelity": 64, "lpips": 64}
+LAYOUTS = ("geneval", "wise", "dpg", "longtext", "folder")
 
 
 def _flags() -> flags.FlagValues:
@@ -52,6 +54,8 @@ def _flags() -> flags.FlagValues:
     for name, text in (
         ("output", "the folder to write results.json to; made if it does not exist"),
         ("inception_weights", "the weights file of FID's network; suite fidelity only"),
+        ("prompts", "another benchmark's prompts, to draw instead of judging; needs --layout"),
+        ("layout", f"where its scorer looks for pictures: {', '.join(LAYOUTS)}"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     suites = f"benchmarks, separated by commas: {', '.join(SUITES)}"
@@ -192,6 +196,28 @@ def _judged(
         )
 
 
+def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
+    """Draws another benchmark's prompts, all processes together."""
+    from omnigen import parallel, pretrained
+    from omnigen.evals import layouts
+
+    with cli.bad_input_exits(PROGRAM):
+        if not values.prompts or values.layout not in LAYOUTS:
+            allowed = ", ".join(LAYOUTS)
+            raise ValueError(f"--layout {values.layout}: needs --prompts, and one of {allowed}")
+        if values["suites"].present or values.images or len(values.checkpoint) > 1:
+            raise ValueError(
+                "--prompts draws with one --checkpoint, and takes no --suites, --images"
+            )
+        layout = layouts.Layout(values.layout)
+        count = layouts.count_of(layout, values.count)
+        prompts = layouts.read(pathlib.Path(values.prompts), layout)
+        parallel.initialize()
+        checkpoint = values.checkpoint[0] if values.checkpoint else None
+        model = pretrained.load(checkpoint, needed=SUITES["exact"])
+    layouts.draw(model.omni, model.params, prompts, layout, output=output, count=count)
+
+
 def _complain(column: str, suite: str, outcome: "Outcome") -> bool:
     """Says in a line a kind which files were no use; returns whether there were any."""
     for kind, files in outcome.problems.items():
@@ -210,9 +236,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)
         output = _output(values.output)
+        drawing = values.prompts is not None or values.layout is not None
+        columns = [] if drawing else _columns(values)
         _suites(values)
-        columns = _columns(values)
     cli.cache_compilations()
+    if drawing:
+        return _draw(values, output)
 
     from omnigen.evals import results, table
 

@@ -24,6 +24,19 @@ def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
     assert f"reconstruction  shapes/psnr_dB  {kinds[0]:.4g}" in capsys.readouterr().out
 
 
+def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    output, prompts = tmp_path / "out", tmp_path / "prompts.txt"
+    prompts.write_text("a red circle\na blue square\n")
+    argv = ["--checkpoint", str(untrained), "--prompts", str(prompts), "--layout=folder"]
+    evaluate.main([*argv, "--output", str(output)])
+    files = sorted(output.iterdir())
+    assert [path.name for path in files] == ["00000-0.png", "00001-0.png"]
+    assert files[0].read_bytes() != files[1].read_bytes()
+    written = [path.stat().st_mtime_ns for path in files]
+    evaluate.main([*argv, "--output", str(output)])
+    assert [path.stat().st_mtime_ns for path in files] == written
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -38,6 +51,17 @@ def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
         (["--output", "eval", "--count=0"], "flag --count=0"),
         (["--output", "eval", "--suite=x"], "unknown flag --suite; did you mean --suites?"),
         (["--output", "eval", "--checkpoint=absent"], "absent: no such checkpoint folder"),
+        (["--output", "eval", "--prompts=file"], "--layout None: needs --prompts, and one of gen"),
+        (["--output", "eval", "--prompts=absent", "--layout=wise"], "prompts absent: cannot be re"),
+        (["--output", "eval", "--prompts=file", "--layout=geneval"], "prompts file: no prompts"),
+        (
+            ["--output", "eval", "--prompts=file", "--layout=wise", "--count=4"],
+            "count is 4; the layout wise has room for 1",
+        ),
+        (
+            ["--output", "eval", "--prompts=file", "--layout=folder", "--suites=exact"],
+            "takes no --suites",
+        ),
     ],
 )
 def test_evaluate_refuses(

@@ -27,11 +27,17 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One picture to draw: its place, and what it is of."""
+    """One picture to draw: of which prompt, with which seed, and its file if not at `place`."""
 
     index: int
     sample: int
     metadata: Mapping[str, Any]
+    file: str = ""
+
+    @property
+    def path(self) -> pathlib.PurePosixPath:
+        """Where it lies in its folder."""
+        return pathlib.PurePosixPath(self.file or place(self.index, self.sample))
 
 
 Paint = Callable[[Sequence[Job]], np.ndarray]
@@ -130,7 +136,7 @@ def draw(
         images = paint(batch + batch[-1:] * (batch_size - len(batch)))
         for job, mark, image in zip(batch, marks[start:], images, strict=False):
             if not _is_sound(folder, job, mark):
-                path = folder / place(job.index, job.sample)
+                path = folder / job.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 png.write(image, path, {"prompt": job.metadata["prompt"], _CHUNK: mark})
 
@@ -142,7 +148,7 @@ def _mark(job: Job, settings: Mapping[str, Any]) -> str:
 
 def _is_sound(folder: pathlib.Path, job: Job, mark: str) -> bool:
     try:
-        with Image.open(folder / place(job.index, job.sample), formats=["PNG"]) as file:
+        with Image.open(folder / job.path, formats=["PNG"]) as file:
             file.load()
             return file.info.get(_CHUNK) == mark
     except _UNREADABLE:
