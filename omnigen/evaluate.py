@@ -34,10 +34,20 @@ SUITES = {  # and the weights that each needs
     "exact": ("decoder", "ar", "head"),
     "text": ("decoder", "ar", "head"),
     "fidelity": ("encoder", "decoder"),
+    "kid_lite0": ("encoder", "decoder"),
     "lpips": ("encoder", "decoder"),
 }
 PROMPTED = ("exact", "text")  # suites that can judge pictures without a model
-COUNTS = {"reconstruction": 64, "samples": 64, "exact": 4, "text": 4, "fidelity": 64, "lpips": 64}
+PAIRED = ("fidelity", "kid_lite0")  # those that can, if there is a reference
+COUNTS = {
+    "reconstruction": 64,
+    "samples": 64,
+    "exact": 4,
+    "text": 4,
+    "fidelity": 64,
+    "kid_lite0": 64,
+    "lpips": 64,
+}
 LAYOUTS = ("geneval", "wise", "dpg", "longtext", "folder")
 
 
@@ -54,6 +64,7 @@ def _flags() -> flags.FlagValues:
     for name, text in (
         ("output", "the folder to write results.json to; made if it does not exist"),
         ("inception_weights", "the weights file of FID's network; suite fidelity only"),
+        ("reference", f"a folder of pictures to compare --images with; {', '.join(PAIRED)}"),
         ("prompts", "another benchmark's prompts, to draw instead of judging; needs --layout"),
         ("layout", f"where its scorer looks for pictures: {', '.join(LAYOUTS)}"),
     ):
@@ -94,6 +105,11 @@ def _suites(values: flags.FlagValues) -> list[str]:
     return values.suites
 
 
+def _without_model(values: flags.FlagValues) -> tuple[str, ...]:
+    """Suites that can judge pictures."""
+    return (*PROMPTED, *PAIRED) if values.reference else PROMPTED
+
+
 def _columns(values: flags.FlagValues) -> list[Column]:
     """What is judged, under names of their own."""
     columns: list[Column] = []
@@ -110,10 +126,12 @@ def _columns(values: flags.FlagValues) -> list[Column]:
         if not pathlib.Path(path).is_dir():
             raise ValueError(f"--images {path}: no such folder")
         add(path, images=pathlib.Path(path))
-    if values.images and not checkpoints and not set(values.suites) <= set(PROMPTED):
-        raise ValueError(
-            f"--images {values.images[0]}: judged by --suites {','.join(PROMPTED)} only"
-        )
+    able = _without_model(values)
+    if values.images and not checkpoints and not set(values.suites) <= set(able):
+        more = "" if values.reference else f"; with --reference also by {', '.join(PAIRED)}"
+        raise ValueError(f"--images {values.images[0]}: judged by --suites {','.join(able)}{more}")
+    if values.reference and not values.images:
+        raise ValueError(f"--reference {values.reference}: needs --images")
     return columns
 
 
@@ -125,12 +143,14 @@ def _evaluator(
     count: int,
     output: pathlib.Path,
     inception_weights: str | None,
+    reference: str | None,
 ) -> "Evaluator":
     """Makes the evaluator of a suite; without a model it judges the column's pictures."""
     from omnigen.evals import exact, text
     from omnigen.evals.judges import reading
     from omnigen.evals.judges.inception import Inception
-    from omnigen.evals.likeness import Fidelity, Perceptual
+    from omnigen.evals.judges.lite0 import Lite0
+    from omnigen.evals.likeness import Fidelity, Folders, KidLite0, Perceptual, Rebuilt
     from omnigen.evals.prompted import Prompted
     from omnigen.evals.reconstruction import Reconstruction
     from omnigen.evals.samples import Samples
@@ -148,11 +168,18 @@ def _evaluator(
             count=count,
             workers=os.cpu_count() or 1,
         )
+    if name in PAIRED:
+        if images is None:
+            assert omni is not None
+            sets = Rebuilt(omni, count=count)
+        else:
+            sets = Folders(images, reference=pathlib.Path(reference or ""))
+        if name == "fidelity":
+            return Fidelity(sets, inception=Inception(inception_weights))
+        return KidLite0(sets, network=Lite0())
     assert omni is not None
     if name == "samples":
         return Samples(omni, count=count, output=output)
-    if name == "fidelity":
-        return Fidelity(omni, inception=Inception(inception_weights), count=count)
     if name == "lpips":
         return Perceptual(omni, count=count)
     reader = reading.rapidocr if reading.version() else None
@@ -183,9 +210,10 @@ def _judged(
                 count=count,
                 output=output,
                 inception_weights=values.inception_weights,
+                reference=values.reference,
             )
             for name, count in counts.items()
-            if model is not None or name in PROMPTED
+            if model is not None or name in _without_model(values)
         }
     for name, evaluator in evaluators.items():
         outcome = results.judged(evaluator, model.params if model else {})
@@ -222,7 +250,8 @@ def _complain(column: str, suite: str, outcome: "Outcome") -> bool:
     """Says in a line a kind which files were no use; returns whether there were any."""
     for kind, files in outcome.problems.items():
         some = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-        counts = "counted as wrong" if kind != "unexpected" else "not counted"
+        counted = suite in PROMPTED and kind != "unexpected"
+        counts = "counted as wrong" if counted else "not counted"
         print(
             f"{PROGRAM}: {column}, {suite}: {len(files)} pictures {kind}, {counts}: {some}",
             file=sys.stderr,

@@ -51,6 +51,15 @@ def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path
         (["--output", "eval", "--count=0"], "flag --count=0"),
         (["--output", "eval", "--suite=x"], "unknown flag --suite; did you mean --suites?"),
         (["--output", "eval", "--checkpoint=absent"], "absent: no such checkpoint folder"),
+        (
+            ["--output", "eval", "--suites=kid_lite0", "--images=."],
+            "--images .: judged by --suites exact,text; with --reference also by fidelity, kid_li",
+        ),
+        (["--output", "eval", "--reference=."], "--reference .: needs --images"),
+        (
+            ["--output", "eval", "--suites=kid_lite0", "--images=.", "--reference=absent"],
+            ".: 0 pictures; at least 10 are needed",
+        ),
         (["--output", "eval", "--prompts=file"], "--layout None: needs --prompts, and one of gen"),
         (["--output", "eval", "--prompts=absent", "--layout=wise"], "prompts absent: cannot be re"),
         (["--output", "eval", "--prompts=file", "--layout=geneval"], "prompts file: no prompts"),

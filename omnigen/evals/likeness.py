@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What learned features make of reconstructions: the suites `fidelity` and `lpips`.
+"""What learned features make of pictures: the suites `fidelity`, `kid_lite0` and `lpips`.
 
-Both compare the first held-out scenes of each kind with what comes back from the tokens. With
-scenes as the real pictures, FID and its like say how the tokenizer changes the set as a whole
-(often called rFID), LPIPS how each picture changes.
+The first two compare two sets of pictures: held-out scenes with what comes back from the tokens, so
+that FID and its like say how the tokenizer changes the set as a whole (often called rFID), or one
+folder with another. LPIPS says how each reconstruction differs from its scene.
 """
 
+import pathlib
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
-from omnigen.evals import fidelity
-from omnigen.evals.judges.inception import Inception
+from omnigen.evals import fidelity, pictures
+from omnigen.evals.judges.inception import Features, Inception
+from omnigen.evals.judges.lite0 import Lite0
 from omnigen.evals.judges.lpips import Lpips, Net
 from omnigen.evals.reconstruction import Reconstruction
+from omnigen.evals.results import Outcome
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+LEAST = 10  # pictures a set, below which none of the scores means anything
+
+_BLOCK = 256  # pictures in memory at a time
 
 
 def _scenes(omni: Omni, kind: Kind, *, count: int) -> np.ndarray:
@@ -26,22 +35,140 @@ def _scenes(omni: Omni, kind: Kind, *, count: int) -> np.ndarray:
     return np.stack([example.image for example in examples])
 
 
+class Sets(Protocol):
+    """Two sets of pictures, in blocks of uint8 `[N, H, W, 3]`, each of one size.
+
+    Attributes:
+        problems: files that were left out, by what is wrong with them; known after reading.
+    """
+
+    problems: dict[str, list[str]]
+
+    def real(self) -> Iterator[np.ndarray]:
+        """What is compared with."""
+        ...
+
+    def drawn(self, weights: Params) -> Iterator[np.ndarray]:
+        """What is judged."""
+        ...
+
+
+class Rebuilt:
+    """Held-out scenes of all kinds, and their reconstructions."""
+
+    def __init__(self, omni: Omni, *, count: int = 64):
+        """Takes `count` scenes of each kind; published FIDs are of 50 000 in all."""
+        self.problems: dict[str, list[str]] = {}
+        self._omni, self._count = omni, count
+
+    def real(self) -> Iterator[np.ndarray]:
+        """Yields the scenes, a kind at a time."""
+        for kind in Kind:
+            yield _scenes(self._omni, kind, count=self._count)
+
+    def drawn(self, weights: Params) -> Iterator[np.ndarray]:
+        """Yields the reconstructions, in the same order."""
+        for images in self.real():
+            yield Reconstruction(self._omni).reconstruct(weights, images)
+
+
+class Folders:
+    """The pictures in and under two folders."""
+
+    def __init__(self, images: pathlib.Path, *, reference: pathlib.Path):
+        """Finds the files.
+
+        Raises:
+            ValueError: a folder does not exist or holds too few pictures.
+        """
+        self.problems: dict[str, list[str]] = {}
+        self._drawn, self._real = _files(images), _files(reference)
+
+    def real(self) -> Iterator[np.ndarray]:
+        """Yields the reference."""
+        return self._read(self._real)
+
+    def drawn(self, weights: Params) -> Iterator[np.ndarray]:
+        """Yields the pictures that are judged; needs no weights."""
+        return self._read(self._drawn)
+
+    def _read(self, files: list[pathlib.Path]) -> Iterator[np.ndarray]:
+        block: list[np.ndarray] = []
+        for file in files:
+            try:
+                image = pictures.read(file)
+            except ValueError as error:
+                self.problems.setdefault(str(error).split(":")[0], []).append(str(file))
+                continue
+            if block and (len(block) == _BLOCK or image.shape != block[0].shape):
+                yield np.stack(block)
+                block = []
+            block.append(image)
+        if block:
+            yield np.stack(block)
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    if len(found) < LEAST:
+        raise ValueError(f"{folder}: {len(found)} pictures; at least {LEAST} are needed")
+    return found
+
+
 class Fidelity:
-    """FID, sFID, IS, precision, recall and KID over the scenes of all kinds together."""
+    """FID, sFID, IS, precision, recall and KID of one set of pictures against another."""
 
     name = "fidelity"
 
-    def __init__(self, omni: Omni, *, inception: Inception, count: int = 64):
-        """Judges by `count` pictures of each kind; published FIDs are of 50 000 in all."""
-        self._omni, self._inception, self._count = omni, inception, count
+    def __init__(self, sets: Sets, *, inception: Inception):
+        """Compares the sets by the network's features."""
+        self._sets, self._inception = sets, inception
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields the metrics of `fidelity.compare`."""
-        kinds = [_scenes(self._omni, kind, count=self._count) for kind in Kind]
-        images = np.concatenate(kinds)
-        drawn = Reconstruction(self._omni).reconstruct({**frozen, **params}, images)
-        real = self._inception.features(images)
-        yield from fidelity.compare(real, self._inception.features(drawn)).items()
+        real = self._features(self._sets.real())
+        drawn = self._features(self._sets.drawn({**frozen, **params}))
+        yield from fidelity.compare(real, drawn).items()
+
+    def judge(self, params: Params, frozen: Params) -> Outcome:
+        """The same, and which files could not be read."""
+        return Outcome(dict(self.run(params, frozen)), problems=self._sets.problems)
+
+    def _features(self, blocks: Iterator[np.ndarray]) -> Features:
+        parts = [self._inception.features(block) for block in blocks]
+        pool, spatial, logits = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("pool", "spatial", "logits")
+        )
+        return Features(pool=pool, spatial=spatial, logits=logits)
+
+
+class KidLite0:
+    """KID over EfficientNet-lite0's features. It is no FID, and comparable to no published KID."""
+
+    name = "kid_lite0"
+
+    def __init__(self, sets: Sets, *, network: Lite0):
+        """Compares the sets by the network's features."""
+        self._sets, self._network = sets, network
+
+    def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
+        """Yields `kid_lite0`, its deviation over subsets, and the numbers of pictures."""
+        real, drawn = (
+            np.concatenate([self._network.features(block) for block in blocks])
+            for blocks in (self._sets.real(), self._sets.drawn({**frozen, **params}))
+        )
+        score = fidelity.kernel_distance(real, drawn)
+        yield "kid_lite0", score.mean
+        yield "kid_lite0_deviation", score.deviation
+        yield "real_pictures", float(len(real))
+        yield "drawn_pictures", float(len(drawn))
+
+    def judge(self, params: Params, frozen: Params) -> Outcome:
+        """The same, and which files could not be read."""
+        return Outcome(dict(self.run(params, frozen)), problems=self._sets.problems)
 
 
 class Perceptual:
