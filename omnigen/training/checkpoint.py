@@ -5,16 +5,19 @@ A run keeps `WORKDIR/checkpoints/<step>/` with the Orbax items `state` (params, 
 `frozen` (weights that the stage uses but does not train), `data` (each process's place in the data)
 and `config` (JSON). A model-only checkpoint is a folder with `model` and `config`. Either way the
 model is a dict with the top-level keys encoder, decoder, ar, head, or some of them; that of a run
-is its frozen weights and the averages of those it trains. Nothing is pickled.
+is its frozen weights and the averages of those it trains. Nothing is pickled, and every folder is
+sealed with digests of its arrays and files (`seal`), which are compared whenever it is read.
 """
 
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import logging
 import pathlib
+import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,9 +26,14 @@ import ml_dtypes  # also registers bfloat16 with numpy
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
+
+from omnigen.training import seal
+from omnigen.training.seal import DamagedError
 
 FORMAT = 1
 _FOLDER = "checkpoints"
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -61,9 +69,12 @@ class Checkpoints:
     Args:
       workdir: the run's folder.
       keep: how many checkpoints to keep, the newest.
+      warn: gets a line for each checkpoint that had to be passed over, or has no seal.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, *, keep: int) -> None:
+    def __init__(
+        self, workdir: str | pathlib.Path, *, keep: int, warn: Callable[[str], None] = _log.warning
+    ) -> None:
         import grain
 
         handlers: dict[str, Any] = {
@@ -74,10 +85,16 @@ class Checkpoints:
         }
         self._folder = pathlib.Path(workdir).absolute() / _FOLDER
         self._grain = grain.checkpoint
+        self._warn = warn
+        self._digester = seal.Digester()
+        self._saving: Callable[[], None] = lambda: None
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, save_interval_steps=1, cleanup_tmp_directories=True
+                max_to_keep=keep,
+                save_interval_steps=1,
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=lambda: self._saving()),
             ),
             item_handlers=handlers,
         )
@@ -87,44 +104,116 @@ class Checkpoints:
         """The step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
+    @property
+    def steps(self) -> list[int]:
+        """The steps of all complete checkpoints, the oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def prepare(self, *, state: Any, frozen: Any) -> None:
+        """Compiles, in the background, what the first save of such trees needs."""
+        self._digester.compile(_items(state, frozen))
+
     def save(self, step: int, snapshot: Snapshot, config: Mapping[str, Any]) -> None:
-        """Saves in the background; the state may be donated as soon as this returns."""
+        """Saves in the background; the state may be donated as soon as this returns.
+
+        The seal is the last file that is written before the folder takes its name, so that there
+        is no complete checkpoint without one.
+        """
         if step == self.latest_step:
             return
+        self._manager.wait_until_finished()
+        trees = _items(snapshot.state, snapshot.frozen)
+        digests = self._digester(trees)
+        described = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), trees)
+
+        def write_seal() -> None:
+            unnamed = self._folder.glob(f"{step}.orbax-checkpoint-tmp*")
+            folder = next(unnamed, self._folder / str(step))
+            seal.write(folder, step=step, leaves=seal.leaves(described, digests()))
+
+        self._saving = write_seal
         items: dict[str, Any] = {
-            "state": ocp.args.StandardSave(snapshot.state),
+            **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
             "data": self._grain.CheckpointSave(Position(snapshot.position)),
             "config": ocp.args.JsonSave(_describe(config, step=step)),
         }
-        if snapshot.frozen:
-            items["frozen"] = ocp.args.StandardSave(snapshot.frozen)
         self._manager.save(step, args=ocp.args.Composite(**items), force=True)
 
     def restore(self, step: int, *, state: Any, frozen: Any) -> Snapshot:
         """Restores onto the devices that the abstract trees `state` and `frozen` name.
 
+        The devices, and how many processes there are, may be others than when it was saved.
+
         Raises:
-          ValueError: the checkpoint is of another model, damaged, or of another number of
-            processes.
+          DamagedError: it is not what was saved; names the file and the array.
+          ValueError: the checkpoint is of another model.
         """
-        position = Position()
-        items: dict[str, Any] = {
-            "state": ocp.args.StandardRestore(state),
-            "data": self._grain.CheckpointRestore(position),
-        }
-        if frozen:
-            items["frozen"] = ocp.args.StandardRestore(frozen)
+        folder, trees = self._folder / str(step), _items(state, frozen)
+        items = {name: ocp.args.StandardRestore(tree) for name, tree in trees.items()}
+        digests: dict[str, str] = {}
+        seal.refuse_links(folder)
+        found = seal.read(folder)
+        bad = self._bad_files(folder, found)
         try:
+            seal.distrust(folder, tuple(trees))
+            if bad and jax.process_count() > 1:
+                raise ValueError("the rest was not read")
+            if found is not None:
+                _check_fits(found, trees)
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            if found is not None:
+                digests = self._digester({name: restored[name] for name in trees})()
+            position = _position(folder / "data")
         except Exception as error:
-            raise ValueError(
-                f"{self._folder / str(step)}: cannot resume: {_one_line(error)}"
-            ) from error
+            raise _explain(folder, error, bad) from error
+        if found is None:
+            self._warn(f"{folder} has no digests: what it holds cannot be checked")
+        else:
+            _refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
         return Snapshot(
             state=restored["state"],
             frozen=restored["frozen"] if frozen else {},
-            position=position.state,
+            position=position,
         )
+
+    def restore_newest(self, *, state: Any, frozen: Any) -> Snapshot | None:
+        """Restores the newest sound checkpoint; None if there is none at all.
+
+        Damaged ones that are newer are renamed to `<step>.damaged`, with a warning.
+
+        Raises:
+          ValueError: see `restore`; or all are damaged.
+        """
+        for step in reversed(steps := self.steps):
+            try:
+                return self.restore(step, state=state, frozen=frozen)
+            except DamagedError as error:
+                if step == steps[0]:
+                    raise
+                self._warn(f"{error}; going on from step {steps[steps.index(step) - 1]}")
+                self._set_aside(step)
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        """Takes a checkpoint out of the list, so that its step can be saved again."""
+        if jax.process_index() == 0:
+            aside = self._folder / f"{step}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self._folder / str(step)).rename(aside)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"set aside {step}")
+        self._manager.reload()
+
+    def _bad_files(self, folder: pathlib.Path, found: seal.Seal | None) -> list[str]:
+        """The damaged files; every host looks at some, and all know whether there are any."""
+        if found is None:
+            return []
+        count = jax.process_count()
+        bad = seal.damaged_files(folder, found, index=jax.process_index(), count=count)
+        if count > 1:
+            anywhere = multihost_utils.process_allgather(np.bool_(bool(bad)))
+            bad = bad or ["a file that another host found"] * bool(np.any(anywhere))
+        return bad
 
     def preempted(self, step: int) -> bool:
         """Whether some host of a multi-host run was told to stop; all agree on the step."""
@@ -134,6 +223,44 @@ class Checkpoints:
         """Waits until everything is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _items(state: Any, frozen: Any) -> dict[str, Any]:
+    """The items of a run's checkpoint that hold arrays."""
+    return {"frozen": frozen, "state": state} if frozen else {"state": state}
+
+
+def _position(folder: pathlib.Path) -> bytes:
+    """The place in the data, which is the same for all processes, whatever their number was."""
+    ours = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+    return (ours if ours.exists() else min(folder.glob("process_0-of-*.json"))).read_bytes()
+
+
+def _check_fits(found: seal.Seal, trees: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint of another model, by the shapes and dtypes in its seal."""
+    wanted = {path: leaf for item in trees for path, leaf in seal.paths(trees[item], item)}
+    stored = {path: leaf for path, leaf in found.leaves.items() if path.split("/")[0] in trees}
+    for path in sorted(wanted.keys() | stored.keys()):
+        ours, theirs = wanted.get(path), stored.get(path)
+        there = f"{theirs.dtype} {theirs.shape}" if theirs else "absent"
+        here = f"{ours.dtype} {tuple(ours.shape)}" if ours is not None else "absent"
+        if there != here:
+            raise ValueError(f"of another model: {path} is {there} there and {here} here")
+
+
+def _explain(folder: pathlib.Path, error: Exception, bad: list[str]) -> ValueError:
+    """What to raise when reading fails: damage if a file is known to be, else what it was."""
+    if bad:
+        return DamagedError(f"{folder}: damaged checkpoint: file {bad[0]}: {_one_line(error)}")
+    kind = DamagedError if isinstance(error, DamagedError) else ValueError
+    return kind(f"{folder}: cannot be read: {_one_line(error)}")
+
+
+def _refuse_damage(folder: pathlib.Path, files: list[str], leaves: list[str]) -> None:
+    """Raises a `DamagedError` that names the first of each, if there are any."""
+    if files or leaves:
+        names = [f"file {name}" for name in files[:1]] + [f"array {name}" for name in leaves[:1]]
+        raise DamagedError(f"{folder}: damaged checkpoint: wrong digest of {', '.join(names)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,22 +292,59 @@ def load_model(path: str | pathlib.Path, *, dtype: str = "float32") -> LoadedMod
     Raises:
       ValueError: nothing there, truncated, damaged, or not a checkpoint of omnigen; one line.
     """
-    folder, items = _locate(pathlib.Path(path).absolute())
-    try:
-        header = json.loads((folder / "config" / "metadata").read_text())
-        found, step, config = header["omnigen_format"], int(header["step"]), header["config"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{folder}: not a checkpoint of omnigen: unreadable config") from error
-    if found != FORMAT:
-        raise ValueError(f"{folder}: checkpoint format {found}, but this omnigen reads {FORMAT}")
+    folders = _locate(pathlib.Path(path).absolute())
+    for folder in folders:
+        try:
+            return _load(folder, dtype=dtype)
+        except DamagedError as error:
+            if folder == folders[-1]:
+                raise
+            _log.warning("%s; taking an older one", error)
+    raise AssertionError("there is always a folder")
+
+
+def _load(folder: pathlib.Path, *, dtype: str) -> LoadedModel:
+    """Loads the model of one checkpoint folder."""
+    items = _items_in(folder)
+    seal.refuse_links(folder)
+    found = seal.read(folder)
+    bad = [] if found is None else seal.damaged_files(folder, found)
     params: dict[str, Any] = {}
-    for item in items:
-        tree = _read(folder / item, subtree="ema" if item == "state" else None)
-        _verify(folder / item, tree, header.get("checksums"))
-        params |= tree
+    digests: dict[str, str] = {}
+    try:
+        header = _header(folder)
+        seal.distrust(folder, items)
+        for item in items:
+            subtree = "ema" if item == "state" else None
+            tree = _read(folder / item, subtree=subtree)
+            params |= tree
+            if found is not None:
+                digests |= seal.on_host({f"{item}/{subtree}" if subtree else item: tree})
+    except Exception as error:
+        raise _explain(folder, error, bad) from error
+    if found is None:
+        _log.warning("%s has no digests: what it holds cannot be checked", folder)
+    else:
+        _refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
     wanted = jnp.dtype(dtype)
     params = jax.tree.map(lambda leaf: leaf.astype(wanted, copy=False), params)
-    return LoadedModel(config=config, params=params, step=step, path=str(folder))
+    return LoadedModel(header["config"], params, int(header["step"]), path=str(folder))
+
+
+def _header(folder: pathlib.Path) -> dict[str, Any]:
+    """What `_describe` wrote.
+
+    Raises:
+      ValueError: unreadable, or of a format of the future.
+    """
+    try:
+        header = json.loads((folder / "config" / "metadata").read_text())
+        version, _, _ = header["omnigen_format"], int(header["step"]), dict(header["config"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError("not a checkpoint of omnigen: unreadable config") from error
+    if version != FORMAT:
+        raise ValueError(f"checkpoint format {version}, but this omnigen reads {FORMAT}")
+    return header
 
 
 def graft(params: dict[str, Any], model: LoadedModel) -> dict[str, Any]:
@@ -207,7 +371,7 @@ def graft(params: dict[str, Any], model: LoadedModel) -> dict[str, Any]:
 def export_model(
     path: str | pathlib.Path, output: str | pathlib.Path, *, dtype: str = "bfloat16"
 ) -> LoadedModel:
-    """Writes the model of a checkpoint as a model-only checkpoint, with checksums.
+    """Writes the model of a checkpoint as a model-only checkpoint, sealed; all of it or nothing.
 
     Raises:
       ValueError: see `load_model`; or `output` exists.
@@ -216,18 +380,22 @@ def export_model(
     if output.exists():
         raise ValueError(f"{output}: already exists")
     model = load_model(path, dtype=dtype)
-    header = _describe(model.config, step=model.step)
-    header["checksums"] = _checksums(model.params)
+    partial = output.with_name(f"{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     handler = ocp.CompositeCheckpointHandler(
         model=ocp.StandardCheckpointHandler(), config=ocp.JsonCheckpointHandler()
     )
+    header = _describe(model.config, step=model.step)
     with ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(
-            output,
+            partial,
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave(model.params), config=ocp.args.JsonSave(header)
             ),
         )
+    trees = {"model": model.params}
+    seal.write(partial, step=model.step, leaves=seal.leaves(trees, seal.on_host(trees)))
+    partial.rename(output)
     return dataclasses.replace(model, path=str(output))
 
 
@@ -248,19 +416,23 @@ def _describe(config: Mapping[str, Any], *, step: int) -> dict[str, Any]:
     }
 
 
-def _locate(path: pathlib.Path) -> tuple[pathlib.Path, tuple[str, ...]]:
-    """The checkpoint folder that `path` means, and its items with weights."""
+def _locate(path: pathlib.Path) -> list[pathlib.Path]:
+    """The checkpoint folders that `path` may mean, the best first."""
     if not path.is_dir():
         raise ValueError(f"{path}: no such checkpoint folder")
     for parent in (path / _FOLDER, path):
         steps = [int(p.name) for p in parent.glob("*") if p.name.isdigit() and p.is_dir()]
         if steps:
-            path = parent / str(max(steps))
-            break
+            return [parent / str(step) for step in sorted(steps, reverse=True)]
+    return [path]
+
+
+def _items_in(path: pathlib.Path) -> tuple[str, ...]:
+    """The items with weights in a checkpoint folder."""
     if (path / "model").is_dir():
-        return path, ("model",)
+        return ("model",)
     if (path / "state").is_dir():
-        return path, ("frozen", "state") if (path / "frozen").is_dir() else ("state",)
+        return ("frozen", "state") if (path / "frozen").is_dir() else ("state",)
     entries = sorted(entry.name for entry in path.iterdir())[:6]
     raise ValueError(
         f"{path}: no checkpoint here (looked for checkpoints/<step>, state or model; "
@@ -274,45 +446,29 @@ def _read(folder: pathlib.Path, *, subtree: str | None) -> dict[str, Any]:
     try:
         stored = handler.metadata(epath.Path(folder)).tree
         stored = {subtree: stored[subtree]} if subtree else stored
+        sizes = {path: (leaf.shape, leaf.dtype.itemsize) for path, leaf in seal.paths(stored, "")}
+        seal.check_size(folder, sizes)
         target = jax.tree.map(lambda leaf: np.empty((), leaf.dtype), stored)
         how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
         arguments = ocp.args.PyTreeRestore(item=target, restore_args=how, partial_restore=True)
         restored = handler.restore(epath.Path(folder), args=arguments)
     except Exception as error:
-        raise ValueError(f"{folder}: damaged checkpoint: {_one_line(error)}") from error
+        raise DamagedError(f"damaged item {folder.name}: {_one_line(error)}") from error
     return restored[subtree] if subtree else restored
 
 
-def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Every leaf with its path, such as `layers/mlp/up`."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
-
-
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    return {path: tuple(leaf.shape) for path, leaf in _leaves(tree)}
+    return {path: tuple(leaf.shape) for path, leaf in seal.paths(tree, "")}
 
 
 def _checksums(params: Any) -> dict[str, int]:
     """CRC-32 of each array's bytes, by path."""
-    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in _leaves(params)}
+    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in seal.paths(params, "")}
 
 
 def _bytes(array: np.ndarray) -> memoryview:
     """The bytes of an array, which numpy does not lend for bfloat16."""
     return np.ascontiguousarray(array).ravel().view(np.uint8).data
-
-
-def _verify(folder: pathlib.Path, params: Any, expected: Mapping[str, int] | None) -> None:
-    """Compares the arrays with the checksums of a model-only checkpoint; Orbax has none."""
-    if expected is None:
-        return
-    found = _checksums(params)
-    wrong = sorted(
-        path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path)
-    )
-    if wrong:
-        raise ValueError(f"{folder}: damaged checkpoint: wrong checksum of {wrong[0]}")
 
 
 def _one_line(error: Exception) -> str:

@@ -134,13 +134,15 @@ def data_files(folder):
 def test_unreadable_config(exported, tmp_path, text):
     shutil.copytree(exported, tmp_path / "m")
     (tmp_path / "m" / "config" / "metadata").write_text(text)
-    assert (
-        one_line(tmp_path / "m") == f"{tmp_path}/m: not a checkpoint of omnigen: unreadable config"
+    assert one_line(tmp_path / "m") == (
+        f"{tmp_path}/m: damaged checkpoint: file config/metadata: "
+        "not a checkpoint of omnigen: unreadable config"
     )
 
 
 def test_format_of_the_future(exported, tmp_path):
     shutil.copytree(exported, tmp_path / "m")
+    (tmp_path / "m" / "digests.json").unlink()
     header = tmp_path / "m" / "config" / "metadata"
     header.write_text(json.dumps({**json.loads(header.read_text()), "omnigen_format": 99}))
     assert one_line(tmp_path / "m").endswith("checkpoint format 99, but this omnigen reads 1")
@@ -152,41 +154,19 @@ def test_missing_parts(exported, workdir, tmp_path):
     assert "unreadable config" in one_line(tmp_path / "m")
     shutil.copytree(workdir / "checkpoints/9", tmp_path / "s")
     (tmp_path / "s" / "state" / "_METADATA").unlink()
-    assert one_line(tmp_path / "s").startswith(f"{tmp_path}/s/state: damaged checkpoint:")
+    assert one_line(tmp_path / "s").startswith(
+        f"{tmp_path}/s: damaged checkpoint: file state/_METADATA: unreadable metadata of state"
+    )
 
 
 def test_truncated_data(exported, workdir, tmp_path):
     shutil.copytree(exported, tmp_path / "m")
     largest = data_files(tmp_path / "m")[0]
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    assert one_line(tmp_path / "m").startswith(f"{tmp_path}/m/model: damaged checkpoint:")
+    assert one_line(tmp_path / "m").startswith(f"{tmp_path}/m: damaged checkpoint: file model/")
     shutil.copytree(workdir / "checkpoints/9", tmp_path / "9")
     data_files(tmp_path / "9" / "state")[0].write_bytes(b"")
-    assert one_line(tmp_path / "9").startswith(f"{tmp_path}/9/state: damaged checkpoint:")
-
-
-def test_one_flipped_byte(exported, tmp_path):
-    largest = data_files(exported)[0]
-    content = bytearray(largest.read_bytes())
-    for place in range(100, len(content), len(content) // 5):
-        shutil.copytree(exported, tmp_path / f"{place}")
-        damaged = tmp_path / f"{place}" / largest.relative_to(exported)
-        content[place] ^= 0xFF
-        damaged.write_bytes(content)
-        content[place] ^= 0xFF
-        assert "damaged checkpoint:" in one_line(tmp_path / f"{place}")
-
-
-def test_what_checksums_find():
-    params = weights(0)
-    sums = checkpoint._checksums(params)
-    checkpoint._verify(pathlib.Path("m"), params, sums)
-    params["ar"]["layers"]["up"][3, 4, 5] += 1e-6
-    with pytest.raises(ValueError, match="m: damaged checkpoint: wrong checksum of ar/layers/up"):
-        checkpoint._verify(pathlib.Path("m"), params, sums)
-    del params["ar"]["layers"]
-    with pytest.raises(ValueError, match="wrong checksum of ar/layers/up"):
-        checkpoint._verify(pathlib.Path("m"), params, sums)
+    assert one_line(tmp_path / "9").startswith(f"{tmp_path}/9: damaged checkpoint: file state/")
 
 
 def test_interrupted_saves_are_no_checkpoints(workdir, tmp_path):

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seal of a checkpoint: a digest of every array and of every file, written last.
+
+Orbax notices a truncated file, not a flipped bit. So each checkpoint folder gets `digests.json`,
+the last file to be written before the folder takes its name: a checkpoint without it was made
+before there were seals, or by somebody else. What is read is compared with it twice: files, which
+name the damaged one, and arrays, which are what matters.
+
+Digests are not secret, so a seal proves nothing about who wrote a checkpoint. What a stranger could
+put in one is refused by `refuse_links`, `distrust` and `check_size`, before arrays are read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from omnigen.training import digest
+
+NAME = "digests.json"
+_MOST_METADATA = 64 * 2**20  # bytes of a JSON file
+_MOST_TIMES = 1000  # bytes of arrays for each byte of their files; zeros are compressed well
+_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
+_KINDS = {"jax.Array", "np.ndarray", "scalar", "None"}
+
+
+class DamagedError(ValueError):
+    """A checkpoint that is not what was written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """What is known of an array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """What a checkpoint was when it was written.
+
+    Attributes:
+      step: of the run.
+      leaves: arrays by path, such as `state/params/ar/scale`.
+      files: size and digest by path within the folder; of other hosts' files only the size.
+    """
+
+    step: int
+    leaves: Mapping[str, Leaf]
+    files: Mapping[str, tuple[int, str]]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits for all arrays together."""
+        described = json.dumps([(path, leaf.digest) for path, leaf in sorted(self.leaves.items())])
+        return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def paths(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yields every leaf of a tree with its path, such as `state/params/layers/up`."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        yield "/".join(part for part in (prefix, name) if part), leaf
+
+
+def leaves(items: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Leaf]:
+    """Describes the arrays of `items`, trees by name of item, whose digests are known."""
+    return {
+        path: Leaf(tuple(np.shape(leaf)), str(leaf.dtype), digests[path])
+        for item, tree in items.items()
+        for path, leaf in paths(tree, item)
+    }
+
+
+def on_host(items: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the digests of trees of numpy arrays, by path."""
+    named = (pair for item, tree in items.items() for pair in paths(tree, item))
+    return {path: digest.of_array(np.asarray(leaf)) for path, leaf in named}
+
+
+class Digester:
+    """Digests of trees of arrays, by path, without keeping the caller waiting.
+
+    Those of device arrays are one program, compiled once for trees of one form.
+    """
+
+    def __init__(self) -> None:
+        self._compiling: threading.Thread | None = None
+        self._compiled: dict[Any, Any] = {}
+
+    def compile(self, trees: Mapping[str, Any]) -> None:
+        """Starts to compile, in a thread, what abstract trees by name of item need."""
+
+        def work() -> None:
+            self._compiled[_form(trees)] = _jitted(trees).lower(trees).compile()
+
+        self._compiling = threading.Thread(target=work, name="digests", daemon=True)
+        self._compiling.start()
+
+    def __call__(self, trees: Mapping[str, Any]) -> Callable[[], dict[str, str]]:
+        """Starts to compute; the result waits for it. Device arrays may be donated meanwhile."""
+        if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(trees)):
+            return lambda: on_host(trees)
+        if self._compiling is not None:
+            self._compiling.join()
+        pairs = (self._compiled.get(_form(trees)) or _jitted(trees))(trees)
+        names = [path for item in sorted(trees) for path, _ in paths(trees[item], item)]
+        return lambda: dict(zip(names, map(digest.text, np.asarray(pairs)), strict=True))
+
+
+def _form(trees: Any) -> Any:
+    """What a compiled program of trees depends on."""
+    found, treedef = jax.tree.flatten(trees)
+    return treedef, tuple((leaf.shape, str(leaf.dtype), leaf.sharding) for leaf in found)
+
+
+def _jitted(trees: Any) -> Any:
+    """`digest.of_tree`, whose result every host has."""
+    lies = jax.tree.leaves(trees)[0].sharding
+    whole = NamedSharding(lies.mesh, PartitionSpec()) if isinstance(lies, NamedSharding) else None
+    return jax.jit(digest.of_tree, out_shardings=whole)
+
+
+def write(folder: pathlib.Path, *, step: int, leaves: Mapping[str, Leaf]) -> Seal:
+    """Seals a checkpoint whose files are all there."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in (NAME, "commit_success.txt"):
+            files[name] = _describe(path) if _is_ours(name) else (path.stat().st_size, "")
+    seal = Seal(step=step, leaves=leaves, files=files)
+    body = json.dumps(dataclasses.asdict(seal), sort_keys=True)
+    partial = folder / f"{NAME}.partial"
+    partial.write_text(json.dumps({"sha256": _sha256(body), "seal": body}) + "\n")
+    partial.replace(folder / NAME)
+    return seal
+
+
+def read(folder: pathlib.Path) -> Seal | None:
+    """Returns the seal of a checkpoint, None if it has none.
+
+    Raises:
+      DamagedError: an unreadable seal, or the seal of another step.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        outer = json.loads(path.read_text())
+        body = outer["seal"]
+        if _sha256(body) != outer["sha256"]:
+            raise ValueError("it was changed")
+        values = json.loads(body)
+        seal = Seal(
+            step=values["step"],
+            leaves={
+                name: Leaf(tuple(leaf["shape"]), leaf["dtype"], leaf["digest"])
+                for name, leaf in values["leaves"].items()
+            },
+            files={name: (size, found) for name, (size, found) in values["files"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DamagedError(f"{folder}: damaged checkpoint: {NAME} cannot be trusted") from error
+    if folder.name.isdigit() and int(folder.name) != seal.step:
+        raise DamagedError(f"{folder}: damaged checkpoint: it holds step {seal.step}")
+    return seal
+
+
+def damaged_files(folder: pathlib.Path, seal: Seal, *, index: int = 0, count: int = 1) -> list[str]:
+    """Returns the files that are not what they were; host `index` of `count` looks at its share."""
+    found = []
+    for name, (size, wanted) in sorted(seal.files.items())[index::count]:
+        path = folder / name
+        if not path.is_file():
+            found.append(name)
+        elif (_describe(path) if wanted else (path.stat().st_size, "")) != (size, wanted):
+            found.append(name)
+    return found
+
+
+def damaged_leaves(seal: Seal, digests: Mapping[str, str]) -> list[str]:
+    """Returns the arrays that differ from what was saved, or were not saved."""
+    absent = Leaf((), "", "")
+    return [
+        path for path in sorted(digests) if seal.leaves.get(path, absent).digest != digests[path]
+    ]
+
+
+def refuse_links(folder: pathlib.Path) -> None:
+    """Refuses a folder with symbolic links, which could lead a reader anywhere.
+
+    Raises:
+      ValueError: one line, naming the link.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise ValueError(f"{folder}: refused: {path.relative_to(folder)} is a symbolic link")
+
+
+def distrust(folder: pathlib.Path, items: Iterable[str]) -> None:
+    """Refuses items that are not arrays in an OCDBT store, under names that stay in the folder.
+
+    Raises:
+      DamagedError: something is missing or unreadable.
+      ValueError: no honest checkpoint holds this.
+    """
+    for item in items:
+        place = folder / item
+        try:
+            if (place / "_METADATA").stat().st_size > _MOST_METADATA:
+                raise ValueError("it is too large")
+            (place / "manifest.ocdbt").stat()
+            described = json.loads((place / "_METADATA").read_text())
+            entries = list(described["tree_metadata"].values())
+            keys = [str(part["key"]) for entry in entries for part in entry["key_metadata"]]
+            kinds = {str(entry["value_metadata"]["value_type"]) for entry in entries}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DamagedError(f"unreadable metadata of {item}: {error}") from error
+        odd = [key for key in keys if not _KEY.fullmatch(key) or set(key) == {"."}]
+        odd += sorted(kinds - _KINDS)
+        if odd or not described.get("use_ocdbt", True):
+            raise ValueError(f"refused: {item} holds {odd[0] if odd else 'loose files'!r}")
+
+
+def check_size(folder: pathlib.Path, declared: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
+    """Refuses arrays that their files cannot hold.
+
+    Args:
+      folder: of the item.
+      declared: shape and bytes an element of each array.
+
+    Raises:
+      ValueError: naming the largest array.
+    """
+    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = {path: width * _product(shape) for path, (shape, width) in declared.items()}
+    if sum(size.values()) > _MOST_TIMES * held:
+        largest = max(size, key=lambda path: size[path])
+        raise ValueError(
+            f"refused: {largest} of shape {declared[largest][0]} does not fit files of {held} bytes"
+        )
+
+
+def _describe(path: pathlib.Path) -> tuple[int, str]:
+    """Size and digest of a file, without the one number that Orbax writes after the seal."""
+    if path.name != "_CHECKPOINT_METADATA":
+        return path.stat().st_size, digest.of_file(path)
+    kept = re.sub(rb'"commit_timestamp_nsecs": (null|\d{1,20})', b"", path.read_bytes())
+    return len(kept), hashlib.sha256(kept).hexdigest()[:16]
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for side in shape:
+        total *= int(side)
+    return total
+
+
+def _is_ours(name: str) -> bool:
+    """Whether this host wrote the file; other hosts write in folders of their own."""
+    hosts = re.findall(r"process_(\d+)/", name)
+    return not hosts or int(hosts[0]) == jax.process_index()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
