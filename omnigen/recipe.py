@@ -10,8 +10,8 @@ from omnigen.data.pipeline import DataConfig
 from omnigen.models.omni import OmniConfig
 from omnigen.parallel import MeshConfig
 from omnigen.stages import base as stages
-from omnigen.training.loop import TrainConfig
 from omnigen.training.optim import OptimizerConfig
+from omnigen.training.stage import TrainConfig
 
 # Widths that each mesh axis splits, by part of the model.
 SPLITS = {

@@ -3,8 +3,9 @@
 
 import os
 import pathlib
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -19,6 +20,8 @@ USAGE = """
 Trains a stage:    python -m omnigen.train --config configs/ar.py:nano --workdir runs/ar
 Changes a recipe:  add --config.train.steps=100, or any other of its keys
 Resumes:           the same command again
+Finds bad chips:   add --replay STEP to make the steps between two of the workdir's checkpoints
+                   again and compare every array; exit code 1 if one differs
 
 A workdir holds config.json, metrics.jsonl, log.txt, samples/, checkpoints/ and TensorBoard events.
 """
@@ -31,6 +34,8 @@ def _flags() -> flags.FlagValues:
         ("workdir", "the run's folder; made if it does not exist"),
     ):
         flags.DEFINE_string(name, None, text, required=True, flag_values=values)
+    text = "trains nothing, but repeats the steps from this checkpoint to the next"
+    flags.DEFINE_integer("replay", None, text, lower_bound=1, flag_values=values)
     return values
 
 
@@ -65,6 +70,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
+    began = time.time()
     values = _flags()
     with cli.bad_input_exits(PROGRAM):
         overrides = cli.parse(values, usage=USAGE, argv=argv)
@@ -72,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from omnigen import parallel
         from omnigen import recipe as recipes
-        from omnigen.training import loop
+        from omnigen.training import loop, replay
 
         recipe = recipes.read(values.config, overrides)
         cli.cache_compilations()
@@ -80,15 +86,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         mesh = parallel.make_mesh(recipe.mesh)
         recipe.check_mesh(mesh.shape)
         stage = build_stage(recipe)
-        loop.run(
-            stage,
-            recipe.train,
-            optimizer=recipe.optimizer,
-            mesh=mesh,
-            workdir=values.workdir,
-            settings=config.to_dict(recipe),
-            seed=recipe.seed,
-        )
+        workdir = pathlib.Path(values.workdir)
+        given: Any = {"optimizer": recipe.optimizer, "mesh": mesh, "seed": recipe.seed}
+        if values.replay is not None:
+            first = values.replay
+            found = replay.replay(stage, recipe.train, first=first, workdir=workdir, **given)
+            print(found.line)
+            raise SystemExit(bool(found.arrays or found.losses))
+        settings = config.to_dict(recipe)
+        loop.run(stage, recipe.train, workdir=workdir, settings=settings, began=began, **given)
 
 
 if __name__ == "__main__":

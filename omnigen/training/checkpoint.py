@@ -18,6 +18,7 @@ import pathlib
 import shutil
 import zlib
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -123,13 +124,13 @@ class Checkpoints:
             return
         self._manager.wait_until_finished()
         trees = _items(snapshot.state, snapshot.frozen)
-        digests = self._digester(trees)
+        digests: futures.Future[Callable[[], dict[str, str]]] = futures.Future()
         described = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), trees)
 
         def write_seal() -> None:
             unnamed = self._folder.glob(f"{step}.orbax-checkpoint-tmp*")
             folder = next(unnamed, self._folder / str(step))
-            seal.write(folder, step=step, leaves=seal.leaves(described, digests()))
+            seal.write(folder, step=step, leaves=seal.leaves(described, digests.result()()))
 
         self._saving = write_seal
         items: dict[str, Any] = {
@@ -138,6 +139,15 @@ class Checkpoints:
             "config": ocp.args.JsonSave(_describe(config, step=step)),
         }
         self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        try:
+            digests.set_result(self._digester(trees))
+        except BaseException as error:
+            digests.set_exception(error)  # or the thread that writes would wait for ever
+            raise
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, such as a full disk."""
+        self._manager.check_for_errors()
 
     def restore(self, step: int, *, state: Any, frozen: Any) -> Snapshot:
         """Restores onto the devices that the abstract trees `state` and `frozen` name.

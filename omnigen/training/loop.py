@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop. There is one, for every stage, and it knows none of their names."""
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -8,205 +9,20 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from omnigen import parallel
-from omnigen.training import checkpoint, metrics, optim, state
-from omnigen.training.feed import Feed
-from omnigen.training.metrics import Rates
-
-Params = state.Params
-Batch = dict[str, Any]
-
-
-class Evaluator(Protocol):
-    """Judges weights; also used outside of training."""
-
-    name: str
-
-    def run(self, params: Params, frozen: Params) -> Iterable[tuple[str, float]]:
-        """Yields metric names and values."""
-        ...
-
-
-class Stage(Protocol):
-    """All that differs between training one thing and another.
-
-    `params` are trained and `frozen` are not; both are dicts whose top-level keys are parts of the
-    model. A batch is a dict of arrays `[batch, ...]`; `prepare` may add scalars, which are global
-    normalisers. `keys_B` holds one random key for each example, the same on any mesh.
-    """
-
-    name: str
-    frozen: Params
-
-    def init(self, key: jax.Array) -> Params:
-        """Returns initial weights; jitted."""
-        ...
-
-    def axes(self) -> Any:
-        """Returns the tree of dim names of the weights."""
-        ...
-
-    def frozen_axes(self) -> Any:
-        """Returns the tree of dim names of the frozen weights."""
-        ...
-
-    def dataset(self, batch_size: int, shard: parallel.DataShard) -> Any:
-        """Returns an iterable of local batches of `batch_size` whose iterators can be resumed."""
-        ...
-
-    def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
-        """Returns what the loss needs; jitted, sees the global batch, has no gradient."""
-        ...
-
-    def loss(
-        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
-    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """Returns the loss and its parts for some examples of the batch.
-
-        All are normalised by global numbers, so that their sums over the parts of a batch are
-        those of the batch.
-        """
-        ...
-
-    def rates(self, batch: dict[str, np.ndarray]) -> Rates:
-        """Returns what a local batch holds and costs."""
-        ...
-
-    def evaluators(self) -> Sequence[Evaluator]:
-        """Returns the judges to run during training."""
-        ...
-
-    def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
-        """Returns `[N, H, W, 3]` uint8 images to look at."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Settings of the loop. Counts are in steps; 0 switches samples and evaluation off.
-
-    Attributes:
-      steps: the whole run.
-      global_batch_size: examples a step, over all hosts.
-      microbatches: parts of a batch that are computed one after the other, to save memory.
-      log_every: steps between lines.
-      checkpoint_every: steps between checkpoints; the last step always has one.
-      sample_every: steps between sample grids.
-      eval_every: steps between evaluations.
-      keep_checkpoints: how many to keep.
-      ema_decay: of the average of the weights.
-      init_from: checkpoint whose weights the run starts from, or "".
-      tokenizer: checkpoint of the frozen parts, or ""; read by whoever builds the stage.
-    """
-
-    steps: int = 1000
-    global_batch_size: int = 64
-    microbatches: int = 1
-    log_every: int = 50
-    checkpoint_every: int = 1000
-    sample_every: int = 1000
-    eval_every: int = 0
-    keep_checkpoints: int = 2
-    ema_decay: float = 0.999
-    init_from: str = ""
-    tokenizer: str = ""
-
-    def __post_init__(self) -> None:
-        for name in (
-            "steps", "global_batch_size", "microbatches", "log_every", "keep_checkpoints"
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name}={getattr(self, name)} must be at least 1")
-        if self.global_batch_size % self.microbatches:
-            raise ValueError(
-                f"train.global_batch_size={self.global_batch_size} is not a multiple of "
-                f"train.microbatches={self.microbatches}"
-            )
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay={self.ema_decay} must lie in [0, 1)")
-
-
-def example_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
-    """Returns one key for each example of the global batch, from its index alone."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(batch_size))
-
-
-def _gradients(loss: Callable[..., Any], params: Params, batch: Batch, keys_B: Any, parts: int):
-    """Loss, metrics and gradients of a batch: sums over `parts` slices of its examples.
-
-    Part m holds every `parts`-th example, so that each device keeps its own examples.
-    """
-    grad = jax.value_and_grad(loss, has_aux=True)
-    if parts == 1:
-        return grad(params, batch, keys_B)
-    leaves, treedef = jax.tree.flatten((batch, keys_B))
-    sliced = [leaf.ndim > 0 for leaf in leaves]
-
-    def split(leaf: jax.Array) -> jax.Array:
-        leaf = leaf.reshape(leaf.shape[0] // parts, parts, *leaf.shape[1:]).swapaxes(0, 1)
-        return parallel.shard(leaf, None, "batch", *[None] * (leaf.ndim - 2))
-
-    def one(xs: list[jax.Array]) -> Any:
-        part = iter(xs)
-        merged = [next(part) if cut else leaf for cut, leaf in zip(sliced, leaves, strict=True)]
-        return grad(params, *jax.tree.unflatten(treedef, merged))
-
-    def body(total: Any, xs: list[jax.Array]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, one(xs)), None
-
-    xs = [split(leaf) for cut, leaf in zip(sliced, leaves, strict=True) if cut]
-    shapes = jax.eval_shape(one, [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in xs])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return jax.lax.scan(body, zeros, xs)[0]
-
-
-def make_step(
-    stage: Stage,
-    config: TrainConfig,
-    *,
-    optimizer: optax.GradientTransformationExtraArgs,
-    seed: int,
-) -> Callable[[state.State, Params, Batch], tuple[state.State, dict[str, jax.Array]]]:
-    """Returns the pure training step `(state, frozen, batch) -> (state, metrics)`.
-
-    If the loss or a gradient is not finite, weights, optimizer and averages stay as they are and
-    `skipped` is 1; the step still counts, so that the next batch is another.
-    """
-
-    def train_step(
-        old: state.State, frozen: Params, batch: Batch
-    ) -> tuple[state.State, dict[str, jax.Array]]:
-        params, step = old["params"], old["step"]
-        keys_B = example_keys(seed, step, config.global_batch_size)
-        prepare_B, loss_B = (
-            jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(keys_B) for i in (0, 1)
-        )
-        batch = stage.prepare(params, frozen, batch, prepare_B)
-        (loss, parts), grads = _gradients(
-            lambda p, b, k: stage.loss(p, frozen, b, k), params, batch, loss_B, config.microbatches
-        )
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        updates, opt = optimizer.update(grads, old["opt"], params, step=step)
-        stepped: Params = jax.tree.map(jnp.add, params, updates)
-        ema = state.update_ema(old["ema"], stepped, step=step, decay=config.ema_decay)
-        new = {"params": stepped, "opt": opt, "ema": ema}
-        kept = {name: old[name] for name in new}
-        new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, kept)
-        report = {"loss": loss, **parts, "grad_norm": grad_norm, "skipped": 1.0 - finite}
-        return {**new, "step": step + 1}, report
-
-    return train_step
+from omnigen.training import checkpoint, guard, metrics, optim, state
+from omnigen.training.feed import Feed, Item
+from omnigen.training.ledger import Bucket, Ledger
+from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
+from omnigen.training.step import make_gradients, make_step
+from omnigen.training.watchdog import Watchdog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +33,15 @@ class _Start:
     frozen: Params
     position: bytes
     origin: str
+
+
+def abstract_frozen(stage: Stage, mesh: Mesh) -> Params:
+    """Returns shapes, dtypes and shardings of the frozen weights."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        stage.frozen,
+        parallel.tree_sharding(mesh, stage.frozen_axes()),
+    )
 
 
 def _start(
@@ -230,18 +55,16 @@ def _start(
 ) -> _Start:
     """Finds what to start from. The first of these that exists holds.
 
-    1. The newest checkpoint of the workdir: everything, frozen weights and place in the data too.
+    1. The newest sound checkpoint of the workdir: everything, frozen weights and place in the data
+       too.
     2. `config.init_from`: its weights where it has them, the rest as in 3; a fresh optimizer.
     3. `stage.init`.
     """
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
-    frozen_target = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        stage.frozen,
-        parallel.tree_sharding(mesh, stage.frozen_axes()),
-    )
-    if saved.latest_step is not None:
-        found = saved.restore(saved.latest_step, state=target, frozen=frozen_target)
+    frozen_target = abstract_frozen(stage, mesh)
+    saved.prepare(state=target, frozen=frozen_target)
+    found = saved.restore_newest(state=target, frozen=frozen_target)
+    if found is not None:
         return _Start(found.state, found.frozen, found.position, "the newest checkpoint")
     frozen = jax.tree.map(
         lambda leaf, array: jax.device_put(array, leaf.sharding), frozen_target, stage.frozen
@@ -287,13 +110,16 @@ class _Stop:
         self._restore()
 
 
-def _judge(judges: Sequence[Evaluator], params: Params, frozen: Params) -> dict[str, float]:
-    """The metrics of all evaluators, as `evaluator/metric`."""
-    return {
-        f"{evaluator.name}/{name}": value
-        for evaluator in judges
-        for name, value in evaluator.run(params, frozen)
-    }
+def _judge(
+    judges: Sequence[Evaluator], params: Params, frozen: Params, *, beat: Callable[[], None]
+) -> dict[str, float]:
+    """The metrics of all evaluators, as `evaluator/metric`; calls `beat` after each."""
+    found = {}
+    for evaluator in judges:
+        for name, value in evaluator.run(params, frozen):
+            found[f"{evaluator.name}/{name}"] = value
+            beat()
+    return found
 
 
 def _header(stage: Stage, config: TrainConfig, begin: _Start, *, mesh: Mesh, step: int) -> str:
@@ -311,20 +137,47 @@ def _header(stage: Stage, config: TrainConfig, begin: _Start, *, mesh: Mesh, ste
     )
 
 
-def _compile(
-    step: Callable[..., Any], begin: _Start, batch: Batch, *, mesh: Mesh
+def compile_step(
+    step: Callable[..., Any], train_state: Any, frozen: Any, batch: Batch, *, mesh: Mesh
 ) -> tuple[Callable[..., Any], str]:
-    """The step as an executable that reuses the state's memory, and a line about it."""
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, begin.state)
+    """Returns the step as an executable that reuses the state's memory, and a line about it.
+
+    Arrays may be abstract.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, train_state)
     jitted = jax.jit(step, out_shardings=(shardings, parallel.sharding(mesh, ())), donate_argnums=0)
     since = time.perf_counter()
-    compiled = jitted.lower(begin.state, begin.frozen, batch).compile()
+    compiled = jitted.lower(train_state, frozen, batch).compile()
     line = f"compiled the step in {time.perf_counter() - since:.1f} s"
     memory = compiled.memory_analysis()
     if memory is not None:
         held, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
         line += f" | a device holds {held / 2**30:.2f} GiB + {temporary / 2**30:.2f} GiB temporary"
     return compiled, line
+
+
+def prepare_optimizer(
+    stage: Stage, config: TrainConfig, optimizer: optim.OptimizerConfig
+) -> optax.GradientTransformationExtraArgs:
+    """Returns the optimizer of a run, with the guard against spikes if it is on."""
+    shapes = jax.eval_shape(stage.init, jax.random.key(0))
+    built = optim.build(optimizer, axes=stage.axes(), shapes=shapes, total_steps=config.steps)
+    return guard.watch(built) if config.spike_sigmas else built
+
+
+def open_feed(
+    stage: Stage, config: TrainConfig, *, mesh: Mesh, shard: parallel.DataShard, position: bytes
+) -> Feed:
+    """Returns this process's stream of batches, going on at `position`."""
+    local_batch_size = config.global_batch_size // shard.count
+    return Feed(
+        stage.dataset(local_batch_size, shard),
+        position=position,
+        rates=stage.rates,
+        sharding=parallel.sharding(mesh, ("batch",)),
+        local_batch_size=local_batch_size,
+        global_batch_size=config.global_batch_size,
+    )
 
 
 def run(
@@ -336,8 +189,9 @@ def run(
     workdir: str | os.PathLike[str],
     settings: Mapping[str, Any],
     seed: int = 0,
+    began: float | None = None,
 ) -> dict[str, float]:
-    """Trains a stage, going on from the newest checkpoint of `workdir` if it has one.
+    """Trains a stage, going on from the newest sound checkpoint of `workdir` if it has one.
 
     On SIGTERM or SIGINT it saves after the running step and exits with 143 or 130.
 
@@ -349,6 +203,7 @@ def run(
       workdir: the run's folder; it receives checkpoints, metrics, logs and samples.
       settings: the resolved config of the run, as JSON; stored in each checkpoint.
       seed: of weights and of everything random in training.
+      began: when the process began, `time.time()`, for the ledger; by default now.
 
     Returns:
       The values of the last line.
@@ -356,50 +211,49 @@ def run(
     Raises:
       ValueError: a batch that the mesh does not divide, a rule of the optimizer without a
         parameter, or a checkpoint that does not fit.
-      FloatingPointError: ten steps in a row that were not finite.
+      FloatingPointError: ten steps in a row that were skipped; see `guard`.
     """
-    batch_sharding = parallel.sharding(mesh, ("batch",))
     shard = parallel.data_shard(
-        batch_sharding, config.global_batch_size, microbatches=config.microbatches
+        parallel.sharding(mesh, ("batch",)),
+        config.global_batch_size,
+        microbatches=config.microbatches,
     )
-    shapes = jax.eval_shape(stage.init, jax.random.key(seed))
-    transformation = optim.build(
-        optimizer, axes=stage.axes(), shapes=shapes, total_steps=config.steps
-    )
+    transformation = prepare_optimizer(stage, config, optimizer)
     learning_rate = optim.schedule(optimizer, config.steps)
     folder = pathlib.Path(workdir)
     judges = stage.evaluators()
     last_line: dict[str, float] = {}
+    notes: list[str] = []
+    first_host = jax.process_index() == 0
+    ledger = Ledger(folder if first_host else None, began=began or time.time())
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.set_mesh(mesh))
         stop = stack.enter_context(_Stop())
-        saved = checkpoint.Checkpoints(folder, keep=config.keep_checkpoints)
+        saved = checkpoint.Checkpoints(folder, keep=config.keep_checkpoints, warn=notes.append)
         stack.callback(saved.close)
-        begin = _start(stage, config, mesh=mesh, optimizer=transformation, saved=saved, seed=seed)
+        with ledger.into(Bucket.CHECKPOINT_RESTORE if saved.steps else Bucket.TRAINING_PREP):
+            begin = _start(
+                stage, config, mesh=mesh, optimizer=transformation, saved=saved, seed=seed
+            )
         train_state, frozen, position = begin.state, begin.frozen, begin.position
         start = int(train_state["step"])
+        ledger.resume(start)
         reporter = metrics.Reporter(folder, step=start)
         stack.callback(reporter.close)
         reporter.settings(settings)
-        reporter.text(_header(stage, config, begin, mesh=mesh, step=start))
+        for line in [*notes, _header(stage, config, begin, mesh=mesh, step=start)]:
+            reporter.text(line)
         if start >= config.steps:
             reporter.text(f"nothing to do: step {start} of {config.steps} is done")
             return last_line
 
-        local_batch_size = config.global_batch_size // shard.count
-        feed = Feed(
-            stage.dataset(local_batch_size, shard),
-            position=position,
-            rates=stage.rates,
-            sharding=batch_sharding,
-            local_batch_size=local_batch_size,
-            global_batch_size=config.global_batch_size,
-        )
+        feed = open_feed(stage, config, mesh=mesh, shard=shard, position=position)
         stack.callback(feed.close)
         item = feed.get()
-        step_fn = make_step(stage, config, optimizer=transformation, seed=seed)
-        train_step, line = _compile(step_fn, begin, item.batch, mesh=mesh)
+        with ledger.into(Bucket.PROGRAM_STARTUP):
+            step_fn = make_step(stage, config, optimizer=transformation, seed=seed)
+            train_step, line = compile_step(step_fn, train_state, frozen, item.batch, mesh=mesh)
         del begin
         reporter.text(line)
         window = metrics.Window(
@@ -409,50 +263,81 @@ def run(
             devices=mesh.size,
             parts=shard.count,
         )
+        dog = Watchdog(folder / f"stacks-{jax.process_index()}.txt", exit_s=config.hang_exit_s)
+        stack.callback(dog.close)
+        recent: collections.OrderedDict[int, Item] = collections.OrderedDict()
 
         def report(*, in_flight: int) -> None:
             for values in window.fetch(in_flight=in_flight):
                 values["learning_rate"] = float(learning_rate(values["step"] - 1))
                 reporter.metrics(values, steps=config.steps)
                 last_line.update(values)
+                ledger.write(int(values["step"]))
 
         @contextlib.contextmanager
-        def pause() -> Iterator[None]:
+        def pause(bucket: Bucket) -> Iterator[None]:
             """Time in here is not training time."""
             report(in_flight=0)
             since = time.perf_counter()
-            yield
+            with dog.pause(), ledger.into(bucket):
+                yield
             window.exclude(time.perf_counter() - since)
 
-        for step in range(start + 1, config.steps + 1):
+        def train(step: int) -> None:
+            nonlocal item, train_state
             if step > start + 1:
                 since = time.perf_counter()
-                item = feed.get()
+                with ledger.into(Bucket.DATA_LOADING_SYNC):
+                    item = feed.get()
                 window.data_wait += time.perf_counter() - since
             train_state, step_metrics = train_step(train_state, frozen, item.batch)
             window.add(step, step_metrics, item.rates)
+            recent[step] = item
             report(in_flight=1)
-            last = step == config.steps
+            saved.check()
+            dog.beat()
+            while len(recent) > 2:
+                recent.popitem(last=False)
 
-            def due(every: int, step: int = step, last: bool = last) -> bool:
-                return every > 0 and (last or step % every == 0)
+        def finish() -> None:
+            with ledger.into(Bucket.CHECKPOINT_SAVE):
+                saved.close()
+            ledger.write(step)
+            reporter.text(ledger.line())
 
-            if due(config.sample_every):
-                with pause():
-                    images = stage.samples(train_state["ema"], frozen, seed)
-                    reporter.images(images, step=step)
-            if due(config.eval_every):
-                with pause():
-                    judged = _judge(judges, train_state["ema"], frozen)
-                    reporter.metrics({"step": step, **judged}, steps=config.steps)
-                    last_line.update(judged)
-            stopped = bool(stop.signum) or saved.preempted(step)
-            if last or stopped or due(config.checkpoint_every):
-                with pause():
-                    snapshot = checkpoint.Snapshot(train_state, frozen, item.position)
-                    saved.save(step, snapshot, settings)
-            if stopped and not last:
-                reporter.text(f"told to stop: saving step {step}")
-                raise SystemExit(128 + (stop.signum or signal.SIGTERM))
-        report(in_flight=0)
+        ledger.enter(Bucket.PRODUCTIVE)
+        try:
+            for step in range(start + 1, config.steps + 1):
+                train(step)
+                last = step == config.steps
+
+                def due(every: int, step: int = step, last: bool = last) -> bool:
+                    return every > 0 and (last or step % every == 0)
+
+                if due(config.sample_every):
+                    with pause(Bucket.CUSTOM):
+                        images = stage.samples(train_state["ema"], frozen, seed)
+                        reporter.images(images, step=step)
+                if due(config.eval_every):
+                    with pause(Bucket.CUSTOM):
+                        judged = _judge(judges, train_state["ema"], frozen, beat=dog.beat)
+                        reporter.metrics({"step": step, **judged}, steps=config.steps)
+                        last_line.update(judged)
+                stopped = bool(stop.signum) or saved.preempted(step)
+                if last or stopped or due(config.checkpoint_every):
+                    with pause(Bucket.CHECKPOINT_SAVE):
+                        snapshot = checkpoint.Snapshot(train_state, frozen, item.position)
+                        saved.save(step, snapshot, settings)
+                if stopped and not last:
+                    reporter.text(f"told to stop: saving step {step}")
+                    finish()
+                    raise SystemExit(128 + (stop.signum or signal.SIGTERM))
+            report(in_flight=0)
+            finish()
+        except metrics.SkippedError as error:
+            gradients = jax.jit(make_gradients(stage, config, seed=seed))
+            params, item = train_state["params"], recent[error.step]
+            _, grads = gradients(params, frozen, item.batch, error.step - 1)
+            guard.leave_evidence(folder, error, item=item, seed=seed, params=params, grads=grads)
+            raise
     return last_line

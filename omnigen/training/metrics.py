@@ -35,8 +35,23 @@ _LINE = {
 }
 _EVERY = {*_LINE, "step", "eta_s"}
 
-
 MAX_SKIPPED = 10
+
+
+class SkippedError(FloatingPointError):
+    """So many steps in a row were skipped that the run gives up.
+
+    Attributes:
+      step: the last of them.
+      reports: what they reported, by step.
+    """
+
+    def __init__(self, step: int, reports: dict[int, dict[str, float]]) -> None:
+        super().__init__(
+            f"loss or gradients were not finite, or spiked, in {len(reports)} steps in a row, up "
+            f"to step {step}: lower the learning rate, or look at the data"
+        )
+        self.step, self.reports = step, reports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +120,7 @@ class Window:
         self._steps, self._log_every, self._start = steps, log_every, start
         self._devices, self._parts = devices, parts
         self._pending: collections.deque[tuple[int, Any, Rates]] = collections.deque()
-        self._skipped_in_a_row = 0
+        self._skipped: dict[int, dict[str, float]] = {}
         self._clear(time.perf_counter())
 
     def _clear(self, now: float) -> None:
@@ -129,12 +144,9 @@ class Window:
             report = {name: float(value) for name, value in jax.device_get(report).items()}
             self._reports.append(report)
             self._rates.append(batch_rates)
-            self._skipped_in_a_row = self._skipped_in_a_row + 1 if report["skipped"] else 0
-            if self._skipped_in_a_row >= MAX_SKIPPED:
-                raise FloatingPointError(
-                    f"loss or gradients were not finite in {MAX_SKIPPED} steps in a row, up to "
-                    f"step {step}: lower the learning rate, or look at the data"
-                )
+            self._skipped = {**self._skipped, step: report} if report["skipped"] else {}
+            if len(self._skipped) >= MAX_SKIPPED:
+                raise SkippedError(step, self._skipped)
             if step % self._log_every == 0 or step in (self._start + 1, self._steps):
                 yield self._summary(step)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from omnigen import parallel
-from omnigen.training import loop
+from omnigen.training.metrics import Rates
 
 FEATURES, WIDTH, HIDDEN, OUTPUTS, LAYERS = 8, 16, 24, 8, 2
 
@@ -102,7 +102,7 @@ class ToyStage:
 
     def rates(self, batch):
         self.seen.append(batch["index"].copy())
-        return loop.Rates(images=len(batch["x"]), tokens=10 * len(batch["x"]), flops=1e9)
+        return Rates(images=len(batch["x"]), tokens=10 * len(batch["x"]), flops=1e9)
 
     def evaluators(self):
         return [Mean()]

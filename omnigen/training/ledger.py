@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the time of a run went, from its first start to now, over all its restarts.
+
+Every second belongs to one bucket. Names and meanings are those of ml-goodput-measurement, which
+MaxText reports by, so that runs can be compared; here they are lines in `goodput.json`.
+"""
+
+import contextlib
+import enum
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+
+class Bucket(enum.StrEnum):
+    """What a second was spent on."""
+
+    PRODUCTIVE = "productive"
+    TPU_INITIALIZATION = "tpu_initialization"  # imports, devices, joining the other hosts
+    TRAINING_PREP = "training_prep"  # weights, data, logs
+    PROGRAM_STARTUP = "program_startup"  # compiling the step
+    DATA_LOADING_SYNC = "data_loading_sync"  # the step waits for a batch
+    CHECKPOINT_SAVE = "unproductive_checkpoint_save_time"  # the part that the step waits for
+    CHECKPOINT_RESTORE = "unproductive_checkpoint_restore_time"
+    WASTED = "wasted_progress_from_disruption"  # steps that had to be made again
+    CUSTOM = "custom_badput_events"  # samples and evaluation
+    RECOVERY = "infrastructure_recovery_from_disruption"  # from the end of one start to the next
+    OTHER = "other"
+
+
+class Ledger:
+    """Counts the seconds of this start of a run, and remembers those of the starts before.
+
+    Args:
+      folder: the run's; None keeps no file, as on all hosts but the first.
+      began: when the process began, `time.time()`.
+    """
+
+    def __init__(self, folder: pathlib.Path | None, *, began: float) -> None:
+        self._path = None if folder is None else folder / "goodput.json"
+        self._starts = self._read()
+        self._seconds = dict.fromkeys(Bucket, 0.0)
+        self._bucket, self._since = Bucket.TPU_INITIALIZATION, began
+        self._began, self._first, self._step = began, 0, 0
+        self.enter(Bucket.TRAINING_PREP)
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            return (
+                json.loads(self._path.read_text(encoding="utf-8"))["starts"] if self._path else []
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def enter(self, bucket: Bucket) -> Bucket:
+        """From now on, time belongs to `bucket`; returns the one it belonged to."""
+        now, before = time.time(), self._bucket
+        self._seconds[before] += now - self._since
+        self._bucket, self._since = bucket, now
+        return before
+
+    @contextlib.contextmanager
+    def into(self, bucket: Bucket) -> Iterator[None]:
+        """Counts a block into `bucket`."""
+        before = self.enter(bucket)
+        try:
+            yield
+        finally:
+            self.enter(before)
+
+    def resume(self, step: int) -> None:
+        """Says from which step the run goes on; what an earlier start did after it was wasted."""
+        self._first = self._step = step
+        for start in self._starts:
+            lost, done = start["last_step"] - step, start["last_step"] - start["first_step"]
+            if lost > 0 and done > 0:
+                share = min(1.0, lost / done) * start["seconds"][Bucket.PRODUCTIVE]
+                start["seconds"][Bucket.PRODUCTIVE] -= share
+                start["seconds"][Bucket.WASTED] += share
+                start["last_step"] = step
+
+    def write(self, step: int) -> None:
+        """Puts the ledger on disk; `step` is the last that was made."""
+        self._step = step
+        self.enter(self._bucket)
+        if self._path is None:
+            return
+        start = {
+            "began": self._began,
+            "ended": self._since,
+            "first_step": self._first,
+            "last_step": step,
+            "seconds": self._seconds,
+        }
+        text = json.dumps({"total": self.total(), "starts": [*self._starts, start]}, indent=1)
+        partial = self._path.with_suffix(".tmp")
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, self._path)
+
+    def total(self) -> dict[str, float]:
+        """Returns the seconds in each bucket since the first start; their sum is the wall time."""
+        found = {bucket.value: seconds for bucket, seconds in self._seconds.items()}
+        for start in self._starts:
+            for bucket, seconds in start["seconds"].items():
+                found[bucket] += seconds
+        begins = [*(start["began"] for start in self._starts[1:]), self._began]
+        for start, begin in zip(self._starts, begins, strict=False):
+            found[Bucket.RECOVERY] += max(0.0, begin - start["ended"])
+        return found
+
+    def line(self) -> str:
+        """Formats the total: the productive share, then the rest, the largest first."""
+        self.enter(self._bucket)
+        total = self.total()
+        wall = sum(total.values())
+        parts = sorted(total.items(), key=lambda pair: -pair[1])
+        shown = [
+            f"{bucket.replace('_', ' ')} {100 * seconds / wall:.1f}%"
+            for bucket, seconds in parts
+            if bucket != Bucket.PRODUCTIVE and seconds / wall > 0.0005
+        ]
+        share = 100 * total[Bucket.PRODUCTIVE] / wall
+        return f"goodput {share:.1f}% of {wall:.1f} s | {' '.join(shown)}"

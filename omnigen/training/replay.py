@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a stretch of training again and compares: the same numbers, or a chip that miscounts.
+
+Training is a function of checkpoint, data and seed. So what lies between two checkpoints can be
+made again on the same kind of devices, and must end in the second one to the bit. If it does not,
+some device, or its memory, was silently wrong the first or the second time.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+
+import jax
+from jax.sharding import Mesh
+
+from omnigen import parallel
+from omnigen.training import checkpoint, loop, optim, seal, state, step
+from omnigen.training.stage import Stage, TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """What a replay found.
+
+    Attributes:
+      first: step of the checkpoint it began with.
+      last: step of the checkpoint it was compared with.
+      losses: steps whose loss differs from the one in metrics.jsonl; only lines of one step count.
+      arrays: those that differ at the end, by path.
+    """
+
+    first: int
+    last: int
+    losses: list[int]
+    arrays: list[str]
+
+    @property
+    def line(self) -> str:
+        """What to tell the user."""
+        where = f"steps {self.first + 1} to {self.last}"
+        if not self.losses and not self.arrays:
+            return f"{where}: every array is the same to the bit"
+        since = f"; losses since step {self.losses[0]}" if self.losses else ""
+        arrays = f"{len(self.arrays)} arrays differ, such as {self.arrays[0]}{since}"
+        return f"{where}: {arrays if self.arrays else f'only losses differ{since}'}"
+
+
+def replay(
+    stage: Stage,
+    config: TrainConfig,
+    *,
+    first: int,
+    optimizer: optim.OptimizerConfig,
+    mesh: Mesh,
+    workdir: pathlib.Path,
+    seed: int,
+    say: Callable[[str], None] = print,
+) -> Replay:
+    """Trains from checkpoint `first` to the next one and compares with it; writes nothing.
+
+    Raises:
+      ValueError: no such checkpoint, none after it, or one without digests.
+    """
+    sharding = parallel.sharding(mesh, ("batch",))
+    shard = parallel.data_shard(
+        sharding, config.global_batch_size, microbatches=config.microbatches
+    )
+    transformation = loop.prepare_optimizer(stage, config, optimizer)
+    target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=transformation)
+    saved = checkpoint.Checkpoints(workdir, keep=max(config.keep_checkpoints, 2), warn=say)
+    try:
+        last = _next(saved.steps, first)
+        truth = seal.read(workdir.absolute() / "checkpoints" / str(last))
+        if truth is None:
+            raise ValueError(f"checkpoint {last} has no digests to compare with")
+        frozen_target = loop.abstract_frozen(stage, mesh)
+        begin = saved.restore(first, state=target, frozen=frozen_target)
+    finally:
+        saved.close()
+    known = _losses(workdir / "metrics.jsonl")
+    feed = loop.open_feed(stage, config, mesh=mesh, shard=shard, position=begin.position)
+    now, frozen, wrong = begin.state, begin.frozen, []
+    make = step.make_step(stage, config, optimizer=transformation, seed=seed)
+    try:
+        with jax.set_mesh(mesh):
+            item = feed.get()
+            compiled, line = loop.compile_step(make, now, frozen, item.batch, mesh=mesh)
+            say(line)
+            for number in range(first + 1, last + 1):
+                item = feed.get() if number > first + 1 else item
+                now, report = compiled(now, frozen, item.batch)
+                loss = float(report["loss"])
+                if number in known and known[number] != loss:
+                    wrong.append(number)
+    finally:
+        feed.close()
+    trees = {"state": now, "frozen": frozen} if frozen else {"state": now}
+    differ = seal.damaged_leaves(truth, seal.Digester()(trees)())
+    return Replay(first=first, last=last, losses=wrong, arrays=differ)
+
+
+def _next(steps: list[int], first: int) -> int:
+    later = [number for number in steps if number > first]
+    if first not in steps or not later:
+        raise ValueError(
+            f"a replay needs the checkpoint of step {first} and a later one; there are {steps}"
+        )
+    return later[0]
+
+
+def _losses(path: pathlib.Path) -> dict[int, float]:
+    """The loss of every step that has a line of its own."""
+    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    found = {line["step"]: line["loss"] for line in lines if line.get("loss") is not None}
+    return {number: loss for number, loss in found.items() if number - 1 in found}
