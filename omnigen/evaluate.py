@@ -24,8 +24,8 @@ USAGE = """
 Judges a model:  python -m omnigen.evaluate --checkpoint runs/ar --output runs/ar/eval
 or another's pictures:  python -m omnigen.evaluate --suites exact --images DIR --output runs/other
 or several side by side:  --checkpoint A --checkpoint B --images DIR
-Scores and the verdict on every picture go to results.json there. A killed run goes on when called
-again.
+Scores and the verdict on every picture go to results.json there, and to report.html for people.
+A killed run goes on when called again.
 Draws for another benchmark's scorer:  --prompts FILE --layout geneval --output DIR
 """
 SUITES = {  # and the weights that each needs
@@ -272,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if drawing:
         return _draw(values, output)
 
+    from omnigen.evals import report as web
     from omnigen.evals import results, table
 
     report: dict[str, Any] = {"omnigen": omnigen.__version__, "columns": []}
@@ -284,6 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             found.setdefault("suites", {})[name] = outcome.to_json()
             imperfect |= _complain(column.name, name, outcome)
             results.write(json.dumps(report, indent=1) + "\n", output / results.FILE)
+    results.write(web.page(report, output), output / web.FILE)
     table.show(report)
     if imperfect:
         raise SystemExit(cli.BAD_INPUT)

@@ -116,6 +116,7 @@ class Prompted:
             problems["unexpected"] = extra
         about = {
             "judge": self._suite.version,
+            "folder": str(self._images or ""),
             "prompts_sha256": results.text_digest(prompts),
             "seeds": list(range(self._count)),
             "settings": self._settings() if self._omni else {},

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a report that is known: what is on it, and that it needs nothing else."""
+
+import base64
+import html.parser
+import io
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from omnigen.evals import charts, report, table
+
+SCORE = {"value": 0.5, "low": 0.25, "high": 0.75, "prompts": 8}
+SEEN = [{"shape": "ring", "color": "red", "box": [0.1, 0.2, 0.3, 0.4]}]
+
+
+def record(index: int, *, correct: bool, **more) -> dict:
+    atoms = [{"what": "blue <ring>", "met": correct}]
+    basic = {"index": index, "sample": 0, "tag": "colors", "prompt": f"prompt {index} & co"}
+    return {**basic, "correct": correct, "atoms": atoms, "seen": SEEN, "problem": "", **more}
+
+
+def column(name: str, *records: dict, folder: str = "", ceiling: bool = False) -> dict:
+    suite = {
+        "judge": "shapes 1",
+        "folder": folder,
+        "expected": 2,
+        "judged": 2,
+        "prompts_sha256": "ab" * 32,
+        "scores": {"overall": SCORE, "colors": SCORE, "colors_strict": SCORE, "scene_3": SCORE},
+        "ceiling": {"colors": {**SCORE, "value": 1.0}} if ceiling else {},
+        "problems": {},
+        "pictures": records,
+    }
+    return {"name": name, "images": folder, "suites": {"exact": suite}}
+
+
+@pytest.fixture
+def page(tmp_path: pathlib.Path) -> str:
+    Image.fromarray(np.full((600, 600, 3), 77, np.uint8)).save(tmp_path / "large.png")
+    Image.fromarray(np.full((32, 32, 3), 33, np.uint8)).save(tmp_path / "small.png")
+    ours = column(
+        "ours",
+        record(0, correct=True, file="small.png"),
+        record(1, correct=False, file="small.png", reasons=["0 of <ring>"]),
+        ceiling=True,
+    )
+    ours |= {"checkpoint": "runs/ar", "model": "0123", "step": 7, "digest": "f" * 64}
+    theirs = column(
+        "theirs",
+        record(0, correct=True, file="large.png"),
+        record(1, correct=True, file="large.png"),
+        folder=str(tmp_path),
+    )
+    found = {"omnigen": "1.2", "columns": [ours, theirs]}
+    return report.page(json.loads(json.dumps(found)), tmp_path)
+
+
+class Outline(html.parser.HTMLParser):
+    """Text and pictures of a page; every tag that is opened is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        assert tag != "script"
+        values = dict(attrs)
+        assert "href" not in values
+        if tag == "img":
+            self.sources.append(values["src"])
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs) -> None:
+        pass
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        self.text.append(data)
+
+
+def test_the_page_is_whole_and_carries_its_pictures(page: str) -> None:
+    outline = Outline()
+    outline.feed(page)
+    assert not outline.open
+    sizes = []
+    for source in outline.sources:
+        kind, data = source.split(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            sizes.append((image.size, image.getpixel((1, 1))[0]))
+    assert sizes == [((32, 32), 33), ((256, 256), 77)]  # the one failure, in both systems
+    assert "http" not in page
+
+
+def test_the_page_says_what_was_found(page: str) -> None:
+    outline = Outline()
+    outline.feed(page)
+    text = " ".join(outline.text)
+    for part in (
+        "runs/ar",
+        "model 0123, step 7",
+        "judge shapes 1; 2 pictures judged of 2",
+        "0.500 [0.250, 0.750]",
+        "of 1.000",
+        "prompt 1 & co colors",
+        "0 of <ring>",
+        "red ring",
+        "1 more",
+    ):
+        assert part in re.sub(r"\s+", " ", text), part
+    assert "prompt 0" not in text  # right in both
+    assert '<rect x="10.0" y="20.0" width="20.0" height="20.0"/>' in page
+
+
+def test_an_interval_lies_on_its_line() -> None:
+    drawn = charts.interval(SCORE, color="red", ceiling={"value": 1.0})
+    assert '<rect x="32.0"' in drawn and 'width="56.0"' in drawn and 'cx="60.0"' in drawn
+    assert 'x1="116.0"' in drawn
+
+
+def test_a_curve_passes_through_its_points() -> None:
+    scores = [{"value": v, "low": v, "high": v} for v in (0.0, 1.0)]
+    drawn = charts.curve("t", ("1", "2", "3"), {"a": [*scores, None], "a ceiling": [*scores, None]})
+    lines = re.findall(r'<polyline points="([^"]*)".*?stroke-dasharray="([^"]*)"', drawn)
+    assert [dashes for _, dashes in lines] == ["none", "4 4"]
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in lines[0][0].split())
+    assert (y0, y1) == (216, 14) and x1 - x0 == pytest.approx((440 - 40 - 36) / 2)
+
+
+def test_the_table_has_a_row_a_metric_and_a_column_a_system() -> None:
+    ours, theirs = column("ours", ceiling=True), column("theirs")
+    del theirs["suites"]["exact"]["scores"]["colors"]
+    found = {"columns": [ours, theirs]}
+    assert table.names(found) == ["ours", "its ceiling", "theirs"]
+    rows = {metric: [table.text(cell) for cell in cells] for _, metric, cells in table.rows(found)}
+    assert rows["overall"] == ["0.500 [0.250, 0.750]", "", "0.500 [0.250, 0.750]"]
+    assert rows["colors"] == ["0.500 [0.250, 0.750]", "1.000 [0.250, 0.750]", ""]
+
+
+def test_the_worst_come_first_and_few_of_a_task() -> None:
+    records = [record(i, correct=i % 2 == 0) for i in range(12)]
+    records[7]["atoms"] = [{"what": "a", "met": False}, {"what": "b", "met": True}]
+    records[9]["tag"] = "other"
+    assert report._worst([records]) == [1, 3, 5, 9]
+    assert report._worst([records, [record(i, correct=i != 11) for i in range(12)]]) == [
+        11,
+        1,
+        3,
+        9,
+    ]
+    assert report._worst([]) == []
