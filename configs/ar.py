@@ -6,7 +6,7 @@
 
 | size | hardware | time | held-out flow MSE; text, nats a token |
 |---|---|---|---|
-| nano | 1 H100, 14 data workers | 23 min (49 ms a step, 14 % MFU) | unmeasured |
+| nano | 1 H100, 14 data workers | 18 min (38 ms a step, 18 % MFU) | unmeasured |
 | base, 3b, 14b | see sizes.py | unmeasured | unmeasured |
 
 `:nano,debug` (or `:debug`) trains a toy on a laptop in a minute. A batch is counted in packed rows
