@@ -67,6 +67,7 @@ setuptools.setup(
         "parquet": PARQUET,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "plan": ["libtpu"],
         "test": [
             "pytest",
             "setuptools>=77",

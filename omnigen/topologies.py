@@ -23,6 +23,7 @@ class Chip:
       bf16_tflops: dense bfloat16 peak, TFLOP/s.
       hbm_GiB: memory.
       hbm_GB_per_s: memory bandwidth.
+      link_GB_per_s: of all links to other chips of the slice, or of NVLink, each way.
       shapes: the slices there are, chips along each axis of the torus; of GPUs, just how many.
       per_host: chips of one host of a slice that has several.
       counted: what one chip adds to the number in a topology's name.
@@ -35,6 +36,7 @@ class Chip:
     bf16_tflops: float
     hbm_GiB: float
     hbm_GB_per_s: float
+    link_GB_per_s: float
     shapes: tuple[tuple[int, ...], ...]
     per_host: int = 4
     counted: int = 1
@@ -103,32 +105,34 @@ _GPUS = _shapes("1 2 4 8 16 32 64 128 256 512 1024")
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v4", ("TPU v4",), 275, 32, 1200, _shapes(_CUBES), counted=2),
-        Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197, 16, 819, _FLAT, cloud_name="v5litepod"),
+        Chip("v4", ("TPU v4",), 275, 32, 1200, 150, _shapes(_CUBES), counted=2),
+        Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197, 16, 819, 100, _FLAT, cloud_name="v5litepod"),
         Chip(
             "v5p",
             ("TPU v5",),
             459,
             95,
             2765,
+            300,
             _shapes(f"{_CUBES} {_BIG_CUBES} 16x16x24"),
             counted=2,
         ),
-        Chip("v6e", ("TPU v6",), 918, 32, 1638, _FLAT),
+        Chip("v6e", ("TPU v6",), 918, 32, 1638, 224, _FLAT),
         Chip(
             "v7x",
             ("TPU7", "TPU v7"),
             2307,
             192,
             7380,
+            600,
             _shapes(f"{_CUBES} {_BIG_CUBES} 16x16x32"),
             counted=2,
             devices=2,
             cloud_name="tpu7x",
         ),
-        Chip("h100", ("NVIDIA H100",), 989, 79.6, 3350, _GPUS, per_host=8),
-        Chip("h200", ("NVIDIA H200",), 989, 140.4, 4800, _GPUS, per_host=8),
-        Chip("a100", ("NVIDIA A100",), 312, 80, 2039, _GPUS, per_host=8),
+        Chip("h100", ("NVIDIA H100",), 989, 79.6, 3350, 450, _GPUS, per_host=8),
+        Chip("h200", ("NVIDIA H200",), 989, 140.4, 4800, 450, _GPUS, per_host=8),
+        Chip("a100", ("NVIDIA A100",), 312, 80, 2039, 300, _GPUS, per_host=8),
     )
 }
 

@@ -47,6 +47,7 @@ LAYERS = {
     "sample": 7,
     "evaluate": 7,
     "plan": 7,
+    "doctor": 7,
     "bench": 7,
     "serve": 8,
 }

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans a training run, or drawing, on chips that are not here; nothing is allocated."""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from omnigen import cli, topologies
+
+PROGRAM = "omnigen.plan"
+DOES_NOT_FIT = 2
+USAGE = """
+Training:   python -m omnigen.plan --config configs/ar.py:14b --topology v5p-512
+What fits:  add --fit to search mesh, rematerialisation and microbatches
+Drawing:    add --sample, and --batch_size
+Compiles the real training step for the topology and prints its memory, collectives, roofline, days
+and chip-hours. Exit code 2 if it does not fit. TPU topologies need: pip install 'omnigen-jax[plan]'
+"""
+KNOBS = """What helps, the first first:
+  --config.train.microbatches={parts}   cut the batch into more parts
+  --config.model.ar.remat=full (and decoder, tokenizer)   keep less of each layer
+  --config.mesh.tensor={tensor}, or a larger --topology   split weights and activations further
+  or let --fit search"""
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    for name, text in (
+        ("config", "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"),
+        ("topology", "chips, such as v5p-512, v5e-256 or h100x8"),
+    ):
+        flags.DEFINE_string(name, None, text, required=True, flag_values=values)
+    for name, text in (
+        ("fit", "search for the fastest way to train that fits"),
+        ("sample", "plan drawing instead of training"),
+        ("optimize", "compile at full effort: slower, hardly other numbers"),
+    ):
+        flags.DEFINE_boolean(name, False, text, flag_values=values)
+    for name, text in (
+        ("batch_size", "pictures at a time, of --sample"),
+        ("slices", "TPU slices, joined by the data centre's network"),
+    ):
+        flags.DEFINE_integer(name, 1, text, lower_bound=1, flag_values=values)
+    text = "a Markdown file that gets a row for the table in docs/scaling.md"
+    flags.DEFINE_string("row", None, text, flag_values=values)
+    return values
+
+
+def _training(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
+    """Plans a training run; whether it fits."""
+    topology = topologies.find(values.topology)
+
+    from omnigen.plan import target
+
+    target.prepare(topology)
+
+    from omnigen import recipe as recipes
+    from omnigen.plan import fit, program, report
+
+    recipe = recipes.read(values.config, overrides)
+    devices = target.devices(topology, slices=values.slices)
+    if values.fit:
+        best = fit.search(recipe, topology, devices)
+        if best is None:
+            print(f"nothing that was tried fits {topology.name}")
+            return False
+        recipe, found = best.recipe, best.program
+        print(
+            f"best: {recipe.mesh} remat={recipe.model.ar.remat} "
+            f"microbatches={recipe.train.microbatches}"
+        )
+    else:
+        found = program.compile_training(recipe, devices, optimize=values.optimize)
+    print(report.text(found, topology, steps=recipe.train.steps))
+    if values.row:
+        parts, remat = recipe.train.microbatches, str(recipe.model.ar.remat)
+        name = pathlib.Path(values.config).name.replace(".py:", " ")
+        line = report.row(
+            found, topology, name=name, parts=parts, remat=remat, steps=recipe.train.steps
+        )
+        with pathlib.Path(values.row).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    if not report.fits(found, topology):
+        tensor = 2 * found.mesh["tensor"]
+        print(KNOBS.format(parts=2 * recipe.train.microbatches, tensor=tensor), file=sys.stderr)
+        return False
+    return True
+
+
+def _drawing(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
+    """Plans drawing; whether it fits."""
+    from omnigen import recipe as recipes
+    from omnigen.plan import sampling
+
+    topology = topologies.find(values.topology)
+    recipe = recipes.read(values.config, overrides)
+    found = sampling.sampling(recipe.model, topology, batch_size=values.batch_size)
+    print(sampling.text(found, topology, batch_size=values.batch_size))
+    return sampling.fits(found, topology)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; see `USAGE`."""
+    values = _flags()
+    with cli.bad_input_exits(PROGRAM):
+        overrides = cli.parse(values, usage=USAGE, argv=argv)
+        plan = _drawing if values.sample else _training
+        fits = plan(values, overrides)
+    if not fits:
+        raise SystemExit(DOES_NOT_FIT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training step of a recipe, compiled for devices that are not here, and what it needs."""
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from omnigen import parallel
+from omnigen.models.omni import Omni
+from omnigen.plan import hlo
+from omnigen.recipe import Recipe
+from omnigen.stages import base as stages
+from omnigen.training import loop, state, step
+
+SAMPLE_ROWS = 8  # of the data, from which the work of a batch is estimated
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# What the TPU compiler says when a program does not fit: all of it, or its temporaries alone.
+_EXCEEDED = re.compile(r"Used ([\d.]+)([KMGT]) of|HLO temporaries \(([\d.]+)([KMGT])\)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a training step takes. Bytes are of one device; the rest is of all.
+
+    Attributes:
+      weights: of trained and frozen parameters.
+      optimizer: its state.
+      averages: of the weights.
+      temporary: activations, gradients and buffers, from the compiler; None if it gave up.
+      needed: all of the above with the batch, as the compiler counts it, also if it gave up.
+      traffic: bytes that a device moves in a step, by kind of collective.
+      flops: model FLOPs of a step, by formula.
+      executed_flops: with what rematerialisation computes again.
+      images: in a step.
+      tokens: in a step.
+      parameters: that are trained.
+      mesh: sizes of its axes.
+      compile_s: what the compiler took.
+    """
+
+    weights: int
+    optimizer: int
+    averages: int
+    temporary: int | None
+    needed: int
+    traffic: Mapping[str, int]
+    flops: float
+    executed_flops: float
+    images: float
+    tokens: float
+    parameters: int
+    mesh: Mapping[str, int]
+    compile_s: float
+
+
+def _held(tree: Any) -> int:
+    """Bytes of one device's part of an abstract tree."""
+    return sum(
+        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool = False) -> Program:
+    """Compiles the recipe's step as `omnigen.train` would; nothing is allocated.
+
+    Args:
+      recipe: what to train.
+      devices: what for.
+      optimize: takes several times longer; memory is hardly different.
+
+    Raises:
+      ValueError: the mesh does not fit the devices, the model or the batch.
+    """
+    mesh = parallel.make_mesh(recipe.mesh, devices=devices)
+    recipe.check_mesh(mesh.shape)
+    cls, nets = stages.find(recipe.stage), Omni(recipe.model).nets
+    frozen_shapes = {part: nets[part].shapes() for part in cls.needed}
+    stage = cls(recipe.model, recipe.objective, recipe.data, frozen_shapes)
+    config = recipe.train
+    optimizer = loop.prepare_optimizer(stage, config, recipe.optimizer)
+    target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
+    frozen = loop.abstract_frozen(stage, mesh)
+    data = dataclasses.replace(recipe.data, workers=0)
+    few = next(
+        iter(
+            cls(recipe.model, recipe.objective, data, frozen_shapes).dataset(
+                SAMPLE_ROWS, parallel.DataShard()
+            )
+        )
+    )
+    split = parallel.sharding(mesh, ("batch",))
+    batch = {
+        name: jax.ShapeDtypeStruct(
+            (config.global_batch_size, *value.shape[1:]), value.dtype, sharding=split
+        )
+        for name, value in few.items()
+    }
+    rates, times = stage.rates(few), config.global_batch_size / SAMPLE_ROWS
+    make = step.make_step(stage, config, optimizer=optimizer, seed=recipe.seed)
+    if not optimize:
+        jax.config.update("jax_optimization_level", "O0")
+    since = time.perf_counter()
+    facts = _compile(make, target, frozen, batch, mesh=mesh)
+    remat = str(recipe.model.ar.remat if recipe.stage == "ar" else recipe.model.decoder.remat)
+    return Program(
+        weights=_held((target["params"], frozen)),
+        optimizer=_held(target["opt"]),
+        averages=_held(target["ema"]),
+        flops=rates.flops * times,
+        executed_flops=rates.flops * times * (4 / 3 if remat == "full" else 1.0),
+        images=rates.images * times,
+        tokens=rates.tokens * times,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(target["params"])),
+        mesh=dict(mesh.shape),
+        compile_s=time.perf_counter() - since,
+        **facts,
+    )
+
+
+def _compile(make: Any, target: Any, frozen: Any, batch: Any, *, mesh: Any) -> dict[str, Any]:
+    """What the compiler says: memory, and the program's collectives."""
+    try:
+        with jax.set_mesh(mesh):
+            compiled, _ = loop.compile_step(make, target, frozen, batch, mesh=mesh)
+    except jax.errors.JaxRuntimeError as error:
+        exceeded = _EXCEEDED.search(str(error))
+        if exceeded is None:
+            raise
+        number, unit = (exceeded[1], exceeded[2]) if exceeded[1] else (exceeded[3], exceeded[4])
+        needed = int(float(number) * _UNITS[unit])
+        return {"temporary": None, "needed": needed, "traffic": dict.fromkeys(hlo.KINDS, 0)}
+    memory = compiled.memory_analysis()
+    needed = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+    return {
+        "temporary": memory.temp_size_in_bytes,
+        "needed": needed,
+        "traffic": hlo.traffic(compiled.as_text()),
+    }

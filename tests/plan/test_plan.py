@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command, as people call it, each in a process of its own: it chooses the devices."""
+
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMALL = ["--config", "configs/tokenizer.py:debug", "--config.train.global_batch_size=8"]
+
+
+def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-m", "omnigen.plan", *arguments]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_small_one_for_eight_gpus(tmp_path):
+    table = tmp_path / "table.md"
+    found = plan(*SMALL, "--topology", "h100x8", "--row", str(table))
+    assert found.returncode == 0, found.stderr
+    assert "h100x8: 8 chips, 1 hosts, mesh data=8" in found.stdout
+    assert "of 73.23: fits" in found.stdout and "all-reduce" in found.stdout
+    assert re.match(r"\| tokenizer debug \| h100x8 \| data 8 \| 1 \| \w+ \|", table.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler")
+def test_a_small_one_for_tpus():
+    found = plan(*SMALL, "--topology", "v5e-4", "--config.mesh.fsdp=4", "--config.mesh.data=1")
+    assert found.returncode == 0, found.stderr
+    assert "v5e-4: 4 chips, 1 hosts, mesh fsdp=4" in found.stdout
+    assert "all-gather" in found.stdout
+
+
+def test_drawing():
+    found = plan("--sample", "--config", "configs/ar.py:14b", "--topology", "v5p-8")
+    assert found.returncode == 0, found.stderr
+    assert "KV cache         1.33 GiB" in found.stdout  # 2 x 4352 x 40 x 8 x 128 x 2 x 2 bytes
+    tight = plan("--sample", "--config", "configs/ar.py:14b", "--topology", "v5e-1")
+    assert tight.returncode == 2 and "DOES NOT FIT" in tight.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--topology", "v5p-500"], "the nearest is 'v5p-512'"),
+        (["--topology", "h100x8", "--config.mesh.fsdp=3"], "mesh"),
+    ],
+)
+def test_bad_input(arguments, message):
+    found = plan(*SMALL, *arguments)
+    assert found.returncode == 2
+    assert found.stderr.startswith("omnigen.plan: ") and message in found.stderr
+    assert found.stderr.count("\n") == 1

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time and money from what the compiler said, by hand."""
+
+import dataclasses
+
+import pytest
+
+from omnigen import topologies
+from omnigen.plan import fit, report
+from omnigen.plan.program import Program
+
+GIB = 2**30
+V5P = topologies.find("v5p-512")
+PROGRAM = Program(
+    weights=1 * GIB,
+    optimizer=1 * GIB,
+    averages=1 * GIB,
+    temporary=40 * GIB,
+    needed=43 * GIB,
+    traffic={"all-gather": 30 * 10**9, "all-reduce": 0},
+    flops=3e17,
+    executed_flops=4e17,
+    images=2048.0,
+    tokens=8e6,
+    parameters=14 * 10**9,
+    mesh={"fsdp": 64, "tensor": 4, "data": 1},
+    compile_s=100.0,
+)
+
+
+def test_the_roofline():
+    line = report.roofline(PROGRAM, V5P)
+    assert line.compute_s == pytest.approx(4e17 / (256 * 459e12))
+    assert line.memory_s == pytest.approx(2 * 43 * GIB / 2765e9)
+    assert line.links_s == pytest.approx(30e9 / 300e9)
+    assert (line.step_s, line.bound) == (line.compute_s, "compute")
+    assert report.mfu(PROGRAM, V5P, line.step_s) == pytest.approx(0.75)
+    slow = dataclasses.replace(PROGRAM, traffic={"all-gather": 3 * 10**12})
+    assert report.roofline(slow, V5P).bound == "links"
+
+
+def test_chips_of_two_devices_are_shared():
+    v7x = topologies.find("v7x-8")
+    assert report.room(v7x) == 192 * GIB / 2
+    assert report.roofline(PROGRAM, v7x).links_s == pytest.approx(30e9 / (600e9 / 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"needed": 96 * GIB}, False),
+        ({"temporary": None, "needed": 1000 * GIB}, False),
+    ],
+)
+def test_what_fits(changes, fits):
+    program = dataclasses.replace(PROGRAM, **changes)
+    assert report.fits(program, V5P) is fits
+    assert ("DOES NOT FIT" in report.text(program, V5P, steps=10)) is not fits
+
+
+def test_the_text():
+    text = report.text(PROGRAM, V5P, steps=500_000)
+    step = 3e17 / (256 * 459e12) / 0.4
+    days = 500_000 * step / 86_400
+    assert "v5p-512: 256 chips, 64 hosts, mesh fsdp=64 tensor=4" in text
+    assert f"{days:,.2f} days, {days * 24 * 256:,.0f} chip-hours" in text
+    assert "43.00 of 95.00: fits" in text and "all-gather 27.94 GiB" in text
+    assert "MFU at most 75 % (compute)" in text
+
+
+def test_rows_have_the_columns():
+    for program in (PROGRAM, dataclasses.replace(PROGRAM, temporary=None)):
+        row = report.row(program, V5P, name="ar 14b", parts=32, remat="full", steps=10)
+        assert row.count("|") == len(report.COLUMNS) + 1
+
+
+def memory(recipe, topology):
+    """A model of memory that the search does not know."""
+    sizes = dataclasses.asdict(recipe.mesh)
+    kept = {"none": 400, "dots": 100, "full": 40}[recipe.model.ar.remat]
+    temporary = kept * GIB // recipe.train.microbatches // sizes["tensor"]
+    state = 400 * GIB // (recipe.mesh.fsdp * sizes["tensor"])
+    fits = state + temporary <= report.room(topology)
+    return dataclasses.replace(
+        PROGRAM,
+        weights=state,
+        optimizer=0,
+        averages=0,
+        temporary=temporary if fits else None,
+        needed=state + temporary,
+        traffic={"all-gather": 10**9 * recipe.train.microbatches * sizes["tensor"] ** 2},
+        executed_flops=PROGRAM.flops * (4 / 3 if recipe.model.ar.remat == "full" else 1),
+    )
+
+
+def test_the_search_finds_the_fastest_that_fits():
+    from omnigen import recipe as recipes
+    from omnigen.parallel import MeshConfig
+
+    recipe = recipes.read("configs/ar.py:3b,debug", ["--config.train.global_batch_size=64"])
+    recipe = dataclasses.replace(recipe, mesh=MeshConfig(data=1, fsdp=8))
+    topology, said = topologies.find("h100x8"), []
+    found = fit.search(
+        recipe,
+        topology,
+        [None] * 8,
+        say=said.append,
+        compile_training=lambda candidate, devices: memory(candidate, topology),
+    )
+    assert found is not None and report.fits(found.program, topology)
+    assert found.recipe.mesh == MeshConfig(data=1, fsdp=8)
+    assert (found.recipe.model.ar.remat, found.recipe.train.microbatches) != ("none", 1)
+    assert len(said) <= fit.MOST_COMPILATIONS and "too much" in said[0]
+    nothing = fit.search(
+        recipe,
+        topology,
+        [None] * 8,
+        say=said.append,
+        compile_training=lambda candidate, devices: dataclasses.replace(PROGRAM, temporary=None),
+    )
+    assert nothing is None
