@@ -36,6 +36,7 @@ Draws one again:     python -m omnigen.sample --recreate out.png
 MAX_PROMPT_BYTES = 4000
 MAX_IMAGES = 64
 MAX_GUIDANCE = 30.0
+MAX_TEMPERATURE = 2.0
 MAX_STEPS = 1000
 MAX_SEED = 2**32 - 1
 
@@ -49,6 +50,8 @@ class Request:
         seed: decides all noise; picture i of several has the seed `seed + i`.
         num_images: how many pictures.
         guidance: how strongly the prompt steers; 1 turns guidance off, and costs half.
+        temperature: scale of the noise that each token starts from; below 1 pictures are more
+            typical and vary less.
         head_steps: steps of the flow head a token; None is the checkpoint's own number.
         decoder_steps: steps of the decoder; None is the checkpoint's own number.
     """
@@ -57,6 +60,7 @@ class Request:
     seed: int = 0
     num_images: int = 1
     guidance: float = 3.0
+    temperature: float = 0.8
     head_steps: int | None = None
     decoder_steps: int | None = None
 
@@ -75,6 +79,10 @@ class Request:
             raise ValueError(f"seed is {self.seed}; seeds must lie in 0 ... {MAX_SEED}")
         if not (math.isfinite(self.guidance) and 0 <= self.guidance <= MAX_GUIDANCE):
             raise ValueError(f"guidance is {self.guidance}; allowed: 0 ... {MAX_GUIDANCE:g}")
+        if not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise ValueError(
+                f"temperature is {self.temperature}; allowed: 0 ... {MAX_TEMPERATURE:g}"
+            )
         for name in ("head_steps", "decoder_steps"):
             steps = getattr(self, name)
             if steps is not None and not 1 <= steps <= MAX_STEPS:
@@ -141,17 +149,19 @@ class Sampler:
                 rows,
                 make_keys(jnp.asarray(seeds, jnp.uint32)),
                 guidance=request.guidance,
+                temperature=request.temperature,
                 head_steps=request.head_steps,
                 decoder_steps=request.decoder_steps,
             )
             yield to_uint8(images)[: request.num_images - start]
 
 
+_SETTINGS = ("guidance", "temperature", "head_steps", "decoder_steps")
+
+
 def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
     """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it."""
-    settings = {
-        name: getattr(request, name) for name in ("guidance", "head_steps", "decoder_steps")
-    }
+    settings = {name: getattr(request, name) for name in _SETTINGS}
     chunks = {
         "prompt": request.prompt,
         "seed": str(request.seed),
@@ -208,6 +218,12 @@ def _flags() -> flags.FlagValues:
         f"how strongly the prompt steers, 0 ... {MAX_GUIDANCE:g}; 1 turns guidance off",
         flag_values=values,
     )
+    flags.DEFINE_float(
+        "temperature",
+        Request.temperature,
+        f"scale of the noise that each token starts from, 0 ... {MAX_TEMPERATURE:g}",
+        flag_values=values,
+    )
     flags.DEFINE_multi_string("image", [], "a picture to start from", flag_values=values)
     text("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
     integer("head_steps", None, "steps of the flow head a token; the checkpoint's if not given")
@@ -226,15 +242,7 @@ class _Job:
     original: Recreation | None = None
 
 
-_REQUEST_FLAGS = (
-    "prompt",
-    "seed",
-    "num_images",
-    "guidance",
-    "head_steps",
-    "decoder_steps",
-    "image",
-)
+_REQUEST_FLAGS = ("prompt", "seed", "num_images", *_SETTINGS, "image")
 
 
 def _job(values: flags.FlagValues) -> _Job:
@@ -259,9 +267,7 @@ def _job(values: flags.FlagValues) -> _Job:
         prompt=values.prompt,
         seed=values.seed,
         num_images=values.num_images,
-        guidance=values.guidance,
-        head_steps=values.head_steps,
-        decoder_steps=values.decoder_steps,
+        **{name: values[name].value for name in _SETTINGS},
     )
     return _Job(request, _outputs(values.output, values.num_images), values.checkpoint)
 

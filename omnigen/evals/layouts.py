@@ -27,7 +27,7 @@ import numpy as np
 
 from omnigen.evals import pictures, prompted, results
 from omnigen.evals.pictures import Job
-from omnigen.models.omni import Omni, to_uint8
+from omnigen.models.omni import GUIDANCE, TEMPERATURE, Omni, to_uint8
 from omnigen.nn.module import Params
 
 
@@ -151,7 +151,11 @@ def draw(
         output,
         mine,
         functools.partial(_paint, omni, weights, tiles=tiles),
-        settings={"weights": prompted.digest(weights), "guidance": prompted.GUIDANCE},
+        settings={
+            "weights": prompted.digest(weights),
+            "guidance": GUIDANCE,
+            "temperature": TEMPERATURE,
+        },
         batch_size=size,
         what=f"{layout}",
     )
@@ -162,7 +166,7 @@ def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> 
     seeds = [job.sample * tiles + tile for job in batch for tile in range(tiles)]
     rows = omni.prompts([job.metadata["prompt"] for job in batch for _ in range(tiles)])
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    images = to_uint8(omni.generate(weights, rows, keys, guidance=prompted.GUIDANCE))
+    images = to_uint8(omni.generate(weights, rows, keys, guidance=GUIDANCE))
     side = math.isqrt(tiles)
     _, height, width, channels = images.shape
     sheets = images.reshape(-1, side, side, height, width, channels).swapaxes(2, 3)

@@ -22,10 +22,8 @@ from omnigen.evals import benchmark, pictures, results
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Outcome
-from omnigen.models.omni import Omni, to_pixels, to_uint8
+from omnigen.models.omni import GUIDANCE, TEMPERATURE, Omni, to_pixels, to_uint8
 from omnigen.nn.module import Params
-
-GUIDANCE = 3.0
 
 _BATCH_SIZES = {"cpu": 16}  # elsewhere 64
 
@@ -155,6 +153,7 @@ class Prompted:
         config = self._omni.config
         return {
             "guidance": GUIDANCE,
+            "temperature": TEMPERATURE,
             "head_steps": config.head.num_steps,
             "decoder_steps": config.decoder.num_steps,
             "dtype": config.ar.dtype,

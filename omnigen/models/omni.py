@@ -35,6 +35,7 @@ from omnigen.sequence import (
 )
 
 PROMPT_BUCKET = 256
+GUIDANCE, TEMPERATURE = 3.0, 0.8  # as pictures are drawn unless asked otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,22 @@ class OmniConfig:
     def specials(self) -> Specials:
         """Ids of the special tokens."""
         return Specials(self.ar.vocab_size - Specials(0).vocab_size)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dials:
+    """Settings of `Omni.draw` that are traced.
+
+    Attributes:
+        guidance: classifier-free guidance scale, a scalar.
+        temperature: scale of the noise that each token starts from, a scalar.
+        order: int32 `[N]`, the raster index of each token in the order of drawing.
+    """
+
+    guidance: jax.Array
+    temperature: jax.Array
+    order: jax.Array
 
 
 class Omni:
@@ -145,7 +162,9 @@ class Omni:
         prompts: Sequence,
         keys: jax.Array,
         *,
-        guidance: float = 3.0,
+        guidance: float = GUIDANCE,
+        schedule: flow.GuidanceSchedule = flow.GuidanceSchedule.CONSTANT,
+        temperature: float = TEMPERATURE,
         order: np.ndarray | None = None,
         head_steps: int | None = None,
         decoder_steps: int | None = None,
@@ -156,8 +175,10 @@ class Omni:
             params: of `decoder`, `ar` and `head`.
             prompts: rows `[B, T]` from `prompts`.
             keys: one for each picture, which alone decides its noise.
-            guidance: classifier-free guidance scale at the last token; it ramps up from 1. 1 turns
-                it off.
+            guidance: classifier-free guidance scale; 1 turns it off.
+            schedule: how the scale grows from token to token.
+            temperature: scale of the noise that each token starts from. Below 1 pictures are more
+                typical and vary less.
             order: the raster index of each token in the order of drawing; raster order if None.
             head_steps: Euler steps of the flow head; the config's if None.
             decoder_steps: Euler steps of the decoder; the config's if None.
@@ -170,9 +191,14 @@ class Omni:
             order = np.arange(rows * cols)
         elif sorted(order) != list(range(rows * cols)):
             raise ValueError(f"order must be a permutation of 0..{rows * cols - 1}, got {order}")
-        scale = jnp.float32(guidance)
         z = self.draw(
-            weights, prompts, unprompted, keys[0], scale, jnp.asarray(order), head_steps=head_steps
+            weights,
+            prompts,
+            unprompted,
+            keys[0],
+            Dials(jnp.float32(guidance), jnp.float32(temperature), jnp.asarray(order)),
+            schedule=schedule,
+            head_steps=head_steps,
         )
         return self.decode(params["decoder"], z, keys[1], num_steps=decoder_steps)
 
@@ -185,16 +211,16 @@ class Omni:
             )
         )
 
-    @functools.partial(jax.jit, static_argnums=0, static_argnames="head_steps")
+    @functools.partial(jax.jit, static_argnums=0, static_argnames=("schedule", "head_steps"))
     def draw(
         self,
         params: Mapping[str, Params],
         prompts: Sequence,
         unprompted: Sequence | None,
         keys: jax.Array,
-        guidance: jax.Array,
-        order: jax.Array,
+        dials: "Dials",
         *,
+        schedule: flow.GuidanceSchedule = flow.GuidanceSchedule.CONSTANT,
         head_steps: int | None = None,
     ) -> jax.Array:
         """Draws the image tokens one after another.
@@ -204,8 +230,8 @@ class Omni:
             prompts: rows `[B, T]`.
             unprompted: the empty prompt's row `[1, T]`, or None to draw without guidance.
             keys: one for each picture.
-            guidance: scale at the last token, a scalar.
-            order: int32 `[N]`, the raster index of each token in the order of drawing.
+            dials: what may change from call to call without compiling.
+            schedule: how guidance grows from token to token.
             head_steps: Euler steps of the flow head; the config's if None.
 
         Returns:
@@ -213,22 +239,22 @@ class Omni:
         """
         ar, head = self.ar.bind(params["ar"]), self.head.bind(params["head"])
         batch, length = prompts.token.shape
-        place_N2 = jnp.asarray(places(*self.config.grid))[order]
+        place_N2 = jnp.asarray(places(*self.config.grid))[dials.order]
         count = place_N2.shape[0]
         prompts = _branches(prompts, unprompted, place_N2[0])
         rows, branches = prompts.token.shape[0], prompts.token.shape[0] // batch
         noise_BNZ = flow.normal(keys, (batch, count, self.config.head.latent_dim))
+        noise_BNZ = noise_BNZ * dials.temperature
         nothing = jnp.zeros((rows, length, self.config.ar.latent_dim))
         hidden, cache = ar.prefill(prompts, nothing, cache_length=length + count - 1)
         sample, step = head.sampler(), ar.stepper()
-        scale = functools.partial(flow.ramp, guidance)
 
         def token(hidden_RD: jax.Array, i: jax.Array) -> jax.Array:
             branched = hidden_RD.reshape(branches, batch, -1)
             return sample(
                 branched,
                 noise_BNZ[:, i],
-                guidance=scale(i / max(count - 1, 1)),
+                guidance=schedule.at(dials.guidance, i / max(count - 1, 1)),
                 num_steps=head_steps,
             )
 
@@ -242,7 +268,7 @@ class Omni:
         first = token(hidden[:, -1], jnp.int32(0))
         z_BNZ = jnp.zeros(noise_BNZ.shape, jnp.float32).at[:, 0].set(first)
         z_BNZ = jax.lax.fori_loop(1, count, body, (cache, z_BNZ, first))[1]
-        return z_BNZ[:, jnp.argsort(order)]
+        return z_BNZ[:, jnp.argsort(dials.order)]
 
     def _element(self, prompts: Sequence, place_N2: jax.Array, i: jax.Array) -> Sequence:
         """The i-th image element after the prompts, as rows of length 1."""

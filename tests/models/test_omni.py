@@ -8,11 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.models.omni import PROMPT_BUCKET, Omni, to_pixels, to_uint8
+from omnigen import flow
+from omnigen.models.omni import (
+    GUIDANCE,
+    PROMPT_BUCKET,
+    TEMPERATURE,
+    Dials,
+    Omni,
+    to_pixels,
+    to_uint8,
+)
 from omnigen.sequence import ImageSpan, TextSpan, gather_slots, pack
 
 TEXTS = ["a red dot", "", "two blue squares"]
-GUIDANCE = 3.0
 
 
 def batched(*samples):
@@ -32,12 +40,13 @@ def images(count):
 def draw(omni, params):
     """The tokens of pictures, as `generate` draws them."""
 
-    def run(texts, keys, guidance=GUIDANCE, free=True, order=None):
+    def run(texts, keys, guidance=GUIDANCE, free=True, order=None, **settings):
         prompts = omni.prompts(texts)
         unprompted = omni._unprompted(prompts.token.shape[1]) if free else None
         weights = {part: params[part] for part in ("ar", "head")}
         order = jnp.arange(16) if order is None else jnp.asarray(order)
-        return omni.draw(weights, prompts, unprompted, keys, jnp.float32(guidance), order)
+        dials = Dials(jnp.float32(guidance), jnp.float32(TEMPERATURE), order)
+        return omni.draw(weights, prompts, unprompted, keys, dials, **settings)
 
     return run
 
@@ -83,20 +92,24 @@ def read(omni, params, lay):
 
 
 @pytest.mark.parametrize(
-    ("free", "order"),
-    [(True, None), (False, None), (True, np.random.default_rng(0).permutation(16))],
+    ("free", "order", "schedule"),
+    [
+        (True, None, "constant"),
+        (False, None, "constant"),
+        (True, np.random.default_rng(0).permutation(16), "ramp"),
+    ],
 )
 def test_every_token_is_what_the_head_says_after_those_before(
-    omni, params, read, draw, free, order
+    omni, params, read, draw, free, order, schedule
 ):
-    z = draw(TEXTS, keys(3), free=free, order=order)
+    z = draw(TEXTS, keys(3), free=free, order=order, schedule=flow.GuidanceSchedule(schedule))
     assert z.shape == (3, 16, 6)
     head = omni.head.bind(params["head"])
 
     @jax.jit
     def sample(hidden, noise):
         def one(branches, noise, i):
-            scale = 1.0 + (GUIDANCE - 1.0) * i / 15
+            scale = 1.0 + (GUIDANCE - 1.0) * i / 15 if schedule == "ramp" else GUIDANCE
             return head.sampler()(branches, noise[None], guidance=scale)[0]
 
         return jax.vmap(one)(hidden, noise, jnp.arange(16.0))
@@ -104,7 +117,7 @@ def test_every_token_is_what_the_head_says_after_those_before(
     for i, text in enumerate(TEXTS):
         prompts = (text, "") if free else (text,)
         hidden = [read(prompt, z[i], order) for prompt in prompts]
-        noise = jax.random.normal(keys(3)[i], (16, 6))
+        noise = TEMPERATURE * jax.random.normal(keys(3)[i], (16, 6))
         wanted = sample(jnp.stack(hidden, axis=1)[:, :, None], noise)
         drawn = z[i] if order is None else z[i][order]
         np.testing.assert_allclose(drawn, wanted, atol=1e-4)
@@ -151,6 +164,8 @@ def test_the_prompt_the_key_and_the_guidance_decide_the_picture(omni, params, pi
     np.testing.assert_allclose(changed[1:], pictures[1:], atol=1e-4)
     stronger = omni.generate(params, omni.prompts(TEXTS), keys(3), guidance=8.0)
     assert np.abs(stronger[0] - pictures[0]).max() > 1e-3
+    cooler = omni.generate(params, omni.prompts(TEXTS), keys(3), guidance=GUIDANCE, temperature=0.5)
+    assert np.abs(cooler - pictures).max(axis=(1, 2, 3)).min() > 1e-3
     # The second prompt is the empty one, so that both branches agree whatever the scale.
     np.testing.assert_allclose(stronger[1], pictures[1], atol=1e-4)
 
@@ -158,8 +173,8 @@ def test_the_prompt_the_key_and_the_guidance_decide_the_picture(omni, params, pi
 def test_drawing_stays_on_the_device(omni, params):
     prompts = omni.prompts(["x"])
     weights = {part: params[part] for part in ("ar", "head")}
-    scale, order = jnp.float32(1.0), jnp.arange(16)
-    text = Omni.draw.lower(omni, weights, prompts, None, keys(1), scale, order).as_text()
+    dials = Dials(jnp.float32(1.0), jnp.float32(1.0), jnp.arange(16))
+    text = Omni.draw.lower(omni, weights, prompts, None, keys(1), dials).as_text()
     assert "stablehlo.while" in text
     assert "callback" not in text and "outfeed" not in text and "stablehlo.send" not in text
 
