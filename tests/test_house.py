@@ -49,8 +49,12 @@ LAYERS = {
     "plan": 7,
     "doctor": 7,
     "bench": 7,
+    "encode": 7,
+    "prepare": 8,
     "serve": 8,
 }
+# Doors that stand inside a part.
+DOORS = {"omnigen.data.prepare": "prepare"}
 # Same layer, one direction: a stage names the evaluators that judge it.
 ALLOWED = {("stages", "evals")}
 # Downward, but refused: the loop knows nothing about images, and safety can be audited alone.
@@ -73,6 +77,8 @@ def relative(path: pathlib.Path) -> str:
 def part_of(module: str) -> str | None:
     """The part that `omnigen.<part>...` belongs to; None for the package itself."""
     names = module.split(".")
+    if module in DOORS:
+        return DOORS[module]
     return names[1] if len(names) > 1 else None
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from omnigen.data import pictures
+from omnigen.data.latents import Encoding, Latents
 from omnigen.data.mixing import Mixture, Shuffled, shorten
 from omnigen.data.pictures import Crop
 from omnigen.data.records import Corpus, Record, Rejected
@@ -58,6 +59,7 @@ class DataConfig:
         order: of picture tokens; random is another order for each example.
         crop: which square of a corpus's pictures is used.
         bad_limit: share of unreadable records of a corpus above which training stops.
+        latents: read the latents that were made of corpora once, instead of pictures.
     """
 
     image_size: int = 128
@@ -72,6 +74,7 @@ class DataConfig:
     order: Order = Order.RASTER
     crop: Crop = Crop.CENTER
     bad_limit: float = 0.2
+    latents: bool = False
 
     def __post_init__(self) -> None:
         """Checks every field.
@@ -99,6 +102,8 @@ class DataConfig:
         for name in self.mixture:
             allowed = f"{_names(Kind)}, or a corpus's folder with a slash in its path"
             require("mixture", name, name in list(Kind) or "/" in name, allowed)
+        if self.latents and (self.kinds or self.crop != Crop.CENTER):
+            raise ValueError("latents is True; allowed: only with corpora alone and crop 'center'")
         weights = list(self.mixture.values())
         good = all(math.isfinite(w) and w >= 0 for w in weights) and sum(weights) > 0
         require("mixture", dict(self.mixture), good, "weights of at least 0 that are not all 0")
@@ -134,11 +139,12 @@ class Candidate:
 
     Attributes:
         caption: short enough for the data's settings.
-        draw: makes the picture of a size, uint8 `[S, S, 3]`; may raise `Rejected`.
+        draw: makes the picture, uint8 `[S, S, 3]`, or reads its latents, float16 `[N, Z]`; may
+            raise `Rejected`.
     """
 
     caption: str
-    draw: Callable[[int], np.ndarray]
+    draw: Callable[[], np.ndarray]
 
 
 class Examples:
@@ -148,11 +154,16 @@ class Examples:
         content: of the corpora, changes with every picture in them; empty if there are none.
     """
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, encoding: Encoding | None = None) -> None:
         """Reads the manifests of the corpora.
 
+        Args:
+            config: what to train on.
+            encoding: if given, latents are read instead of pictures.
+
         Raises:
-            ValueError: a folder is no corpus, or nothing has pictures of the split.
+            ValueError: a folder is no corpus, nothing has pictures of the split, or latents are
+                missing or stale.
         """
         self._config = config
         corpora = {folder: Corpus(folder, config.split) for folder in config.corpora}
@@ -167,10 +178,12 @@ class Examples:
             )
         weights = [sum(config.kinds.values())]
         self._streams: list[Shuffled] = []
+        self._latents: list[Latents | None] = []
         for number, (folder, corpus) in enumerate(corpora.items()):
             if len(corpus):
                 key = ("corpus", number, config.seed)
                 self._streams.append(Shuffled(corpus, *key, bad_limit=config.bad_limit))
+                self._latents.append(Latents(corpus, encoding) if encoding else None)
                 weights.append(config.corpora[folder])
         self._mixture = Mixture(weights, seed=config.seed)
         digests = [corpus.manifest.digest for corpus in corpora.values()]
@@ -183,8 +196,8 @@ class Examples:
         source, ordinal = self._find(index)
         if not source:
             return render(scene_at(self._config, index), size)
-        use = functools.partial(fit, size=size, place=self._place(index))
-        return self._streams[source - 1].read(ordinal, use)
+        stream, place = self._streams[source - 1], self._place(index)
+        return stream.read(ordinal, lambda k: fit(stream.corpus[k], size=size, place=place))
 
     def candidate(self, index: int) -> Candidate:
         """An example with its caption, for packing."""
@@ -195,14 +208,16 @@ class Examples:
         if not source:
             scene = scene_at(config, index)
             words = caption_at(config, index, scene=scene)
-            return Candidate(words, functools.partial(render, scene))
-        stream = self._streams[source - 1]
-        record = stream.read(ordinal, lambda record: record)
+            return Candidate(words, functools.partial(render, scene, config.image_size))
+        stream, latents = self._streams[source - 1], self._latents[source - 1]
+        number, record = stream.read(ordinal, lambda k: (k, stream.corpus[k]))
         words = self._words(index, record.captions)
 
-        def draw(size: int) -> np.ndarray:
+        def draw() -> np.ndarray:
             try:
-                return fit(record, size=size, place=self._place(index))
+                if latents is not None:
+                    return latents[number]
+                return fit(record, size=config.image_size, place=self._place(index))
             except Rejected as rejected:
                 stream.note(rejected)
                 raise

@@ -135,7 +135,13 @@ def plan(source: pathlib.Path, output: pathlib.Path, settings: Settings) -> Job:
     Raises:
         ValueError: nothing to read, or `output` holds something else.
     """
-    parts = sources.find(source)
+    return plan_parts(sources.find(source), source, output, settings)
+
+
+def plan_parts(
+    parts: Sequence[sources.Part], source: pathlib.Path, output: pathlib.Path, settings: Settings
+) -> Job:
+    """The same for parts of any other kind; `source` only names them."""
     digest = _digest(repr((settings, records.FORMAT, parts)))
     return Job(source, output, settings, parts, digest, _is_done(output, digest))
 
@@ -172,6 +178,15 @@ def run(job: Job, workers: int = 0) -> None:
         settings={**dataclasses.asdict(settings), "input": str(job.source), "plan": job.plan},
     ).write(output)
     shutil.rmtree(work)
+
+
+def summarize(output: pathlib.Path) -> None:
+    """Prints how much a corpus holds and what was left out."""
+    manifest = Manifest.read(output)
+    for split in manifest.splits:
+        print(f"{split}: {manifest.count(split)} pictures")
+    for reason, count in manifest.rejects.items():
+        print(f"left out, {reason}: {count}")
 
 
 def _is_done(output: pathlib.Path, digest: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-from omnigen.data.records import Corpus, Record, Rejected
+from omnigen.data.records import Corpus, Rejected
 
 T = TypeVar("T")
 
@@ -120,32 +120,32 @@ class Shuffled:
             *key: another key, another order.
             bad_limit: share of records of no use above which reading stops.
         """
-        self._corpus, self._key, self._bad_limit = corpus, key, bad_limit
+        self.corpus, self._key, self._bad_limit = corpus, key, bad_limit
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._reasons: Counter[str] = Counter()
         self._has_warned = False
 
-    def read(self, ordinal: int, use: Callable[[Record], T]) -> T:
-        """Reads a record.
+    def read(self, ordinal: int, use: Callable[[int], T]) -> T:
+        """Makes something of the next record.
 
         Args:
             ordinal: number of the record in the stream.
-            use: what to make of it; it too may refuse a record.
+            use: what to make of the corpus's record with this index; may raise `Rejected`.
 
         Raises:
             ValueError: too many records are refused.
         """
-        epoch, place = divmod(ordinal, len(self._corpus))
+        epoch, place = divmod(ordinal, len(self.corpus))
         for attempt in range(_TRIES):
-            order = Permutation(len(self._corpus), *self._key, epoch, attempt)
+            order = Permutation(len(self.corpus), *self._key, epoch, attempt)
             try:
-                used = use(self._corpus[order[place]])
+                used = use(order[place])
             except Rejected as rejected:
                 self.note(rejected)
                 continue
             self.note(None)
             return used
-        raise ValueError(f"{self._corpus.folder}: {_TRIES} records in a row cannot be used")
+        raise ValueError(f"{self.corpus.folder}: {_TRIES} records in a row cannot be used")
 
     def note(self, rejected: Rejected | None) -> None:
         """Counts a record as good or bad.
@@ -161,7 +161,7 @@ class Shuffled:
         if len(self._recent) < LEAST or share <= WARN_SHARE:
             return
         text = (
-            f"{self._corpus.folder}: {share:.1%} of the last {len(self._recent)} records could not "
+            f"{self.corpus.folder}: {share:.1%} of the last {len(self._recent)} records could not "
             f"be used; since the start {dict(self._reasons)}"
         )
         if share > self._bad_limit:

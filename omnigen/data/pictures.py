@@ -173,7 +173,7 @@ def encode(image: "Image.Image", *, lossless: bool) -> bytes:
     """A file of the picture: WebP without loss, or JPEG."""
     file = io.BytesIO()
     if lossless:
-        image.save(file, "WEBP", lossless=True, method=4)
+        image.save(file, "WEBP", lossless=True, method=2)
     else:
         image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return file.getvalue()

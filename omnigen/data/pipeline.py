@@ -22,6 +22,7 @@ import numpy as np
 
 from omnigen import sequence
 from omnigen.data.examples import DataConfig, Examples, Order, fit, require
+from omnigen.data.latents import Encoding
 from omnigen.data.mixing import shorten
 from omnigen.data.packing import Bins
 from omnigen.data.records import Corpus, Rejected
@@ -80,6 +81,7 @@ def sequence_dataset(
     token_grid: tuple[int, int],
     batch_size: int,
     shard: DataShard,
+    encoding: Encoding | None = None,
 ) -> "Batches":
     """Packed rows of captions, each followed by its picture.
 
@@ -89,19 +91,22 @@ def sequence_dataset(
         token_grid: rows and columns of the tokens of a picture.
         batch_size: rows in a local batch.
         shard: which part of each global batch is made here.
+        encoding: of the latents to read instead of pictures.
 
     Returns:
         An endless stream of the fields of `Sequence`, `[B, row_length]`, and `image`, uint8
-        `[B, images_per_row, S, S, 3]`, black where a row holds fewer. `slot` counts a row's tokens
-        picture after picture.
+        `[B, images_per_row, S, S, 3]`, black where a row holds fewer; or `latents`, float16
+        `[B, images_per_row * tokens, latent_dim]`. `slot` counts a row's tokens picture after
+        picture.
 
     Raises:
-        ValueError: if a row cannot hold the longest example, or a corpus is missing.
+        ValueError: if a row cannot hold the longest example, a corpus is missing, or latents are
+            missing or stale.
     """
     from omnigen.data.stream import Batches
 
     _check_shard(batch_size, shard)
-    rows = RowBatches(config, text, token_grid, batch_size, shard)
+    rows = RowBatches(config, text, token_grid, batch_size, shard, encoding)
     longest = rows.length(config.max_caption_bytes)
     if longest > config.row_length:
         raise ValueError(
@@ -186,7 +191,7 @@ class _Packed:
 
     index: int
     ids: Sequence[int]
-    draw: Callable[[int], np.ndarray]
+    draw: Callable[[], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,11 +203,12 @@ class RowBatches:
     token_grid: tuple[int, int]
     batch_size: int
     shard: DataShard
+    encoding: Encoding | None = None
 
     @functools.cached_property
     def examples(self) -> Examples:
         """Where captions and pictures come from."""
-        return Examples(self.config)
+        return Examples(self.config, self.encoding)
 
     @property
     def specials(self) -> sequence.Specials:
@@ -242,18 +248,26 @@ class RowBatches:
         return [[examples[i] for i in row] for row in bins.fill(lengths())]
 
     def _row(self, examples: Sequence[_Packed]) -> "Batch":
-        size = self.config.image_size
-        image = np.zeros((self.config.images_per_row, size, size, 3), np.uint8)
-        samples = []
+        pictures, samples = self._no_pictures(), []
         for place, example in enumerate(examples):
             sample = self._sample(example.index, example.ids)
             try:
-                image[place] = example.draw(size)
+                pictures[place] = example.draw()
             except Rejected:  # keeps its place, so that no other example has to move
                 sample = dataclasses.replace(sample, weight=np.zeros_like(sample.weight))
             samples.append(sample)
         row = sequence.pack(samples, self.config.row_length, self.specials.pad)
-        return {**{name: np.asarray(v) for name, v in row.fields().items()}, "image": image}
+        fields = {name: np.asarray(value) for name, value in row.fields().items()}
+        if self.encoding:
+            return {**fields, "latents": pictures.reshape(-1, self.encoding.latent_dim)}
+        return {**fields, "image": pictures}
+
+    def _no_pictures(self) -> np.ndarray:
+        """Room for the pictures of a row, or for their latents."""
+        count, size = self.config.images_per_row, self.config.image_size
+        if self.encoding:
+            return np.zeros((count, self.encoding.tokens, self.encoding.latent_dim), np.float16)
+        return np.zeros((count, size, size, 3), np.uint8)
 
     def _sample(self, index: int, ids: Sequence[int]) -> sequence.Sequence:
         rows, cols = self.token_grid

@@ -16,6 +16,7 @@ Prepares a corpus:  python -m omnigen.data.prepare --input PATH --output DIR
 PATH is a folder of pictures with a .txt of the same name beside each, a folder or file of .jsonl,
 .csv or .tsv that names pictures and captions, WebDataset .tar, Hugging Face .parquet, or another
 prepared corpus. Run it again if it was interrupted: it goes on, with the same result.
+With --latents the corpus is also encoded by a tokenizer, which data.latents then saves in training.
 """
 
 HELP = {
@@ -38,6 +39,10 @@ def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("input", None, "file or folder", flag_values=values)
     flags.DEFINE_string("output", None, "folder of the corpus", flag_values=values)
+    text = "encode the corpus too; without --input, one that is there already"
+    flags.DEFINE_bool("latents", False, text, flag_values=values)
+    text = "whose tokenizer encodes: a workdir or checkpoint folder; the shipped model if not given"
+    flags.DEFINE_string("checkpoint", None, text, flag_values=values)
     for field in dataclasses.fields(Settings):
         define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
         define[type(field.default)](field.name, field.default, HELP[field.name], flag_values=values)
@@ -52,19 +57,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM):
         values = _flags()
         cli.parse(values, usage=USAGE, argv=argv)
-        for name in ("input", "output"):
-            if not getattr(values, name):
-                raise ValueError(f"--{name} is required")
+        if not values.output or not (values.input or values.latents):
+            raise ValueError("--input and --output are required")
         from omnigen.data import ingest, records
 
+        output, job = pathlib.Path(values.output), None
         settings = ingest.Settings(**{name: getattr(values, name) for name in HELP})
-        job = ingest.plan(pathlib.Path(values.input), pathlib.Path(values.output), settings)
-    ingest.run(job, values.workers)
-    manifest = records.Manifest.read(job.output)
-    for split in manifest.splits:
-        print(f"{split}: {manifest.count(split)} pictures")
-    for reason, count in manifest.rejects.items():
-        print(f"left out, {reason}: {count}")
+        if values.input:
+            job = ingest.plan(pathlib.Path(values.input), output, settings)
+        else:
+            records.Manifest.read(output)
+    if job:
+        ingest.run(job, values.workers)
+        ingest.summarize(output)
+    if values.latents:
+        with cli.bad_input_exits(PROGRAM):
+            from omnigen import encode, parallel, pretrained
+
+            cli.cache_compilations()
+            parallel.initialize()
+            encode.encode(output, values.checkpoint or str(pretrained.NANO))
 
 
 if __name__ == "__main__":

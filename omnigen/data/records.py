@@ -300,6 +300,7 @@ class Corpus:
 
     Attributes:
         folder: where it lies.
+        split: which records.
         manifest: what it holds.
     """
 
@@ -309,7 +310,7 @@ class Corpus:
         Raises:
             ValueError: the folder is no prepared corpus.
         """
-        self.folder = pathlib.Path(folder)
+        self.folder, self.split = pathlib.Path(folder), split
         self.manifest = Manifest.read(folder)
         self._shards = list(self.manifest.splits.get(split, ()))
         self._starts = [0]

@@ -6,6 +6,7 @@ Z latent dim.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import optax
 
 from omnigen import flow
 from omnigen.data import pipeline
+from omnigen.data.latents import Encoding, digest_weights
 from omnigen.data.scenes.scene import Split
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8
@@ -65,20 +67,35 @@ class ARStage(Stage):
     Objective = ARObjective
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
-        """Packed rows: the fields of `Sequence` and `image`, uint8 `[b, I, H, W, 3]`."""
+        """Rows: the fields of `Sequence`, and `image`, uint8 `[b, I, H, W, 3]`, or latents."""
         data, omni = self.data_of(split), self.omni
-        return pipeline.sequence_dataset(data, omni.text, omni.config.grid, batch_size, shard)
+        return pipeline.sequence_dataset(
+            data, omni.text, omni.config.grid, batch_size, shard, self._encoding
+        )
+
+    @functools.cached_property
+    def _encoding(self) -> Encoding | None:
+        """Of the latents to read, if they are to be read."""
+        if not self.data.latents:
+            return None
+        config, (rows, cols) = self.omni.config, self.omni.config.grid
+        encoder = digest_weights(self.frozen["encoder"])
+        return Encoding(encoder, config.image_size, rows * cols, config.tokenizer.latent_dim)
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
-        """Encodes the pictures and counts what is learnt."""
-        rows, pictures, *image = batch["image"].shape
-        pixels = to_pixels(batch["image"]).reshape(rows * pictures, *image)
-        z = self.omni.encoder.bind(frozen["encoder"])(shard(pixels, "batch", None, None, None))
+        """Encodes the pictures, unless they were before, and counts what is learnt."""
+        if "latents" in batch:
+            z = batch["latents"].astype(jnp.float32)
+        else:
+            rows, pictures, *image = batch["image"].shape
+            pixels = to_pixels(batch["image"]).reshape(rows * pictures, *image)
+            z = self.omni.encoder.bind(frozen["encoder"])(shard(pixels, "batch", None, None, None))
+            z = z.reshape(rows, -1, z.shape[-1])
         is_text = batch["modality"] == Modality.TEXT
         is_image = batch["modality"] == Modality.IMAGE
         return {
             **Sequence.of(batch).fields(),
-            "latents": z.reshape(rows, -1, z.shape[-1]),
+            "latents": z,
             "text_count": jnp.sum(batch["weight"] * is_text),
             "image_count": jnp.sum(batch["weight"] * is_image),
         }
@@ -143,7 +160,7 @@ class ARStage(Stage):
             text_tokens=elements - image_tokens,
             image_tokens=image_tokens,
         ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
-        encode = flops.encoder(config.tokenizer, config.image_size)
+        encode = flops.encoder(config.tokenizer, config.image_size) if "image" in batch else 0.0
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:

@@ -26,7 +26,7 @@ class Fake:
 
 
 def keys(stream, ordinals):
-    return [int(stream.read(k, lambda record: record.key)) for k in ordinals]
+    return [int(stream.read(k, lambda index: stream.corpus[index].key)) for k in ordinals]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 1000])

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From packages to captioned pictures: parts that `ingest` reads like any other input."""
+
+import dataclasses
+import functools
+import io
+import json
+import pathlib
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from omnigen.data import pictures
+from omnigen.data.corpora import recipes, subjects
+from omnigen.data.corpora.recipes import Art, Kind
+from omnigen.data.corpora.subjects import Emoji, Subject
+from omnigen.data.records import Reason, Rejected
+from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.scene import Split
+from omnigen.data.sources import Raw
+
+PART = 256  # drawings
+INNER = 0.88  # of the side, for the drawing
+PLAIN_SHARE = 0.5  # of white backgrounds, which captions do not mention
+GROUNDS = {
+    "light blue": "#bfe3ff",
+    "pale yellow": "#fff3b0",
+    "pink": "#ffd0dc",
+    "mint green": "#c9f2d6",
+    "light gray": "#dddddd",
+    "lavender": "#e0d4fa",
+    "peach": "#ffd9bd",
+    "dark blue": "#1d2f5e",
+    "black": "#111111",
+    "teal": "#3aa6a0",
+}
+INKS = {
+    "black": "#111111",
+    "red": "#d62728",
+    "blue": "#1f5fd0",
+    "green": "#1e8e3e",
+    "purple": "#7b2fbe",
+    "orange": "#e8710a",
+    "brown": "#7a4a21",
+    "teal": "#0f8b8d",
+}
+MEDIA = {Kind.EMOJI: "an emoji", Kind.ICON: "an icon", Kind.FLAG: "a picture"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawings:
+    """Some drawings of a package, of one style.
+
+    Attributes:
+        art: the recipe.
+        digest: of all that names subjects and changes the result.
+        archive: of the package; where it lies does not count.
+        drawings: name in the package and subject of each.
+        size: of the pictures.
+    """
+
+    art: Art
+    digest: str
+    archive: pathlib.Path = dataclasses.field(repr=False)
+    drawings: tuple[tuple[str, Subject], ...]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.drawings)
+
+    def read(self) -> Iterator[Raw]:
+        """Draws the pictures."""
+        for name, subject in self.drawings:
+            key = f"{subjects.slug(self.art.style)}/{name}"
+            dice = Dice("look", key)
+            is_plain = self.art.is_mono or dice.chance(PLAIN_SHARE) or self.art.kind == Kind.FLAG
+            ground = "" if is_plain else dice.pick(list(GROUNDS))
+            ink = dice.pick(list(INKS)) if self.art.is_mono else ""
+            try:
+                drawn = _draw(self.art, self.archive, name, self.size, INKS.get(ink, "#222222"))
+                image = _place(drawn, self.size, GROUNDS.get(ground, "white"))
+            except Rejected as rejected:
+                image = rejected
+            yield Raw(key, image, self._captions(subject, ink, ground), self._attributes(subject))
+
+    def _captions(self, subject: Subject, ink: str, ground: str) -> tuple[str, ...]:
+        style, medium = self.art.style, MEDIA[self.art.kind]
+        said = subjects.captions(subject, style=style, medium=medium, color=ink, ground=ground)
+        return tuple(said)
+
+    def _attributes(self, subject: Subject) -> dict[str, str]:
+        is_test = self.art.held_out or subject.is_held_out
+        return {
+            "license": self.art.license,
+            "attribution": self.art.attribution,
+            "source": self.art.source,
+            "style": self.art.style,
+            "subject": subject.key,
+            "split": Split.TEST if is_test else Split.TRAIN,
+        }
+
+
+def parts(
+    art: Art, archive: pathlib.Path, emoji: Emoji, *, digest: str, size: int
+) -> list[Drawings]:
+    """The drawings of a package, cut into parts."""
+    found = list(_subjects(art, archive, emoji))
+    chunks = [tuple(found[start : start + PART]) for start in range(0, len(found), PART)]
+    return [Drawings(art, digest, archive, chunk, size) for chunk in chunks]
+
+
+def _subjects(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject]]:
+    """The drawings of a package that have a name: one of each subject."""
+    seen = set()
+    for name, subject in _named(art, archive, emoji):
+        if subject is not None and subject.key not in seen and name not in art.skip:
+            seen.add(subject.key)
+            yield name, subject
+
+
+def _named(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject | None]]:
+    if art.kind == Kind.FLAG:
+        for country in json.loads(recipes.members(archive, "package")["country.json"]):
+            more = (country.get("capital"), country.get("continent"))
+            words = tuple(word for word in more if word)
+            name = pathlib.PurePosixPath(country["flag_4x3"]).name
+            yield name, Subject(f"flag of {country['name']}", words)
+    elif art.folder:
+        for name in sorted(recipes.members(archive, art.folder)):
+            yield name, emoji.by_code(pathlib.PurePosixPath(name).stem)
+    else:
+        icons = recipes.read_json(archive, "package/icons.json")["icons"]
+        chars = recipes.read_json(archive, "package/chars.json")
+        # Sizes of the same icon: the largest first, which has the most detail.
+        names = sorted(icons, key=lambda name: (re.sub(r"-\d+$", "", name), -_number(name)))
+        by_name = {name: emoji.by_code(hexcode) for hexcode, name in chars.items()}
+        for name in names:
+            if icons[name].get("hidden"):
+                continue
+            if art.kind == Kind.ICON:
+                yield name, subjects.icon(name)
+            else:
+                yield name, by_name.get(name) if chars else emoji.by_name(name)
+
+
+def _number(name: str) -> int:
+    found = re.search(r"-(\d+)$", name)
+    return int(found[1]) if found else 0
+
+
+def _draw(art: Art, archive: pathlib.Path, name: str, size: int, ink: str):
+    """The drawing as RGBA, its longer side so large that it fills the inner part of the picture."""
+    from PIL import Image
+
+    inner = round(size * INNER)
+    if art.folder:
+        data = recipes.members(archive, art.folder)[name]
+        if not name.endswith(".svg"):
+            image = Image.open(io.BytesIO(data), formats=["WEBP", "PNG"]).convert("RGBA")
+            image.thumbnail((inner, inner), Image.Resampling.LANCZOS)
+            return image
+        svg = data.decode("utf-8")
+    else:
+        svg = _svg(_icons(archive), name).replace("currentColor", ink)
+    import resvg_py
+
+    width, height = (inner, None) if _is_wide(svg) else (None, inner)
+    try:
+        png = resvg_py.svg_to_bytes(
+            svg_string=svg, width=width, height=height, skip_system_fonts=True
+        )
+    except ValueError as error:
+        raise Rejected(Reason.DAMAGED, str(error)) from error
+    return Image.open(io.BytesIO(bytes(png)), formats=["PNG"]).convert("RGBA")
+
+
+@functools.lru_cache(2)
+def _icons(archive: pathlib.Path) -> dict:
+    return recipes.read_json(archive, "package/icons.json")
+
+
+def _svg(icons: dict, name: str) -> str:
+    """An SVG file of an Iconify drawing."""
+    icon = icons["icons"][name]
+    left, top = icon.get("left", 0), icon.get("top", 0)
+    width = icon.get("width", icons.get("width", 16))
+    height = icon.get("height", icons.get("height", 16))
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">'
+        f"{icon['body']}</svg>"
+    )
+
+
+def _is_wide(svg: str) -> bool:
+    found = re.search(r'viewBox="[-\d.]+[ ,]+[-\d.]+[ ,]+([\d.]+)[ ,]+([\d.]+)"', svg)
+    return not found or float(found[1]) >= float(found[2])
+
+
+def _place(drawn, size: int, ground: str) -> bytes:
+    """A file of the drawing in the middle of a square of one colour."""
+    from PIL import Image
+
+    if np.asarray(drawn)[..., 3].max() == 0:
+        raise Rejected(Reason.DAMAGED, "nothing is drawn")
+    image = Image.new("RGB", (size, size), ground)
+    image.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2), mask=drawn)
+    return pictures.encode(image, lossless=True)

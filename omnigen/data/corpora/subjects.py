@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What drawings show: names and keywords, and which subjects are never trained on."""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omnigen.data.scenes.dice import Dice
+
+TEST_SHARE = 0.05
+MOST_KEYWORDS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What a drawing shows.
+
+    Attributes:
+        name: in words.
+        keywords: more words about it.
+    """
+
+    name: str
+    keywords: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The same for all drawings of the subject."""
+        return slug(self.name)
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether it is for the test, in whatever style it is drawn."""
+        digest = hashlib.sha256(f"subject/{self.key}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") < TEST_SHARE * 2**32
+
+
+def slug(name: str) -> str:
+    """Lower-case words joined by hyphens."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower().replace("\u2019", "").replace("'", "")))
+
+
+def code(hexcode: str) -> str:
+    """A code point sequence without the marks that only choose a presentation."""
+    return "-".join(p for p in hexcode.lower().split("-") if p != "fe0f").lstrip("0")
+
+
+class Emoji:
+    """Emoji by code point or by any of their names; skin tones are no subjects of their own."""
+
+    def __init__(
+        self, rows: Sequence[Mapping[str, Any]], nicknames: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Reads the tables of emojibase.
+
+        Args:
+            rows: label, hexcode and tags of every emoji.
+            nicknames: tables from hexcode to a name or several.
+        """
+        self._by_code: dict[str, Subject] = {}
+        self._by_name: dict[str, str] = {}
+        for row in rows:
+            key = code(row["hexcode"])
+            label = re.sub("^(flag|family): ", r"\1 of ", row["label"]).replace(": ", ", ")
+            words = [word for word in row.get("tags", ()) if slug(word) != slug(label)]
+            self._by_code[key] = Subject(label, tuple(words))
+            self._by_name[_squash(row["label"])] = key
+        for table in nicknames:
+            for hexcode, names in table.items():
+                for name in [names] if isinstance(names, str) else names:
+                    self._by_name.setdefault(_squash(name), code(hexcode))
+
+    def by_code(self, hexcode: str) -> Subject | None:
+        """The emoji of a code point sequence."""
+        return self._by_code.get(code(hexcode))
+
+    def by_name(self, name: str) -> Subject | None:
+        """The emoji that goes by a name, hyphens, case and a trailing number aside."""
+        for one in (name, re.sub(r"-\d+$", "", name)):
+            if _squash(one) in self._by_name:
+                return self._by_code.get(self._by_name[_squash(one)])
+        return None
+
+
+def _squash(name: str) -> str:
+    return slug(name.replace("_", "-")).replace("-", "")
+
+
+def icon(name: str) -> Subject:
+    """What an icon shows, by its file's name: sizes, numbers and words of style are left off."""
+    words = [word for word in name.split("-") if word]
+    while len(words) > 1 and (words[-1].isdigit() or words[-1] in ("fill", "filled", "color")):
+        words.pop()
+    return Subject(" ".join(words))
+
+
+def phrase(name: str) -> str:
+    """A name with the article that it takes in a sentence."""
+    first = name.split()[0]
+    if name.startswith("flag of "):
+        return f"the {name}"
+    last = re.split(r"[ :,]", name.split(" with ")[0])[-1]
+    is_plural = last.endswith("s") and not last.endswith(("ss", "us", "is"))
+    if is_plural or first[0].isdigit() or re.search(r"\w(ing|ed)$", last) or first.isupper():
+        return name
+    return f"{'an' if first[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def captions(subject: Subject, *, style: str, medium: str, color: str, ground: str) -> list[str]:
+    """Ways to say what a drawing shows; all of them are true.
+
+    Args:
+        subject: what it shows.
+        style: whose drawing it is.
+        medium: what sort of drawing.
+        color: of a drawing in a single colour, or nothing.
+        ground: colour of the background, or nothing if it is not to be spoken of.
+    """
+    dice = Dice("caption", subject.key, style)
+    name = f"{color} {subject.name}" if color else subject.name
+    behind = f" on a {ground} background" if ground else ""
+    words = list(subject.keywords)
+    chosen = [
+        words.pop(int(dice.unit() * len(words))) for _ in range(min(MOST_KEYWORDS, len(words)))
+    ]
+    said = [
+        f"{phrase(name)}{behind}, {style} style",
+        f"{medium} of {phrase(name)}{behind}, drawn in {style} style",
+        f"{style} style: {name}{behind}",
+    ]
+    if chosen:
+        said.append(f"{phrase(name)} ({', '.join(chosen)}){behind}, {style} style")
+    return said
