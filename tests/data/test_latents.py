@@ -62,7 +62,7 @@ def stages(encoded, untrained):
     return [train.build_stage(dataclasses.replace(base, data=d)) for d in (data, cached)]
 
 
-def test_losses_from_latents_are_those_from_pixels_to_rounding(stages):
+def test_latents_are_those_of_the_pictures_to_rounding(stages):
     batches = [next(iter(stage.dataset(2, DataShard(0, 1)))) for stage in stages]
     assert "image" not in batches[1] and "latents" not in batches[0]
     for name in batches[0].keys() - {"image"}:
@@ -70,6 +70,16 @@ def test_losses_from_latents_are_those_from_pixels_to_rounding(stages):
     weight, slot = batches[0]["weight"], batches[0]["slot"]
     row, place = np.nonzero((slot >= 0) & (weight > 0))
     assert 0 < len(row) < (slot >= 0).sum()  # damaged pictures have no weight
+    drawn, read = (
+        jax.jit(lambda b, stage=stage: stage.prepare({}, stage.frozen, b, None))(batch)["latents"]
+        for stage, batch in zip(stages, batches, strict=True)
+    )
+    where = row, slot[row, place]
+    np.testing.assert_allclose(np.asarray(read)[where], np.asarray(drawn)[where], atol=2e-3)
+
+
+@pytest.mark.slow
+def test_losses_from_latents_are_those_from_pixels_to_rounding(stages):
     params = stages[0].init(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 2)
 
@@ -77,12 +87,14 @@ def test_losses_from_latents_are_those_from_pixels_to_rounding(stages):
     def loss(number, batch):
         stage = stages[number]
         ready = stage.prepare(params, stage.frozen, batch, keys)
-        return ready["latents"], stage.loss(params, stage.frozen, ready, keys)[0]
+        return stage.loss(params, stage.frozen, ready, keys)[0]
 
-    (drawn, of_pixels), (read, of_latents) = (loss(k, batch) for k, batch in enumerate(batches))
-    where = row, slot[row, place]
-    np.testing.assert_allclose(np.asarray(read)[where], np.asarray(drawn)[where], atol=2e-3)
-    np.testing.assert_allclose(of_latents, of_pixels, rtol=1e-3)
+    pixels, cached = (
+        loss(number, next(iter(stage.dataset(2, DataShard(0, 1)))))
+        for number, stage in enumerate(stages)
+    )
+    print(float(pixels), float(cached))
+    np.testing.assert_allclose(cached, pixels, rtol=1e-3)
 
 
 def test_the_test_split_has_latents_too(stages):

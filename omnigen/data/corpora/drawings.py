@@ -111,10 +111,15 @@ def parts(
 
 
 def _subjects(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject]]:
-    """The drawings of a package that have a name: one of each subject."""
+    """The drawings of a package that have a name, one of each subject.
+
+    A subject that is of some colour by its name is not drawn in another one.
+    """
     seen = set()
     for name, subject in _named(art, archive, emoji):
-        if subject is not None and subject.key not in seen and name not in art.skip:
+        if subject is None or subject.key in seen or name in art.skip:
+            continue
+        if not (art.is_mono and subject.has_color):
             seen.add(subject.key)
             yield name, subject
 

@@ -11,6 +11,7 @@ from omnigen.data.scenes.dice import Dice
 
 TEST_SHARE = 0.05
 MOST_KEYWORDS = 4
+COLORS = set("red orange yellow green blue purple brown black white pink gray grey".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Subject:
     def key(self) -> str:
         """The same for all drawings of the subject."""
         return slug(self.name)
+
+    @property
+    def has_color(self) -> bool:
+        """Whether its name says a colour."""
+        return bool(COLORS & set(self.key.split("-")))
 
     @property
     def is_held_out(self) -> bool:
@@ -63,7 +69,8 @@ class Emoji:
         self._by_name: dict[str, str] = {}
         for row in rows:
             key = code(row["hexcode"])
-            label = re.sub("^(flag|family): ", r"\1 of ", row["label"]).replace(": ", ", ")
+            label = re.sub("^(flag|family): ", r"\1 of ", row["label"])
+            label = label.replace("keycap: ", "keycap ").replace(": ", ", ")
             words = [word for word in row.get("tags", ()) if slug(word) != slug(label)]
             self._by_code[key] = Subject(label, tuple(words))
             self._by_name[_squash(row["label"])] = key

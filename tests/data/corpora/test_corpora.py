@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+import hashlib
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+
+from omnigen.data import pictures
+from omnigen.data.corpora import __main__ as door
+from omnigen.data.corpora import drawings, recipes, subjects
+from omnigen.data.corpora.recipes import Art, Kind, Tier
+from omnigen.data.corpora.subjects import Emoji, Subject
+from omnigen.data.records import Corpus, Rejected
+from omnigen.data.scenes.scene import Split
+
+SQUARE = '<rect x="2" y="2" width="12" height="12" fill="{}"/>'
+ROWS = [
+    {"label": "red apple", "hexcode": "1F34E", "tags": ["fruit", "red apple"]},
+    {"label": "flag: France", "hexcode": "1F1EB-1F1F7", "tags": ["FR"]},
+    {"label": "heart", "hexcode": "2764-FE0F", "tags": ["love", "emotion"]},
+    {"label": "women’s room", "hexcode": "1F6BA", "tags": []},
+]
+EMOJI = Emoji(ROWS, [{"1F34E": ["apple", "red_apple"], "2764": "heavy_black_heart"}])
+
+
+def archive(folder, files):
+    """A package as npm packs it, and its digest."""
+    folder.mkdir(exist_ok=True)
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        for name, content in files.items():
+            raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(raw)
+            tar.addfile(info, io.BytesIO(raw))
+    return data.getvalue()
+
+
+def iconify(icons, chars=None):
+    icons = {name: {"body": body} for name, body in icons.items()}
+    return {"icons.json": {"icons": icons, "width": 16, "height": 16}, "chars.json": chars or {}}
+
+
+def art_of(data, folder, **fields):
+    """A recipe of an archive that lies in the cache."""
+    settings = {"kind": Kind.EMOJI, "tier": Tier.PERMISSIVE, "style": "Plain", **fields}
+    digest = hashlib.sha256(data).hexdigest()
+    art = Art("@a/b", "1.0", digest, "MIT", "B, (c) A", **settings)
+    (folder / "a-b-1.0.tgz").write_bytes(data)
+    return art
+
+
+def test_every_recipe_is_pinned_licensed_and_in_its_tier():
+    book = recipes.read()
+    allowed = {
+        Tier.PERMISSIVE: {"MIT", "Apache-2.0"},
+        Tier.ATTRIBUTION: {"CC-BY-4.0", "CC-BY-3.0"},
+        Tier.COPYLEFT: {"CC-BY-SA-4.0"},
+    }
+    for art in book.art:
+        assert re.fullmatch("[0-9a-f]{64}", art.sha256) and re.fullmatch(r"[\d.]+", art.version)
+        assert art.license in allowed[art.tier] and "(c)" in art.attribution
+    assert len({art.style for art in book.art}) == len(book.art)
+    assert [art.style for art in book.art if art.held_out] == ["blob"]
+
+
+def test_archives_are_compared_with_their_digest(tmp_path):
+    art = art_of(archive(tmp_path, iconify({})), tmp_path)
+    assert recipes.fetch(art, tmp_path) == tmp_path / "a-b-1.0.tgz"
+    (tmp_path / "a-b-1.0.tgz").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="has the digest .* instead of .*; remove it"):
+        recipes.fetch(art, tmp_path)
+
+
+def test_npm_is_asked_for_the_pinned_version_and_runs_nothing(tmp_path, monkeypatch):
+    data = archive(tmp_path, iconify({}))
+    art = art_of(data, tmp_path)
+    (tmp_path / "a-b-1.0.tgz").unlink()
+
+    def run(command, *, cwd, **_):
+        assert command == ["npm", "pack", "--silent", "--ignore-scripts", "@a/b@1.0"]
+        pathlib.Path(cwd, "a-b-1.0.tgz").write_bytes(data)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert recipes.fetch(art, tmp_path / "cache").read_bytes() == data
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["a-b-1.0.tgz"]
+
+
+def test_emoji_are_found_by_code_point_and_by_name():
+    apple, heart = EMOJI.by_code("1f34e"), EMOJI.by_code("2764")
+    assert apple == Subject("red apple", ("fruit",))  # and not its own name again
+    assert heart == EMOJI.by_code("2764-fe0f") == EMOJI.by_name("heavy-black-heart")
+    assert EMOJI.by_name("redapple") == EMOJI.by_name("apple-2") == apple
+    assert EMOJI.by_name("womens-room").name == "women’s room"
+    assert EMOJI.by_code("1f1eb-1f1f7").name == "flag of France"
+    assert EMOJI.by_name("pear") is None and EMOJI.by_code("1f350") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("apple", "an apple"),
+        ("fox", "a fox"),
+        ("grapes", "grapes"),
+        ("cactus", "a cactus"),
+        ("glass of milk", "a glass of milk"),
+        ("person running", "person running"),
+        ("face with tears of joy", "a face with tears of joy"),
+        ("flag of France", "the flag of France"),
+        ("1st place medal", "1st place medal"),
+        ("OK hand", "OK hand"),
+    ],
+)
+def test_articles(name, expected):
+    assert subjects.phrase(name) == expected
+
+
+def test_icons_lose_their_sizes_and_words_of_style():
+    assert subjects.icon("alert-badge-24").name == "alert badge"
+    assert subjects.icon("wind-beaufort-1-fill").name == "wind beaufort"
+    assert subjects.icon("3d-glasses").name == "3d glasses"
+    assert subjects.icon("2").name == "2"
+
+
+def test_captions_say_what_is_so():
+    subject = Subject("fox", ("animal", "face", "wild", "red", "forest"))
+    said = subjects.captions(subject, style="Plain", medium="an icon", color="blue", ground="pink")
+    assert said[0] == "a blue fox on a pink background, Plain style"
+    assert len(said) == 4 and all("Plain style" in words for words in said)
+    assert all("blue fox" in words and "on a pink background" in words for words in said)
+    assert set(re.search(r"\((.*)\)", said[3])[1].split(", ")) <= set(subject.keywords)
+    plain = subjects.captions(Subject("fox"), style="P", medium="an icon", color="", ground="")
+    assert plain == ["a fox, P style", "an icon of a fox, drawn in P style", "P style: fox"]
+
+
+def test_a_subject_is_held_out_in_every_style_or_in_none():
+    names = [f"subject {n}" for n in range(4000)]
+    held_out = sum(Subject(name).is_held_out for name in names)
+    assert abs(held_out - 0.05 * 4000) < 4 * (4000 * 0.05 * 0.95) ** 0.5
+    assert all(Subject(n).is_held_out == Subject(n, ("more",)).is_held_out for n in names)
+
+
+def test_drawings_are_drawn_named_and_attributed(tmp_path):
+    pytest.importorskip("resvg_py")
+    icons = {"apple": SQUARE.format("#ff0000"), "pear": SQUARE.format("blue"), "heart": ""}
+    data = archive(tmp_path, iconify(icons, {"1f34e": "apple", "2764": "heart"}))
+    art = art_of(data, tmp_path)
+    (part,) = drawings.parts(art, tmp_path / "a-b-1.0.tgz", EMOJI, digest="", size=64)
+    apple, heart = part.read()
+    assert apple.key == "plain/apple" and isinstance(heart.image, Rejected)
+    assert apple.attributes["license"] == "MIT" and apple.attributes["source"] == "@a/b@1.0"
+    assert apple.attributes["attribution"] == "B, (c) A" and apple.attributes["style"] == "Plain"
+    image = np.asarray(pictures.decode(apple.image).image)
+    assert image.shape == (64, 64, 3) and tuple(image[32, 32]) == (255, 0, 0)
+    red = (image == (255, 0, 0)).all(axis=-1).sum(axis=1).max()
+    assert abs(red - 64 * drawings.INNER * 12 / 16) <= 2  # 12 of the 16 units of its own canvas
+    ground = re.search(r" on a (.*) background", apple.captions[0])
+    expected = drawings.GROUNDS[ground[1]] if ground else "#ffffff"
+    assert tuple(image[0, 0]) == tuple(bytes.fromhex(expected[1:]))
+
+
+def test_drawings_in_one_colour_get_one_that_the_caption_says(tmp_path):
+    pytest.importorskip("resvg_py")
+    names = [f"thing-{letter}" for letter in "abcdefghijkl"]
+    icons = dict.fromkeys([*names, "red-thing"], SQUARE.format("currentColor"))
+    art = art_of(archive(tmp_path, iconify(icons)), tmp_path, kind=Kind.ICON, is_mono=True)
+    (part,) = drawings.parts(art, tmp_path / "a-b-1.0.tgz", EMOJI, digest="", size=32)
+    seen = set()
+    for raw in part.read():
+        ink = re.match(r"an? (\w+) thing [a-l], Plain style", raw.captions[0])[1]
+        image = np.asarray(pictures.decode(raw.image).image)
+        assert tuple(image[16, 16]) == tuple(bytes.fromhex(drawings.INKS[ink][1:]))
+        assert (image[0] == 255).all()
+        seen.add(ink)
+    assert len(seen) > 3 and len(part) == 12  # nothing red by name is drawn in blue
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("resvg_py")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    shortcodes = {f"en/shortcodes/{t}.json": {} for t in ("cldr", "emojibase", "iamcal")}
+    names = archive(cache, {"en/data.json": ROWS, **shortcodes})
+    (cache / "n-1.tgz").write_bytes(names)
+    icons = {"apple": SQUARE.format("red"), "heart": SQUARE.format("pink")}
+    data = archive(cache, iconify(icons, {"1f34e": "apple", "2764": "heart"}))
+    free, held_out = art_of(data, cache), art_of(data, cache, style="Blob", held_out=True)
+    closed = art_of(data, cache, style="Closed", tier=Tier.COPYLEFT)
+    digest = hashlib.sha256(names).hexdigest()
+    package = recipes.Package("n", "1", digest, "MIT", "N, (c) M")
+    book = recipes.Recipes(package, (free, held_out, closed))
+    monkeypatch.setattr(recipes, "read", lambda: book)
+    output = tmp_path / "out"
+    door.main(["build", str(output), "--size=48", f"--cache={cache}", "--workers=0"])
+    train, test = Corpus(output), Corpus(output, Split.TEST)
+    assert {r.key for r in train} | {r.key for r in test} >= {"plain/apple", "blob/apple"}
+    assert {r.attributes["style"] for r in train} == {"Plain"}
+    text = (output / "NOTICE").read_text()
+    assert "2 drawings: B, (c) A. MIT. From @a/b@1.0, called 'Plain' in captions." in text
+    assert "Closed" not in text and "N, (c) M. MIT." in text
+    with pytest.raises(SystemExit):
+        door.main(["build", str(tmp_path / "other"), "--tiers=free"])
+    assert "tiers has 'free'; allowed: permissive, attribution, copyleft" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        door.main(["bild", "x"])
+
+
+def test_help_needs_no_renderer():
+    code = "import sys, omnigen.data.corpora.__main__; assert 'resvg_py' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SMALL = pathlib.Path(__file__).parents[1] / "noto"
+
+
+def test_the_small_corpus_is_whole_and_small():
+    train, test = Corpus(SMALL), Corpus(SMALL, Split.TEST)
+    assert len(train) >= 100 and len(test) >= 4
+    assert sum(path.stat().st_size for path in SMALL.iterdir()) < 1_000_000
+    for record in (*train, *test):
+        assert record.attributes["license"] == "Apache-2.0" and record.captions
+        assert pictures.decode(record.image).width == record.width == 64
+    assert not {r.attributes["subject"] for r in train} & {r.attributes["subject"] for r in test}
