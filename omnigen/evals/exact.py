@@ -15,22 +15,29 @@ from typing import Any
 
 import numpy as np
 
-from omnigen.evals import exact_prompts, results, truth
+from omnigen.evals import exact_prompts, landscape, results, truth
 from omnigen.evals.benchmark import SPLITS, Benchmark, Metadata, Record
-from omnigen.evals.judges import geneval, shapes
+from omnigen.evals.judges import geneval, landscapes, shapes
 from omnigen.evals.judges.shapes import Seen
 from omnigen.evals.results import Estimate
+
+_TRUTHS = {landscape.TAG: landscape.truth}
+
+
+def all_prompts() -> tuple[Metadata, ...]:
+    """The prompts of the whole suite."""
+    return (*exact_prompts.prompts(), *landscape.prompts())
 
 
 def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
     """The suite, of all its prompts or of those given."""
     return Benchmark(
         name="exact",
-        version=f"shapes {shapes.VERSION}",
-        prompts=tuple(exact_prompts.prompts() if prompts is None else prompts),
+        version=f"shapes {shapes.VERSION}, landscapes {landscapes.VERSION}",
+        prompts=all_prompts() if prompts is None else tuple(prompts),
         verdict=verdict,
         scores=scores,
-        truth=truth.shapes,
+        truth=lambda metadata: _TRUTHS.get(metadata["tag"], truth.shapes)(metadata),
     )
 
 
@@ -42,6 +49,8 @@ def slice_of(prompts: Sequence[Metadata], every: int) -> Benchmark:
 
 def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
     """What the judge says of a picture; of None, that all is wrong."""
+    if metadata["tag"] == landscape.TAG:
+        return landscape.verdict(metadata, image)
     seen = () if image is None else shapes.look(image)
     found = geneval.judge(metadata, seen)
     sound = image is not None
@@ -86,8 +95,8 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     """The metrics: shares in [0, 1].
 
     `overall`, `overall_strict` and `overall_unseen` are means of the six tasks, if all occur; the
-    last takes a task's unseen compositions where the task has any. `scene_K_atoms` is the share of
-    the objects that are there.
+    last takes a task's unseen compositions where the task has any. `scene_K_atoms` and
+    `landscape_atoms` are the share of what was named that is there.
     """
     found: dict[str, Estimate] = {}
     by_tag = itertools.groupby(sorted(records, key=_order), key=lambda record: record["tag"])
@@ -99,7 +108,7 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
             if 0 < len(part) < len(mine):
                 found[f"{tag}{suffix}"] = _share(f"{tag}{suffix}", part, "correct")
         found[f"{tag}_strict"] = _share(tag, mine, "strict")
-        if tag.startswith("scene_"):
+        if tag.startswith(("scene_", landscape.TAG)):
             atoms = [record["atoms"] for record in mine]
             found[f"{tag}_atoms"] = results.ratio(
                 tag,

@@ -118,10 +118,10 @@ SEEN = canvas(("circle", "red", 0.2, 0.5), ("circle", "blue", 0.5, 0.5), ("star"
     ],
 )
 def test_atoms_are_judged_alone(include: list, exclude: list, expected: tuple) -> None:
-    found = exact.verdict({"include": [*include], "exclude": exclude}, SEEN)
+    found = exact.verdict({"tag": "t", "include": [*include], "exclude": exclude}, SEEN)
     assert tuple(found["atoms"][-1].values()) == expected
     assert found["correct"] == expected[-1] and not found["strict"]
-    lost = exact.verdict({"include": [*include], "exclude": exclude}, None)
+    lost = exact.verdict({"tag": "t", "include": [*include], "exclude": exclude}, None)
     assert not lost["correct"] and not lost["strict"] and lost["seen"] is None
     assert not any(atom["met"] for atom in lost["atoms"])
 

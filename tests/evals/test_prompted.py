@@ -196,7 +196,7 @@ def test_the_door_judges_a_folder(tmp_path: pathlib.Path, capsys) -> None:
     assert (column["name"], column["images"]) == ("theirs", str(tmp_path / "theirs"))
     assert suite["scores"]["overall"] == {"value": 0, "low": 0, "high": 0, "prompts": 432}
     assert suite["judged"] == suite["expected"] == suite["unreadable"] == len(suite["pictures"])
-    assert "theirs: 752 missing" in (tmp_path / "eval/report.html").read_text()
+    assert "theirs: 812 missing" in (tmp_path / "eval/report.html").read_text()
     shown = capsys.readouterr()
     files = ", ".join(f"{i:05d}/samples/0000.png" for i in range(3))
     count = suite["expected"]
