@@ -4,7 +4,9 @@
 import functools
 import importlib.util
 import itertools
+import os
 import random
+import string
 
 import numpy as np
 import pytest
@@ -145,3 +147,34 @@ def test_the_second_reader_reads() -> None:
     scene = truth.words([["Harbour"]], seed="second")
     assert scene is not None
     assert reading.compare([["Harbour"]], reading.tesseract(render(scene, 256)) or "").exact
+
+
+def one_letter_changed(lines: list[list[str]], dice: random.Random) -> list[list[str]]:
+    """Another letter or digit in some place; never one that only differs in case."""
+    new = [list(line) for line in lines]
+    line = dice.choice([line for line in new if any(map(str.isalnum, "".join(line)))])
+    spots = [(w, i) for w, word in enumerate(line) for i, c in enumerate(word) if c.isalnum()]
+    w, i = dice.choice(spots)
+    pool = string.digits if line[w][i].isdigit() else string.ascii_lowercase
+    other = dice.choice([c for c in pool if c != line[w][i].casefold()])
+    line[w] = line[w][:i] + (other.upper() if line[w][i].isupper() else other) + line[w][i + 1 :]
+    return new
+
+
+@needs_ocr
+@pytest.mark.slow
+@pytest.mark.skipif("OMNIGEN_GATES" not in os.environ, reason="OMNIGEN_GATES is not set")
+def test_one_letter_changed_is_caught() -> None:
+    """Pictures that say something else by one letter; and how many right ones are read exactly."""
+    dice, caught, exact = random.Random(0), [], []
+    for metadata in text_prompts.prompts():
+        lines = metadata["lines"]
+        for wanted, verdicts in ((lines, exact), (one_letter_changed(lines, dice), caught)):
+            scene = truth.words(wanted, seed=metadata["prompt"])
+            if scene is not None:
+                read = " ".join(line.text for line in reading.rapidocr(render(scene, 256)))
+                verdicts.append(reading.compare(lines, read).exact)
+    misread = sum(not ok for ok in exact)
+    print(f"\nletters: {len(caught) - sum(caught)} of {len(caught)} changes caught, ", end="")
+    print(f"{misread} of {len(exact)} right pictures misread")
+    assert sum(caught) <= 0.005 * len(caught)

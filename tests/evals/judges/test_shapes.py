@@ -35,7 +35,15 @@ from omnigen.data.scenes.scene import (
     Size,
     Split,
 )
-from omnigen.evals.judges import colors, geneval, outlines, shapes
+from omnigen.evals.judges import (
+    agreement,
+    colors,
+    detector,
+    geneval,
+    lite0,
+    outlines,
+    shapes,
+)
 
 SIDE = 256
 SMALL = 128
@@ -383,7 +391,7 @@ def test_wrong_arrays_are_refused() -> None:
         shapes.look(np.zeros((8, 8, 3)))
 
 
-@pytest.mark.parametrize("module", [colors, outlines, shapes, geneval])
+@pytest.mark.parametrize("module", [agreement, colors, detector, geneval, lite0, outlines, shapes])
 def test_the_judge_knows_nothing_of_what_it_judges(module: Any) -> None:
     path = pathlib.Path(importlib.import_module(module.__name__).__file__ or "")
     names = [
