@@ -24,6 +24,8 @@ RUNS = {
     "3b": (1024, 300_000, 3e-4),
     "14b": (2048, 500_000, 2e-4),
 }
+# Parts of a batch, one after the other, so that it fits 64 (3b) and 256 (14b) v5p chips.
+PARTS = {"3b": 4, "14b": 32}
 
 
 def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
@@ -54,6 +56,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
             "train": {
                 "steps": steps,
                 "global_batch_size": batch,
+                "microbatches": 1 if debug else PARTS.get(size, 1),
                 "log_every": 5 if debug else 50,
                 "checkpoint_every": 1000,
                 "sample_every": 0 if debug else 2000,
