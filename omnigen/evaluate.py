@@ -73,6 +73,8 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_list("suites", ["reconstruction"], suites, flag_values=values)
     text = "pictures of each kind to judge by (default: 64), or of each prompt (default: 4)"
     flags.DEFINE_integer("count", None, text, lower_bound=1, upper_bound=10_000, flag_values=values)
+    text = f"of the first picture of each prompt; {', '.join(PROMPTED)}"
+    flags.DEFINE_integer("seed", 0, text, lower_bound=0, upper_bound=2**31, flag_values=values)
     return values
 
 
@@ -141,6 +143,7 @@ def _evaluator(
     *,
     column: Column,
     count: int,
+    seed: int,
     output: pathlib.Path,
     inception_weights: str | None,
     reference: str | None,
@@ -166,6 +169,7 @@ def _evaluator(
             output=output,
             column=column.name,
             count=count,
+            seed=seed,
             workers=os.cpu_count() or 1,
         )
     if name in PAIRED:
@@ -208,6 +212,7 @@ def _judged(
                 model,
                 column=column,
                 count=count,
+                seed=values.seed,
                 output=output,
                 inception_weights=values.inception_weights,
                 reference=values.reference,

@@ -39,7 +39,7 @@ def digest(params: Params) -> str:
 
 
 class Prompted:
-    """Judges a model by pictures that it draws with seeds 0, 1, ..., or another's pictures.
+    """Judges a model by pictures that it draws with seeds `seed`, ..., or another's pictures.
 
     Files, unless `output` is None: `SUITE/prompts.jsonl`, GenEval's metadata; drawn pictures under
     `pictures/COLUMN/SUITE`; `verdicts/COLUMN-SUITE.jsonl`, from which a killed run goes on.
@@ -54,6 +54,7 @@ class Prompted:
         output: pathlib.Path | None = None,
         column: str = "model",
         count: int = 4,
+        seed: int = 0,
         workers: int = 1,
     ):
         """Judges by `count` pictures a prompt.
@@ -65,13 +66,14 @@ class Prompted:
             output: the folder for files; None keeps none.
             column: names the system in the names of files.
             count: pictures a prompt.
+            seed: of the first of them.
             workers: processes that judge.
         """
         assert (omni is None) != (images is None)
         self.name = suite.name
         self._suite, self._omni, self._images = suite, omni, images
         self._output, self._column = output, column
-        self._count, self._workers = count, workers
+        self._count, self._seed, self._workers = count, seed, workers
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields the metrics, without intervals."""
@@ -116,7 +118,7 @@ class Prompted:
             "judge": self._suite.version,
             "folder": str(self._images or ""),
             "prompts_sha256": results.text_digest(prompts),
-            "seeds": list(range(self._count)),
+            "seeds": list(range(self._seed, self._seed + self._count)),
             "settings": self._settings() if self._omni else {},
             "expected": len(prompts) * self._count,
             "judged": len(records),
@@ -156,6 +158,7 @@ class Prompted:
             "temperature": TEMPERATURE,
             "head_steps": config.head.num_steps,
             "decoder_steps": config.decoder.num_steps,
+            "first_seed": self._seed,
             "dtype": config.ar.dtype,
             "batch_size": _BATCH_SIZES.get(jax.default_backend(), 64),
         }
@@ -172,7 +175,7 @@ class Prompted:
             folder,
             wanted,
             functools.partial(paint, weights),
-            settings={**settings, "weights": digest(weights)},
+            settings={**settings, "weights": digest(weights) if self._output else ""},
             batch_size=min(settings["batch_size"], len(wanted)),
             what=f"{self._column}, {folder.name}",
         )
@@ -180,7 +183,8 @@ class Prompted:
     def _generate(self, weights: Params, batch: Sequence[Job]) -> np.ndarray:
         """Draws from prompts."""
         assert self._omni is not None
-        keys = jax.vmap(jax.random.key)(jnp.asarray([job.sample for job in batch], jnp.uint32))
+        seeds = jnp.asarray([self._seed + job.sample for job in batch], jnp.uint32)
+        keys = jax.vmap(jax.random.key)(seeds)
         rows = self._omni.prompts([job.metadata["prompt"] for job in batch])
         return to_uint8(self._omni.generate(weights, rows, keys, guidance=GUIDANCE))
 

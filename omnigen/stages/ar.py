@@ -19,6 +19,9 @@ from omnigen import flow
 from omnigen.data import pipeline
 from omnigen.data.latents import Encoding, digest_weights
 from omnigen.data.scenes.scene import Split
+from omnigen.evals import exact
+from omnigen.evals.base import Evaluator
+from omnigen.evals.prompted import Prompted
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.models.tokenizer import add_noise
@@ -27,6 +30,8 @@ from omnigen.parallel import DataShard, shard
 from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
 from omnigen.stages.base import Batch, Stage
 from omnigen.training.feed import Rates
+
+JUDGED = 12  # every so-manieth prompt of the suite `exact` is asked in training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +167,11 @@ class ARStage(Stage):
         ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
         encode = flops.encoder(config.tokenizer, config.image_size) if "image" in batch else 0.0
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
+
+    def evaluators(self) -> list[Evaluator]:
+        """The held-out loss, and a twelfth of the suite `exact`, one picture a prompt."""
+        suite = exact.slice_of(exact.all_prompts(), JUDGED)
+        return [*super().evaluators(), Prompted(suite, omni=self.omni, count=1)]
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Pictures of held-out captions, four of each kind and corpus."""

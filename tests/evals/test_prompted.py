@@ -159,6 +159,25 @@ def test_a_killed_run_gives_the_same_report(tmp_path: pathlib.Path, monkeypatch)
     assert report("killed", painter) == whole
 
 
+def test_seeds_decide_the_pictures(tmp_path: pathlib.Path) -> None:
+    """Pictures of seeds 2 and 3 are those of a run of four; another first seed draws anew."""
+
+    class Seeds(Painter):
+        def generate(self, weights, prompts, keys, *, guidance):
+            shade = np.asarray(jax.random.key_data(keys))[:, -1] / 127.5 - 1
+            return np.ones((len(keys), 128, 128, 3)) * shade[:, None, None, None]
+
+    def shades(seed: int, count: int) -> list[int]:
+        judge = Prompted(THREE, omni=Seeds(), output=tmp_path, count=count, seed=seed)
+        outcome = judge.judge({"length": WEIGHTS["length"]}, {})
+        assert outcome.about["seeds"] == list(range(seed, seed + count))
+        files = [np.asarray(Image.open(tmp_path / r["file"])) for r in outcome.pictures]
+        return [int(file[0, 0, 0]) for file in files]
+
+    assert shades(0, 4) == [0, 1, 2, 3] * 3
+    assert shades(2, 2) == [2, 3] * 3
+
+
 def test_several_processes_judge_alike(tmp_path: pathlib.Path, monkeypatch) -> None:
     monkeypatch.setattr(benchmark, "POOLED", 2)
     painter, found = Painter(), []

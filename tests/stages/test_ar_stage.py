@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 from omnigen import flow, parallel
 from omnigen.data.scenes.scene import Kind
 from omnigen.models import flops
+from omnigen.models.omni import Omni
 from omnigen.parallel import MeshConfig
 from omnigen.sequence import Modality, Sequence, gather_slots
 from omnigen.stages.ar import ARObjective, ARStage
@@ -227,6 +228,26 @@ def test_samples_are_pictures_of_held_out_captions(stage, params, monkeypatch):
     assert out.shape == (4 * len(Kind), 16, 16, 3) and out.dtype == np.uint8
     np.testing.assert_array_equal(stage.samples(params, stage.frozen, seed=3), out)
     assert (stage.samples(params, stage.frozen, seed=4) != out).any()
+
+
+def test_is_judged_by_a_slice_of_the_suite(stage, params, monkeypatch):
+    """The command's own evaluator, on fewer prompts; nothing right in pictures of 16 pixels."""
+    monkeypatch.setattr("omnigen.stages.ar.JUDGED", 40)
+    asked = []
+    monkeypatch.setattr(
+        Omni,
+        "generate",
+        lambda self, weights, rows, keys, *, guidance: (
+            asked.append((set(weights), len(keys), guidance))
+            or np.zeros((len(keys), 16, 16, 3), np.float32)
+        ),
+    )
+    held_out, judge = stage.evaluators()
+    assert (held_out.name, judge.name) == ("held_out", "exact")
+    report = dict(judge.run(params, stage.frozen))
+    assert {"overall", "counting", "scene_20_atoms", "landscape"} <= report.keys()
+    assert set(report.values()) == {0.0}
+    assert asked and asked == [({"ar", "head", "encoder", "decoder"}, 16, 3.0)] * len(asked)
 
 
 def test_trains_the_transformer_and_the_head_on_frozen_parts(config, data, weights, stage):
