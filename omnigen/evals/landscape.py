@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The task `landscape` of the suite `exact`: every named element is there, and no forbidden one.
 
-Forbidden is whatever is not named, except for what goes unsaid: clouds, stars, birds, trees and
-hills. The strict reading fails those too, but for hills, which the judge cannot see.
+Forbidden is whatever is not named, except for what goes unsaid: clouds, stars, trees, birds and
+hills. The strict reading fails those too, but for birds and hills, which the judge cannot see.
 """
 
 import functools
@@ -20,7 +20,7 @@ from omnigen.evals.judges import landscapes
 TAG = "landscape"
 
 _COUNT = 60
-_UNSAID = ("cloud", "stars", "birds", "trees")
+_UNSAID = ("cloud", "stars", "trees")
 _SKIES = {
     "clear": "a blue sky",
     "sunset": "a sunset sky",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a painted landscape holds: its sky, and which of thirteen elements stand in and under it.
+"""What a painted landscape holds: its sky, and which of twelve elements stand in and under it.
 
 Landscapes of the scenes domain are flat paintings in few tones, which the sky decides: at night
 even snow is blue. So the sky is told first, by the top of the picture; then each pixel takes the
@@ -19,7 +19,7 @@ from omnigen.evals.judges import colors
 VERSION = "1"
 SIDE = 128
 """Pictures are judged at this size."""
-ELEMENTS = "sun moon stars cloud mountains river lake sea trees house boat birds snow".split()
+ELEMENTS = "sun moon stars cloud mountains river lake sea trees house boat snow".split()
 SKIES = {
     "clear": (49, 135, 230),
     "overcast": (135, 147, 162),
@@ -170,8 +170,6 @@ def _find(name: str, areas: dict[str, np.ndarray], sky: str) -> np.ndarray:
         case "snow":
             area = areas["snow"] & (row > 0.7)
             return area if area.mean() > 0.14 else nothing
-        case "birds":
-            return _specks(areas["birds"] & (row < 0.6), size=(8, 120), count=1)
     assert name == "stars"
     is_snowy = areas["snow"][row[:, 0] > 0.7].mean() > 0.4  # flakes look like stars
     if sky != "night" or is_snowy:

@@ -74,7 +74,7 @@ def test_agrees_with_the_truth(
     print(f"\n{size} px, soft={soft}, texts={texts}: all right {whole} of {count}; {wrong}")
     assert wrong["sky"] == 0
     assert all(1 - errors / count >= least for errors in wrong.values()), wrong
-    assert sum(wrong.values()) <= 0.01 * count * len(landscapes.ELEMENTS)
+    assert sum(wrong.values()) <= 0.3 * (1 - least) * count * len(landscapes.ELEMENTS)
 
 
 @pytest.mark.parametrize(
