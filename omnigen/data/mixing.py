@@ -56,6 +56,9 @@ class Permutation:
                 return index
 
 
+_order = functools.lru_cache(64)(Permutation)
+
+
 class Mixture:
     """Sources by weight: in every block of examples as near to their shares as can be."""
 
@@ -72,9 +75,13 @@ class Mixture:
             shares.append(weight / rest if rest else Fraction(0))
             rest -= weight
         self._shares, self._seed = tuple(shares), seed
+        used = [number for number, weight in enumerate(exact) if weight]
+        self._only = used[0] if len(used) == 1 else None  # nothing to mix
 
     def at(self, index: int) -> tuple[int, int]:
         """The source of an example, and how many examples the source gave before."""
+        if self._only is not None:
+            return self._only, index
         block, place = divmod(index, BLOCK)
         return _block(self._shares, self._seed, block)[place]
 
@@ -137,7 +144,7 @@ class Shuffled:
         """
         epoch, place = divmod(ordinal, len(self.corpus))
         for attempt in range(_TRIES):
-            order = Permutation(len(self.corpus), *self._key, epoch, attempt)
+            order = _order(len(self.corpus), *self._key, epoch, attempt)
             try:
                 used = use(order[place])
             except Rejected as rejected:

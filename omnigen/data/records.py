@@ -247,7 +247,7 @@ class ShardReader:
         self._reader: Any = None
         self._spans: dict[int, range] = {}
         if path.is_file():
-            reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+            reader = ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")
             if reader.ok() and reader.num_records() == count:
                 self._reader = reader
             else:
@@ -313,6 +313,7 @@ class Corpus:
         self.folder, self.split = pathlib.Path(folder), split
         self.manifest = Manifest.read(folder)
         self._shards = list(self.manifest.splits.get(split, ()))
+        self._paths = [self.folder / shard.name for shard in self._shards]
         self._starts = [0]
         for shard in self._shards:
             self._starts.append(self._starts[-1] + shard.count)
@@ -329,8 +330,8 @@ class Corpus:
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = bisect.bisect_right(self._starts, index) - 1
-        shard = self._shards[number]
-        return _open_shard(self.folder / shard.name, shard.count)[index - self._starts[number]]
+        shard = _open_shard(self._paths[number], self._shards[number].count)
+        return shard[index - self._starts[number]]
 
 
 @functools.lru_cache(_OPEN_SHARDS)
