@@ -24,7 +24,8 @@ RUNS = {
     "3b": (1024, 300_000, 3e-4),
     "14b": (2048, 500_000, 2e-4),
 }
-# Parts of a batch, one after the other, so that it fits 64 (3b) and 256 (14b) v5p chips.
+# Parts of a batch, one after the other: 14b fits 256 v5p so; 3b, 154 GiB in one part on 64 of them,
+# has not been planned again.
 PARTS = {"3b": 4, "14b": 32}
 
 
