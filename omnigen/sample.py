@@ -267,7 +267,10 @@ def _job(values: flags.FlagValues) -> _Job:
         prompt=values.prompt,
         seed=values.seed,
         num_images=values.num_images,
-        **{name: values[name].value for name in _SETTINGS},
+        guidance=values.guidance,
+        temperature=values.temperature,
+        head_steps=values.head_steps,
+        decoder_steps=values.decoder_steps,
     )
     return _Job(request, _outputs(values.output, values.num_images), values.checkpoint)
 
