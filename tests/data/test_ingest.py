@@ -314,7 +314,7 @@ def test_the_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "x"], "--input is required"),
+        (["--output", "x"], "--input and --output are required"),
         (["--input", "nowhere", "--output", "x"], "'nowhere': no such file or folder"),
         (["--input", ".", "--output", "x"], "holds nothing to read; allowed"),
         (["--input", ".", "--output", "x", "--max_aspect=0"], "max_aspect is 0.0; allowed: 1 to"),
