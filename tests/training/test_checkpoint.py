@@ -166,7 +166,8 @@ def test_truncated_data(exported, workdir, tmp_path):
     assert one_line(tmp_path / "m").startswith(f"{tmp_path}/m: damaged checkpoint: file model/")
     shutil.copytree(workdir / "checkpoints/9", tmp_path / "9")
     data_files(tmp_path / "9" / "state")[0].write_bytes(b"")
-    assert one_line(tmp_path / "9").startswith(f"{tmp_path}/9: damaged checkpoint: file state/")
+    said = one_line(tmp_path / "9")  # found by its digest, if the reader did not need the file
+    assert said.startswith(f"{tmp_path}/9: damaged checkpoint: ") and "file state/" in said
 
 
 def test_interrupted_saves_are_no_checkpoints(workdir, tmp_path):
