@@ -4,7 +4,7 @@
 | | nano (ships) | base | 3b | 14b |
 |---|---|---|---|---|
 | image side, pixels | 128 | 256 | 256, then 1024 | 1024 |
-| AR transformer | 8 x 512 | 20 x 1024 | 28 x 2048 (Qwen3-1.7B's shape) | 40 x 5120 (Qwen3-14B's) |
+| AR transformer | 12 x 512 | 20 x 1024 | 28 x 2048 (Qwen3-1.7B's shape) | 40 x 5120 (Qwen3-14B's) |
 | trains on | 1 GPU | 8 GPUs or v5e-64 | v5p-128 | v5p-512 and up |
 """
 
@@ -36,7 +36,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "vocab_size": 264,
             "latent_dim": 64,
             "embed_dim": 512,
-            "num_layers": 8,
+            "num_layers": 12,
             "num_heads": 8,
             "num_kv_heads": 4,
             "head_dim": 64,

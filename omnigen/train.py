@@ -57,6 +57,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
     from omnigen.models.omni import Omni
     from omnigen.stages import base as stages
     from omnigen.training import checkpoint
+    from omnigen.training.graft import graft
 
     stage = stages.find(recipe.stage)
     frozen = {}
@@ -64,7 +65,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
         loaded = checkpoint.load_model(recipe.train.tokenizer)
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
-        frozen = checkpoint.graft(given, loaded)
+        frozen = graft(given, loaded)
     return stage(recipe.model, recipe.objective, recipe.data, frozen)
 
 

@@ -357,27 +357,6 @@ def _header(folder: pathlib.Path) -> dict[str, Any]:
     return header
 
 
-def graft(params: dict[str, Any], model: LoadedModel) -> dict[str, Any]:
-    """Returns `params` with those top-level parts replaced that `model` has.
-
-    Raises:
-      ValueError: no part in common, or a part of another shape.
-    """
-    shared = params.keys() & model.params.keys()
-    if not shared:
-        raise ValueError(f"{model.path} has {sorted(model.params)} but none of {sorted(params)}")
-    for part in shared:
-        ours, theirs = _shapes(params[part]), _shapes(model.params[part])
-        wrong = sorted(path for path in ours | theirs if ours.get(path) != theirs.get(path))
-        if wrong:
-            path = wrong[0]
-            raise ValueError(
-                f"{model.path} does not fit this model: {part}/{path} is {theirs.get(path)} "
-                f"there and {ours.get(path)} here"
-            )
-    return {part: model.params[part] if part in shared else params[part] for part in params}
-
-
 def export_model(
     path: str | pathlib.Path, output: str | pathlib.Path, *, dtype: str = "bfloat16"
 ) -> LoadedModel:
@@ -465,10 +444,6 @@ def _read(folder: pathlib.Path, *, subtree: str | None) -> dict[str, Any]:
     except Exception as error:
         raise DamagedError(f"damaged item {folder.name}: {_one_line(error)}") from error
     return restored[subtree] if subtree else restored
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    return {path: tuple(leaf.shape) for path, leaf in seal.paths(tree, "")}
 
 
 def _checksums(params: Any) -> dict[str, int]:

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from omnigen import parallel
 from omnigen.training import checkpoint, guard, metrics, optim, state
 from omnigen.training.feed import Feed, Item
+from omnigen.training.graft import graft
 from omnigen.training.ledger import Bucket, Ledger
 from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
 from omnigen.training.step import make_gradients, make_step
@@ -57,7 +58,8 @@ def _start(
 
     1. The newest sound checkpoint of the workdir: everything, frozen weights and place in the data
        too.
-    2. `config.init_from`: its weights where it has them, the rest as in 3; a fresh optimizer.
+    2. `config.init_from`: its weights where it has them, with fewer layers too (see
+       `graft.deepen`), the rest as in 3; a fresh optimizer.
     3. `stage.init`.
     """
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
@@ -74,7 +76,7 @@ def _start(
     if not config.init_from:
         return _Start(first, frozen, b"", "random weights")
     loaded = checkpoint.load_model(config.init_from)
-    params = checkpoint.graft(first.pop("params"), loaded)
+    params = graft(first.pop("params"), loaded, stage.axes())
     del first
     first = state.adopt(target, params, optimizer=optimizer)
     return _Start(first, frozen, b"", f"the weights of {loaded.path}")

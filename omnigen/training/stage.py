@@ -94,7 +94,7 @@ class TrainConfig:
       eval_every: steps between evaluations.
       keep_checkpoints: how many to keep.
       ema_decay: of the average of the weights.
-      init_from: checkpoint whose weights the run starts from, or "".
+      init_from: checkpoint whose weights the run starts from, or ""; it may have fewer layers.
       tokenizer: checkpoint of the frozen parts, or ""; read by whoever builds the stage.
       spike_sigmas: a step whose loss lies this many standard deviations above the running mean is
         skipped; 0 skips none. A run keeps it on or off for its life.
