@@ -41,12 +41,6 @@ def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
     )
 
 
-def slice_of(prompts: Sequence[Metadata], every: int) -> Benchmark:
-    """A part of the suite: each `every`th prompt of each task."""
-    groups = itertools.groupby(prompts, key=lambda metadata: metadata["tag"])
-    return benchmark([metadata for _, group in groups for metadata in list(group)[::every]])
-
-
 def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
     """What the judge says of a picture; of None, that all is wrong."""
     if metadata["tag"] == landscape.TAG:

@@ -163,7 +163,7 @@ def test_a_crowd_scores_its_objects() -> None:
 
 
 def test_a_slice_takes_from_every_task() -> None:
-    prompts = exact.slice_of(exact_prompts.prompts(), 24).prompts
+    prompts = exact.benchmark(exact_prompts.prompts()).part(24).prompts
     assert [m["tag"] for m in prompts].count("position") == 5
     assert [m["tag"] for m in prompts].count("single_object") == 1
     assert len(prompts) == 5 * 2 + 4 + 3 + 3 + 1 + 4 * 2 + 8
