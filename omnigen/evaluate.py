@@ -169,7 +169,10 @@ def _evaluator(
         ceiling = images and images / f"{name}{CEILING}"
         if images is not None and any((images / folder).is_dir() for folder in PROMPTED):
             images = images / name
-        suite = exact.benchmark() if name == "exact" else text.benchmark(judges=values.judge)
+        if name == "exact":
+            suite = exact.benchmark(second_judge=True)
+        else:
+            suite = text.benchmark(judges=values.judge)
         return Prompted(
             suite.part(values.every),
             omni=omni,

@@ -36,6 +36,13 @@ training never holds and the others, then likewise the templates of prompts."""
 
 POOLED = 64  # pictures from which on several processes are worth their start
 
+_ALONE = {  # what keeps numpy, XLA and their like to one thread and the CPU
+    "JAX_PLATFORMS": "cpu",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
+
 Metadata = Mapping[str, Any]
 Record = dict[str, Any]
 Verdict = Callable[[Metadata, np.ndarray | None], Record]
@@ -59,7 +66,7 @@ class Benchmark:
     version: str
     prompts: tuple[Metadata, ...]
     verdict: Verdict
-    scores: Callable[[Sequence[Record]], dict[str, Estimate]]
+    scores: Callable[[Sequence[Record]], Mapping[str, Estimate | float]]
     truth: Callable[[Metadata], Scene]
 
     def part(self, every: int) -> "Benchmark":
@@ -101,7 +108,7 @@ def judge(
     new = [i for i, key in enumerate(keys) if key not in known.verdicts]
     asked = [(paths[i], wanted[i].metadata, problems[i]) for i in new]
     look = functools.partial(_look, benchmark.verdict)
-    with _mapping(workers if len(new) >= POOLED else 1) as mapped:
+    with _mapping(min(workers, 2 * len(new) // POOLED) or 1) as mapped:
         verdicts = progress.track(mapped(look, asked), len(new), f"{folder.name}: judged")
         known.extend((keys[i], verdict) for i, verdict in zip(new, verdicts, strict=True))
     return [
@@ -170,16 +177,23 @@ class _Journal:
 
 @contextlib.contextmanager
 def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Record]]]:
-    """Python's `map`, or one over several processes, which end with this one."""
+    """Python's `map`, or one over several processes, which end with this one.
+
+    Each process keeps to one thread, and off the accelerator that this one may hold.
+    """
     if workers == 1:
         yield map
         return
+    before = dict(os.environ)
+    os.environ.update(_ALONE)
     spawn = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _end_with_parent)
     try:
         yield functools.partial(pool.map, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _end_with_parent() -> None:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from omnigen.evals import benchmark, pictures, results
+from omnigen.evals import benchmark, pictures, results, second
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Outcome
@@ -169,6 +169,8 @@ class Prompted:
             "judged": len(records),
             "unreadable": sum(bool(record["problem"]) for record in records),
         }
+        if any("second" in record for record in records):
+            about["disagreements"] = second.disagreements(records)
         return Outcome(self._suite.scores(records), about, records, problems)
 
     def _judged(
