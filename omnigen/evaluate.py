@@ -17,6 +17,7 @@ from omnigen import cli
 if TYPE_CHECKING:
     from omnigen.evals.base import Evaluator
     from omnigen.evals.results import Outcome
+    from omnigen.nn.module import Params
     from omnigen.pretrained import Pretrained
 
 PROGRAM = "omnigen.evaluate"
@@ -26,6 +27,7 @@ or another's pictures:  python -m omnigen.evaluate --suites exact --images DIR -
 or several side by side:  --checkpoint A --checkpoint B --images DIR
 Scores and the verdict on every picture go to results.json there, and to report.html for people.
 A killed run goes on when called again.
+Draws here, to judge elsewhere:  --nojudge --output DIR; there --images DIR/pictures/COLUMN
 Draws for another benchmark's scorer:  --prompts FILE --layout geneval --output DIR
 """
 SUITES = {  # and the weights that each needs
@@ -75,6 +77,10 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer("count", None, text, lower_bound=1, upper_bound=10_000, flag_values=values)
     text = f"of the first picture of each prompt; {', '.join(PROMPTED)}"
     flags.DEFINE_integer("seed", 0, text, lower_bound=0, upper_bound=2**31, flag_values=values)
+    text = f"ask only every Nth prompt of each task; {', '.join(PROMPTED)}"
+    flags.DEFINE_integer("every", 1, text, lower_bound=1, upper_bound=100, flag_values=values)
+    text = f"--nojudge only draws, for --images of another machine; {', '.join(PROMPTED)}"
+    flags.DEFINE_bool("judge", True, text, flag_values=values)
     return values
 
 
@@ -132,6 +138,8 @@ def _columns(values: flags.FlagValues) -> list[Column]:
     if values.images and not checkpoints and not set(values.suites) <= set(able):
         more = "" if values.reference else f"; with --reference also by {', '.join(PAIRED)}"
         raise ValueError(f"--images {values.images[0]}: judged by --suites {','.join(able)}{more}")
+    if not values.judge and (values.images or not set(values.suites) <= set(PROMPTED)):
+        raise ValueError(f"--nojudge draws --suites {','.join(PROMPTED)}, and takes no --images")
     if values.reference and not values.images:
         raise ValueError(f"--reference {values.reference}: needs --images")
     return columns
@@ -143,10 +151,8 @@ def _evaluator(
     *,
     column: Column,
     count: int,
-    seed: int,
+    values: flags.FlagValues,
     output: pathlib.Path,
-    inception_weights: str | None,
-    reference: str | None,
 ) -> "Evaluator":
     """Makes the evaluator of a suite; without a model it judges the column's pictures."""
     from omnigen.evals import exact, text
@@ -154,22 +160,28 @@ def _evaluator(
     from omnigen.evals.judges.inception import Inception
     from omnigen.evals.judges.lite0 import Lite0
     from omnigen.evals.likeness import Fidelity, Folders, KidLite0, Perceptual, Rebuilt
-    from omnigen.evals.prompted import Prompted
+    from omnigen.evals.prompted import CEILING, Prompted
     from omnigen.evals.reconstruction import Reconstruction
     from omnigen.evals.samples import Samples
 
     omni, images = model and model.omni, column.images
     if name in PROMPTED:
-        if images is not None and (images / name).is_dir():
+        ceiling = images and images / f"{name}{CEILING}"
+        if images is not None and any((images / folder).is_dir() for folder in PROMPTED):
             images = images / name
+        if name == "exact":
+            suite = exact.benchmark(second_judge=True)
+        else:
+            suite = text.benchmark(judges=values.judge)
         return Prompted(
-            (exact if name == "exact" else text).benchmark(),
+            suite.part(values.every),
             omni=omni,
             images=images,
+            ceiling=ceiling if ceiling and ceiling.is_dir() else None,
             output=output,
             column=column.name,
             count=count,
-            seed=seed,
+            seed=values.seed,
             workers=os.cpu_count() or 1,
         )
     if name in PAIRED:
@@ -177,9 +189,9 @@ def _evaluator(
             assert omni is not None
             sets = Rebuilt(omni, count=count)
         else:
-            sets = Folders(images, reference=pathlib.Path(reference or ""))
+            sets = Folders(images, reference=pathlib.Path(values.reference or ""))
         if name == "fidelity":
-            return Fidelity(sets, inception=Inception(inception_weights))
+            return Fidelity(sets, inception=Inception(values.inception_weights))
         return KidLite0(sets, network=Lite0())
     assert omni is not None
     if name == "samples":
@@ -190,19 +202,18 @@ def _evaluator(
     return Reconstruction(omni, count=count, reader=reader, output=output, column=column.name)
 
 
-def _judged(
+def _evaluators(
     column: Column, values: flags.FlagValues, output: pathlib.Path
-) -> Iterator[tuple[dict[str, Any], str, "Outcome"]]:
-    """Describes the column, and yields what each suite found."""
+) -> tuple[dict[str, Any], "Params", dict[str, "Evaluator"]]:
+    """What is known of the column, its weights if it has any, and its evaluators by suite."""
     from omnigen import pretrained
-    from omnigen.evals import prompted, results
+    from omnigen.evals import prompted
 
-    counts = {name: values.count or COUNTS[name] for name in values.suites}
     about: dict[str, Any] = {"name": column.name, "images": str(column.images)}
     with cli.bad_input_exits(PROGRAM):
         model = None
         if column.images is None:
-            needed = {part for name in counts for part in SUITES[name]}
+            needed = {part for name in values.suites for part in SUITES[name]}
             model = pretrained.load(column.checkpoint or None, needed=needed)
             about = {"name": column.name, "checkpoint": model.path, "model": model.version}
             about |= {"step": model.step, "digest": prompted.digest(model.params)}
@@ -211,22 +222,43 @@ def _judged(
                 name,
                 model,
                 column=column,
-                count=count,
-                seed=values.seed,
+                count=values.count or COUNTS[name],
+                values=values,
                 output=output,
-                inception_weights=values.inception_weights,
-                reference=values.reference,
             )
-            for name, count in counts.items()
+            for name in values.suites
             if model is not None or name in _without_model(values)
         }
+    return about, model.params if model else {}, evaluators
+
+
+def _judged(
+    column: Column, values: flags.FlagValues, output: pathlib.Path
+) -> Iterator[tuple[dict[str, Any], str, "Outcome"]]:
+    """Describes the column, and yields what each suite found."""
+    from omnigen.evals import results
+
+    about, weights, evaluators = _evaluators(column, values, output)
     for name, evaluator in evaluators.items():
-        outcome = results.judged(evaluator, model.params if model else {})
-        yield (
-            about,
-            name,
-            dataclasses.replace(outcome, about={"count": counts[name], **outcome.about}),
-        )
+        outcome = results.judged(evaluator, weights)
+        if drawn_by := outcome.about.get("settings", {}).get("weights"):  # pictures say so
+            about = {**about, "digest": drawn_by}
+        count = values.count or COUNTS[name]
+        outcome = dataclasses.replace(outcome, about={"count": count, **outcome.about})
+        yield about, name, outcome
+
+
+def _draw_to_judge_elsewhere(
+    column: Column, values: flags.FlagValues, output: pathlib.Path
+) -> None:
+    """Leaves what `--images` wants in `pictures/COLUMN`."""
+    from omnigen.evals.prompted import Prompted
+
+    _, weights, evaluators = _evaluators(column, values, output)
+    for evaluator in evaluators.values():
+        assert isinstance(evaluator, Prompted)
+        evaluator.draw(weights, {})
+    print(f"{PROGRAM}: judge by --images {output / 'pictures' / column.name}")
 
 
 def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
@@ -253,9 +285,11 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
 
 def _complain(column: str, suite: str, outcome: "Outcome") -> bool:
     """Says in a line a kind which files were no use; returns whether there were any."""
+    from omnigen.evals import results
+
     for kind, files in outcome.problems.items():
         some = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-        counted = suite in PROMPTED and kind != "unexpected"
+        counted = suite in PROMPTED and kind not in results.UNCOUNTED
         counts = "counted as wrong" if counted else "not counted"
         print(
             f"{PROGRAM}: {column}, {suite}: {len(files)} pictures {kind}, {counts}: {some}",
@@ -276,6 +310,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.cache_compilations()
     if drawing:
         return _draw(values, output)
+    if not values.judge:
+        for column in columns:
+            _draw_to_judge_elsewhere(column, values, output)
+        return
 
     from omnigen.evals import report as web
     from omnigen.evals import results, table

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -35,6 +36,13 @@ training never holds and the others, then likewise the templates of prompts."""
 
 POOLED = 64  # pictures from which on several processes are worth their start
 
+_ALONE = {  # what keeps numpy, XLA and their like to one thread and the CPU
+    "JAX_PLATFORMS": "cpu",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
+
 Metadata = Mapping[str, Any]
 Record = dict[str, Any]
 Verdict = Callable[[Metadata, np.ndarray | None], Record]
@@ -58,8 +66,14 @@ class Benchmark:
     version: str
     prompts: tuple[Metadata, ...]
     verdict: Verdict
-    scores: Callable[[Sequence[Record]], dict[str, Estimate]]
+    scores: Callable[[Sequence[Record]], Mapping[str, Estimate | float]]
     truth: Callable[[Metadata], Scene]
+
+    def part(self, every: int) -> "Benchmark":
+        """A smaller benchmark: each `every`th prompt of each task."""
+        groups = itertools.groupby(self.prompts, key=lambda metadata: metadata["tag"])
+        chosen = (metadata for _, group in groups for metadata in list(group)[::every])
+        return dataclasses.replace(self, prompts=tuple(chosen))
 
 
 def judge(
@@ -68,7 +82,7 @@ def judge(
     wanted: Sequence[Job],
     *,
     journal: pathlib.Path,
-    size: tuple[int, int] | None = None,
+    problems: Sequence[str] = (),
     workers: int = 1,
 ) -> list[Record]:
     """Judges pictures.
@@ -78,23 +92,23 @@ def judge(
         folder: of the pictures.
         wanted: the pictures.
         journal: a file that keeps verdicts as they are reached; those in it are not reached again.
-        size: width and height that all must have.
+        problems: for each picture, why it cannot be judged, or ""; none if empty.
         workers: processes.
 
     Returns:
         A record a picture, in order: which it is, its `problem` or "", and the verdict.
     """
-    known = _Journal(journal)
+    known, problems = _Journal(journal), problems or [""] * len(wanted)
     paths = [folder / pictures.place(job.index, job.sample) for job in wanted]
     digests = [_digest(path) for path in paths]
     keys = [
-        _key(benchmark.version, job.metadata, size, digest)
-        for job, digest in zip(wanted, digests, strict=True)
+        _key(benchmark.version, job.metadata, problem, digest)
+        for job, problem, digest in zip(wanted, problems, digests, strict=True)
     ]
     new = [i for i, key in enumerate(keys) if key not in known.verdicts]
-    asked = [(paths[i], wanted[i].metadata) for i in new]
-    look = functools.partial(_look, benchmark.verdict, size)
-    with _mapping(workers if len(new) >= POOLED else 1) as mapped:
+    asked = [(paths[i], wanted[i].metadata, problems[i]) for i in new]
+    look = functools.partial(_look, benchmark.verdict)
+    with _mapping(min(workers, 2 * len(new) // POOLED) or 1) as mapped:
         verdicts = progress.track(mapped(look, asked), len(new), f"{folder.name}: judged")
         known.extend((keys[i], verdict) for i, verdict in zip(new, verdicts, strict=True))
     return [
@@ -120,21 +134,20 @@ def _digest(path: pathlib.Path) -> str:
         return ""
 
 
-def _key(version: str, metadata: Metadata, size: tuple[int, int] | None, digest: str) -> str:
+def _key(version: str, metadata: Metadata, problem: str, digest: str) -> str:
     """Names a verdict: by judge, question and the bytes of the picture."""
-    asked = json.dumps([version, dict(metadata), size, digest], sort_keys=True)
+    asked = json.dumps([version, dict(metadata), problem, digest], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
-def _look(
-    verdict: Verdict, size: tuple[int, int] | None, asked: tuple[pathlib.Path, Metadata]
-) -> Record:
+def _look(verdict: Verdict, asked: tuple[pathlib.Path, Metadata, str]) -> Record:
     """The verdict on one file."""
-    path, metadata = asked
+    path, metadata, problem = asked
+    image = None
     try:
-        image, problem = pictures.read(path, size), ""
+        image = None if problem else pictures.read(path)
     except ValueError as error:
-        image, problem = None, str(error)
+        problem = str(error)
     return {"problem": problem, **verdict(metadata, image)}
 
 
@@ -164,16 +177,23 @@ class _Journal:
 
 @contextlib.contextmanager
 def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Record]]]:
-    """Python's `map`, or one over several processes, which end with this one."""
+    """Python's `map`, or one over several processes, which end with this one.
+
+    Each process keeps to one thread, and off the accelerator that this one may hold.
+    """
     if workers == 1:
         yield map
         return
+    before = dict(os.environ)
+    os.environ.update(_ALONE)
     spawn = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _end_with_parent)
     try:
         yield functools.partial(pool.map, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _end_with_parent() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from omnigen.evals import exact_prompts, landscape, results, truth
+from omnigen.evals import exact_prompts, landscape, results, second, truth
 from omnigen.evals.benchmark import SPLITS, Benchmark, Metadata, Record
 from omnigen.evals.judges import geneval, landscapes, shapes
 from omnigen.evals.judges.shapes import Seen
@@ -29,29 +29,38 @@ def all_prompts() -> tuple[Metadata, ...]:
     return (*exact_prompts.prompts(), *landscape.prompts())
 
 
-def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
-    """The suite, of all its prompts or of those given."""
+def benchmark(
+    prompts: Sequence[Metadata] | None = None, *, second_judge: bool = False
+) -> Benchmark:
+    """The suite, of all its prompts or of those given; with both judges of shapes or the first."""
+    version = f"shapes {shapes.VERSION}, landscapes {landscapes.VERSION}"
     return Benchmark(
         name="exact",
-        version=f"shapes {shapes.VERSION}, landscapes {landscapes.VERSION}",
+        version=f"{version}, detector {second.VERSION}" if second_judge else version,
         prompts=all_prompts() if prompts is None else tuple(prompts),
-        verdict=verdict,
+        verdict=verdict_of_both if second_judge else verdict,
         scores=scores,
         truth=lambda metadata: _TRUTHS.get(metadata["tag"], truth.shapes)(metadata),
     )
-
-
-def slice_of(prompts: Sequence[Metadata], every: int) -> Benchmark:
-    """A part of the suite: each `every`th prompt of each task."""
-    groups = itertools.groupby(prompts, key=lambda metadata: metadata["tag"])
-    return benchmark([metadata for _, group in groups for metadata in list(group)[::every]])
 
 
 def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
     """What the judge says of a picture; of None, that all is wrong."""
     if metadata["tag"] == landscape.TAG:
         return landscape.verdict(metadata, image)
+    return _verdict(metadata, image, () if image is None else shapes.look(image))
+
+
+def verdict_of_both(metadata: Metadata, image: np.ndarray | None) -> Record:
+    """The same, with the second judge's opinion of shapes."""
+    if metadata["tag"] == landscape.TAG:
+        return landscape.verdict(metadata, image)
     seen = () if image is None else shapes.look(image)
+    opinion = second.opinion(metadata, image, seen)
+    return {**_verdict(metadata, image, seen), "second": opinion}
+
+
+def _verdict(metadata: Metadata, image: np.ndarray | None, seen: Sequence[Seen]) -> Record:
     found = geneval.judge(metadata, seen)
     sound = image is not None
     return {
@@ -91,12 +100,12 @@ def _rounded(thing: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate | float]:
     """The metrics: shares in [0, 1].
 
     `overall`, `overall_strict` and `overall_unseen` are means of the six tasks, if all occur; the
     last takes a task's unseen compositions where the task has any. `scene_K_atoms` and
-    `landscape_atoms` are the share of what was named that is there.
+    `landscape_atoms` are the share of what was named that is there. `second` adds its own.
     """
     found: dict[str, Estimate] = {}
     by_tag = itertools.groupby(sorted(records, key=_order), key=lambda record: record["tag"])
@@ -123,7 +132,7 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
             tasks = zip(names, exact_prompts.TASKS, strict=True)
             estimates = [found[name] if name in found else found[task] for name, task in tasks]
             overall[f"overall{suffix}"] = results.mean(estimates)
-    return {**overall, **found}
+    return {**overall, **found, **second.scores(exact_prompts.TASKS, records)}
 
 
 def _order(record: Mapping[str, Any]) -> int:

@@ -54,21 +54,15 @@ def place(index: int, sample: int) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(f"{index:05d}", "samples", f"{sample:04d}.png")
 
 
-def read(path: pathlib.Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read(path: pathlib.Path) -> np.ndarray:
     """Reads a picture, uint8 `[height, width, 3]`.
 
-    Args:
-        path: of the file.
-        size: width and height that it must have; any within `SIDES` if None.
-
     Raises:
-        ValueError: missing, damaged, or of another size.
+        ValueError: missing, damaged, or with a side beyond `SIDES`.
     """
     try:
         with Image.open(path) as file:
-            if size not in (None, file.size) or not all(
-                SIDES[0] <= side <= SIDES[1] for side in file.size
-            ):
+            if not all(SIDES[0] <= side <= SIDES[1] for side in file.size):
                 raise ValueError("wrong size: {} x {}".format(*file.size))
             return np.asarray(file.convert("RGB"))
     except FileNotFoundError:
@@ -78,16 +72,64 @@ def read(path: pathlib.Path, size: tuple[int, int] | None = None) -> np.ndarray:
         raise ValueError(" ".join(text.split()).replace(str(path), path.name)) from None
 
 
-def usual_size(folder: pathlib.Path, wanted: Sequence[Job]) -> tuple[int, int] | None:
-    """Width and height of most pictures of a folder; None if none can be read."""
-    sizes: collections.Counter[tuple[int, int]] = collections.Counter()
-    for job in wanted:
-        try:
-            with Image.open(folder / place(job.index, job.sample)) as file:
-                sizes[file.size] += 1
-        except _UNREADABLE:
-            continue
-    return sizes.most_common(1)[0][0] if sizes else None
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a folder's pictures say of themselves, before anybody looks at them.
+
+    Attributes:
+        problems: for each job, why its picture is not the one that was asked for, or "".
+        settings: what decided most of them, as `draw` wrote it; nothing if others drew them.
+    """
+
+    problems: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+def survey(folder: pathlib.Path, wanted: Sequence[Job]) -> Survey:
+    """Holds the size and the mark of each picture against those of most, and against its job."""
+    heads = [_head(folder / job.path) for job in wanted]
+    readable = [head for head in heads if head is not None]
+    sizes = collections.Counter(size for size, _ in readable)
+    settings = collections.Counter(_settings(mark) for _, mark in readable)
+    usual_size = sizes.most_common(1)[0][0] if readable else None
+    usual = settings.most_common(1)[0][0] if readable else "{}"
+
+    def problem(job: Job, head: tuple[tuple[int, int], dict[str, Any]] | None) -> str:
+        if head is None:
+            return ""  # `read` says what is wrong
+        size, mark = head
+        if size != usual_size:
+            return "wrong size: {} x {}".format(*size)
+        if _settings(mark) != usual:
+            return "drawn by other weights or settings than most"
+        asked = mark.get("metadata", {}).get("prompt"), mark.get("seed")
+        if mark and asked != (job.metadata["prompt"], job.sample):
+            return f"misplaced: it is picture {asked[1]} of {asked[0]!r}"
+        return ""
+
+    problems = tuple(problem(job, head) for job, head in zip(wanted, heads, strict=True))
+    return Survey(problems, json.loads(usual))
+
+
+def _head(path: pathlib.Path) -> tuple[tuple[int, int], dict[str, Any]] | None:
+    """Size and mark of a file, without its pixels; None if it is unreadable."""
+    try:
+        with Image.open(path) as file:
+            size, text = file.size, file.info.get(_CHUNK)
+    except _UNREADABLE:
+        return None
+    try:
+        mark = json.loads(text or "")
+    except (TypeError, ValueError):
+        return size, {}
+    is_ours = isinstance(mark, dict) and "seed" in mark and isinstance(mark.get("metadata"), dict)
+    return size, mark if is_ours else {}
+
+
+def _settings(mark: Mapping[str, Any]) -> str:
+    """A mark without what differs from picture to picture."""
+    shared = {key: value for key, value in mark.items() if key not in ("metadata", "seed")}
+    return json.dumps(shared, sort_keys=True)
 
 
 def unexpected(folder: pathlib.Path, wanted: Sequence[Job]) -> list[str]:

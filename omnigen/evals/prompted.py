@@ -18,12 +18,15 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from omnigen.evals import benchmark, pictures, results
+from omnigen.evals import benchmark, pictures, results, second
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Outcome
 from omnigen.models.omni import GUIDANCE, TEMPERATURE, Omni, to_pixels, to_uint8
 from omnigen.nn.module import Params
+
+CEILING = "-ceiling"
+"""What the folder of a suite's true pictures adds to the name of the folder of its pictures."""
 
 _BATCH_SIZES = {"cpu": 16}  # elsewhere 64
 
@@ -36,6 +39,15 @@ def digest(params: Params) -> str:
         total.update(f"{jax.tree_util.keystr(path)} {values.shape} ".encode())
         total.update(values.tobytes())
     return total.hexdigest()
+
+
+def _problems(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Files that could not be judged, by what is wrong."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record["problem"]:
+            found.setdefault(record["problem"].split(":")[0], []).append(record["file"])
+    return found
 
 
 class Prompted:
@@ -51,6 +63,7 @@ class Prompted:
         *,
         omni: Omni | None = None,
         images: pathlib.Path | None = None,
+        ceiling: pathlib.Path | None = None,
         output: pathlib.Path | None = None,
         column: str = "model",
         count: int = 4,
@@ -62,7 +75,8 @@ class Prompted:
         Args:
             suite: what is asked and how it is judged.
             omni: draws; None if `images` is given.
-            images: the folder of pictures that another system drew.
+            images: the folder of pictures that were drawn elsewhere.
+            ceiling: the folder of true pictures that went through the tokenizer elsewhere.
             output: the folder for files; None keeps none.
             column: names the system in the names of files.
             count: pictures a prompt.
@@ -71,7 +85,8 @@ class Prompted:
         """
         assert (omni is None) != (images is None)
         self.name = suite.name
-        self._suite, self._omni, self._images = suite, omni, images
+        self._suite, self._omni = suite, omni
+        self._images, self._ceiling = images, ceiling
         self._output, self._column = output, column
         self._count, self._seed, self._workers = count, seed, workers
 
@@ -81,49 +96,81 @@ class Prompted:
             outcome = self._outcome({**frozen, **params}, self._output or pathlib.Path(folder))
         yield from ((name, results.value(score)) for name, score in outcome.scores.items())
 
+    def draw(self, params: Params, frozen: Params) -> None:
+        """Draws all that `judge` would, for somebody to judge elsewhere."""
+        assert self._output is not None
+        self._drawn_ceiling({**frozen, **params}, self._output)
+        self._drawn({**frozen, **params}, self._output)
+
     def judge(self, params: Params, frozen: Params) -> Outcome:
-        """All that was found and, if there is an encoder, the tokenizer's ceiling."""
+        """All that was found and, if there is an encoder or its pictures, the ceiling."""
         assert self._output is not None
         weights = {**frozen, **params}
         outcome = self._outcome(weights, self._output)
-        if self._omni is None or "encoder" not in weights:
+        folder = self._drawn_ceiling(weights, self._output)
+        if folder is None:
             return outcome
-        folder = self._output / "pictures" / self._column / f"{self.name}-ceiling"
-        wanted = pictures.jobs(self._suite.prompts, 1)
-        self._draw(folder, wanted, self._rebuild, weights)
-        ideal = self._judged(folder, wanted, self._output)
-        scores = self._suite.scores(ideal)
-        return dataclasses.replace(outcome, ceiling=scores, ceiling_pictures=ideal)
+        wanted, survey = pictures.jobs(self._suite.prompts, 1), None
+        if self._omni is None:
+            survey = pictures.survey(folder, wanted)
+            ours, theirs = outcome.about["settings"].get("weights"), survey.settings.get("weights")
+            if ours != theirs:
+                problems = {**outcome.problems, results.FOREIGN: [folder.name]}
+                return dataclasses.replace(outcome, problems=problems)
+        ideal = self._judged(folder, wanted, self._output, survey=survey)
+        problems = {**outcome.problems}
+        for kind, files in _problems(ideal).items():
+            problems[kind] = [*problems.get(kind, ()), *(f"{folder.name}/{file}" for file in files)]
+        return dataclasses.replace(
+            outcome,
+            ceiling=self._suite.scores(ideal),
+            ceiling_pictures=ideal,
+            problems=problems,
+        )
+
+    def _drawn(self, weights: Params, output: pathlib.Path) -> pathlib.Path:
+        """The folder of the pictures, which are there if this is a model's evaluator."""
+        if self._images is not None:
+            return self._images
+        folder = output / "pictures" / self._column / self.name
+        self._draw(folder, pictures.jobs(self._suite.prompts, self._count), self._generate, weights)
+        return folder
+
+    def _drawn_ceiling(self, weights: Params, output: pathlib.Path) -> pathlib.Path | None:
+        """Likewise of the true pictures that went through the tokenizer, if there is one."""
+        if self._images is not None or "encoder" not in weights:
+            return self._ceiling
+        folder = output / "pictures" / self._column / f"{self.name}{CEILING}"
+        self._draw(folder, pictures.jobs(self._suite.prompts, 1), self._rebuild, weights)
+        return folder
 
     def _outcome(self, weights: Params, output: pathlib.Path) -> Outcome:
         prompts = [dict(metadata) for metadata in self._suite.prompts]
         lines = "".join(json.dumps(metadata) + "\n" for metadata in prompts)
         results.write(lines, output / self.name / "prompts.jsonl")
-        wanted = pictures.jobs(prompts, self._count)
-        problems: dict[str, list[str]] = {}
-        if self._images is None:
-            folder, size = output / "pictures" / self._column / self.name, None
-            self._draw(folder, wanted, self._generate, weights)
-        else:
-            folder, size = self._images, pictures.usual_size(self._images, wanted)
-        records = self._judged(folder, wanted, output, size=size)
+        wanted, survey = pictures.jobs(prompts, self._count), None
+        settings, seed = self._settings() if self._omni else {}, self._seed
+        folder = self._drawn(weights, output)
+        if self._images is not None:
+            survey = pictures.survey(folder, wanted)
+            settings, seed = survey.settings, survey.settings.get("first_seed", seed)
+        records = self._judged(folder, wanted, output, survey=survey)
         assert len(records) == len(prompts) * self._count
-        for record in records:
-            if record["problem"]:
-                kind = record["problem"].split(":")[0]
-                problems.setdefault(kind, []).append(record["file"])
+        problems = _problems(records)
         if self._images and (extra := pictures.unexpected(folder, wanted)):
-            problems["unexpected"] = extra
+            problems[results.UNEXPECTED] = extra
         about = {
             "judge": self._suite.version,
             "folder": str(self._images or ""),
             "prompts_sha256": results.text_digest(prompts),
-            "seeds": list(range(self._seed, self._seed + self._count)),
-            "settings": self._settings() if self._omni else {},
+            "seeds": list(range(seed, seed + self._count)),
+            "settings": settings,
             "expected": len(prompts) * self._count,
             "judged": len(records),
             "unreadable": sum(bool(record["problem"]) for record in records),
         }
+        if any("second" in record for record in records):
+            about["disagreements"] = second.disagreements(records)
         return Outcome(self._suite.scores(records), about, records, problems)
 
     def _judged(
@@ -132,16 +179,16 @@ class Prompted:
         wanted: Sequence[Job],
         output: pathlib.Path,
         *,
-        size: tuple[int, int] | None = None,
+        survey: pictures.Survey | None = None,
     ) -> list[Record]:
         """Records whose files are named relative to the folder that they were found in."""
-        name = f"{self._column}-{self.name}{'-ceiling' * folder.name.endswith('-ceiling')}"
+        name = f"{self._column}-{self.name}{CEILING * folder.name.endswith(CEILING)}"
         records = benchmark.judge(
             self._suite,
             folder,
             wanted,
             journal=output / "verdicts" / f"{name}.jsonl",
-            size=size,
+            problems=survey.problems if survey else (),
             workers=self._workers,
         )
         root = folder if self._images else output

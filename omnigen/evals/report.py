@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from omnigen.evals import charts, table
+from omnigen.evals import charts, second, table
 from omnigen.evals.benchmark import SPLITS
 
 FILE = "report.html"
@@ -21,8 +21,11 @@ FAILURES = 24  # shown of each suite
 PER_TAG = 3
 SIDE = 256  # pixels to which larger pictures are brought
 
-_MAIN = ("overall", "overall_strict", "overall_unseen", "word_accuracy", "psnr_dB")
-_PARTS = ("_strict", *SPLITS)  # ends of scores' names that unfold
+_MAIN = (
+    *("overall", "overall_strict", "overall_unseen", f"overall{second.SUFFIX}"),
+    *("judges_differ", "judges_kappa", "word_accuracy", "psnr_dB"),
+)
+_PARTS = ("_strict", *SPLITS, second.SUFFIX)  # ends of scores' names that unfold
 # Suite, title, the scale's labels, and the metric at each point.
 _CURVES = (
     (
@@ -65,14 +68,16 @@ svg.interval { vertical-align: middle; margin-right: 8px } .track { stroke: #cbd
 figcaption { font-weight: 600; margin-bottom: 6px } .legend { font-size: 13px }
 .legend span { margin-right: 14px } .card { background: #fff; border-radius: 10px; padding: 12px;
   box-shadow: 0 1px 3px #0f172a1f; font-size: 13px } .card .row { display: flex; gap: 12px }
-.card { width: min-content; min-width: 208px }
-.card p { margin: 0 0 8px; font-weight: 600 } .cell { width: 208px }
-.pair .cell { width: 328px } .seen { position: relative; line-height: 0 }
+.card { width: fit-content; max-width: 100%; box-sizing: border-box }
+.card .row, .wide { overflow-x: auto; padding: 1px 1px 4px }
+.card p { margin: 0 0 8px; font-weight: 600; width: 0; min-width: 100% }
+.cell { width: 258px; flex: none } .pair .cell { width: 328px }
+.seen { position: relative; line-height: 0 } .seen:hover svg { visibility: hidden }
 .seen img { width: 100%; border-radius: 6px; image-rendering: pixelated;
   box-shadow: 0 0 0 1px #cbd5e1 }
 .seen svg { position: absolute; inset: 0; width: 100%; height: 100% }
-.seen rect { fill: none; stroke: #f0f; stroke-width: .8 } .seen text { font: 600 5.2px system-ui;
-  fill: #86198f; paint-order: stroke; stroke: #fff; stroke-width: 1.4px }
+.seen rect { fill: none; stroke: #f0f; stroke-width: .5 } .seen text { font-family: system-ui;
+  font-weight: 600; fill: #86198f; paint-order: stroke; stroke: #fff; stroke-width: .25em }
 .name { font-weight: 600; margin-top: 6px } .right { color: #059669 } .wrong { color: #dc2626 }
 ul { margin: 2px 0 0; padding-left: 18px } details { margin-top: 12px }
 summary { cursor: pointer; color: #2563eb }
@@ -98,14 +103,21 @@ def _systems(report: Mapping[str, Any]) -> str:
     rows = []
     for number, column in enumerate(report["columns"]):
         what = column.get("checkpoint") or column["images"]
-        version = f"model {column['model']}, step {column['step']}" if "model" in column else ""
+        version = [f"model {column['model']}, step {column['step']}"] if "model" in column else []
+        seeds = {tuple(suite.get("seeds", ())) for suite in column["suites"].values()} - {()}
+        version += [f"seeds {', '.join(map(str, each))}" for each in sorted(seeds)]
         color = charts.PALETTE[number % len(charts.PALETTE)]
         rows.append(
             f'<tr><td><b style="color:{color}">{html.escape(column["name"])}</b></td>'
-            f"<td>{html.escape(what)}</td><td>{version}</td>"
+            f"<td>{html.escape(what)}</td><td>{'; '.join(version)}</td>"
             f'<td class="metric">{column.get("digest", "")[:16]}</td></tr>'
         )
-    return f"<h3>Systems</h3><table>{''.join(rows)}</table>"
+    return f"<h3>Systems</h3>{_wide(''.join(rows))}"
+
+
+def _wide(rows: str) -> str:
+    """A table that scrolls where it is wider than the page."""
+    return f'<div class="wide"><table>{rows}</table></div>'
 
 
 def _suite(report: Mapping[str, Any], suite: str, output: pathlib.Path) -> str:
@@ -121,6 +133,7 @@ def _suite(report: Mapping[str, Any], suite: str, output: pathlib.Path) -> str:
     return (
         f"<h2>{suite}</h2><div class='quiet'>{'; '.join(notes)}</div>"
         f"{_scores(report, suite)}{_curves(report, suite)}{_failures(columns, suite, output)}"
+        f"{_disagreements(columns, suite, output)}"
     )
 
 
@@ -141,9 +154,9 @@ def _scores(report: Mapping[str, Any], suite: str) -> str:
         lines[metric.endswith(_PARTS) and metric not in _MAIN].append(line)
     names = "".join(f"<th>{html.escape(c['name'])}</th>" for c in report["columns"])
     head = f"<tr><th>metric</th>{names}</tr>"
-    shown = f"<h3>Scores</h3><table>{head}{''.join(lines[False])}</table>"
+    shown = f"<h3>Scores</h3>{_wide(head + ''.join(lines[False]))}"
     if lines[True]:
-        rest = f"<table>{head}{''.join(lines[True])}</table>"
+        rest = _wide(head + "".join(lines[True]))
         shown += f"<details><summary>{len(lines[True])} more</summary>{rest}</details>"
     return shown
 
@@ -190,8 +203,7 @@ def _failures(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.
         for column in columns:
             found = column["suites"][suite]
             if place < len(found["pictures"]):
-                root = pathlib.Path(found["folder"]) if found.get("folder") else output
-                cells.append(_cell(column["name"], found["pictures"][place], root))
+                cells.append(_cell(column["name"], found["pictures"][place], _root(found, output)))
         first = columns[0]["suites"][suite]["pictures"][place]
         task = f'<span class="quiet">{first["tag"]}</span>'
         prompt = html.escape(first["prompt"])
@@ -200,6 +212,34 @@ def _failures(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.
         )
     pair = " pair" if suite == "reconstruction" else ""
     return f'<h3>Worst failures</h3><div class="sheet{pair}">{"".join(cards)}</div>'
+
+
+def _root(found: Mapping[str, Any], output: pathlib.Path) -> pathlib.Path:
+    """The folder that names of a suite's pictures are relative to."""
+    return pathlib.Path(found["folder"]) if found.get("folder") else output
+
+
+def _disagreements(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.Path) -> str:
+    """Pictures that the two judges see differently, with what the first saw and both names."""
+    cards, count = [], 0
+    for column in columns:
+        found = column["suites"][suite]
+        listed = found.get("disagreements", [])
+        count += len(listed)
+        records = {record["file"]: record for record in found["pictures"]}
+        for one in listed[: FAILURES // 2 // len(columns)]:
+            record = records[one["file"]]
+            names = [f"{ours}, second: {theirs}" for ours, theirs in one["differing"]]
+            verdicts = {True: "right", False: "wrong"}
+            if one["first"] != one["second"]:
+                names.insert(0, f"{verdicts[one['first']]}, second: {verdicts[one['second']]}")
+            cell = _cell(column["name"], {**record, "reasons": names}, _root(found, output))
+            prompt = html.escape(one["prompt"])
+            cards.append(f'<div class="card"><p>{prompt}</p><div class="row">{cell}</div></div>')
+    if not cards:
+        return ""
+    title = f"Where the judges disagree ({len(cards)} of {count} pictures)"
+    return f'<h3>{title}</h3><div class="sheet">{"".join(cards)}</div>'
 
 
 def _worst(columns: Sequence[Sequence[Mapping[str, Any]]]) -> list[int]:
@@ -252,17 +292,18 @@ def _cell(name: str, record: Mapping[str, Any], root: pathlib.Path) -> str:
 
 def _boxes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What the judge saw, as boxes with names, in percent of the picture."""
-    for thing in seen:
-        if thing.get("box") is None:
-            continue
+    things = [thing for thing in seen if thing.get("box") is not None]
+    size = 4.6 if len(things) <= 5 else 3.6
+    for thing in things:
         left, top, right, bottom = (100 * side for side in thing["box"])
         words = (thing.get("color"), thing.get("shape"), thing.get("text"))
         name = html.escape(" ".join(word for word in words if word))
+        at_end = left + 0.6 * size * len(name) > 99
         yield (
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
             f'height="{bottom - top:.1f}"/>'
-            f'<text x="{right if left > 60 else left:.1f}" y="{max(top - 1.2, 5):.1f}" '
-            f'text-anchor="{"end" if left > 60 else "start"}">{name}</text>'
+            f'<text x="{right if at_end else left:.1f}" y="{max(top - 1, size):.1f}" '
+            f'font-size="{size}" text-anchor="{"end" if at_end else "start"}">{name}</text>'
         )
 
 

@@ -26,13 +26,13 @@ from omnigen.evals.judges import reading
 from omnigen.evals.results import Estimate
 
 
-def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
+def benchmark(prompts: Sequence[Metadata] | None = None, *, judges: bool = True) -> Benchmark:
     """The suite, of all its prompts or of those given.
 
     Raises:
-        ValueError: RapidOCR is not installed.
+        ValueError: RapidOCR is not installed, and the suite judges.
     """
-    if not reading.version():
+    if judges and not reading.version():
         raise ValueError("the suite text reads by RapidOCR: pip install 'omnigen-jax[ocr]'")
     return Benchmark(
         name="text",

@@ -170,7 +170,7 @@ class ARStage(Stage):
 
     def evaluators(self) -> list[Evaluator]:
         """The held-out loss, and a twelfth of the suite `exact`, one picture a prompt."""
-        suite = exact.slice_of(exact.all_prompts(), JUDGED)
+        suite = exact.benchmark().part(JUDGED)
         return [*super().evaluators(), Prompted(suite, omni=self.omni, count=1)]
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from omnigen.data.scenes import splits
 from omnigen.data.scenes.render import render
 from omnigen.data.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
-from omnigen.evals import exact, exact_prompts, truth
+from omnigen.evals import exact, exact_prompts, results, second, truth
 
 DIGEST = "10791ed1e8b30ccd"  # changes only when everybody is to be asked something else
 
@@ -146,7 +146,7 @@ def test_overall_is_the_mean_of_the_six_tasks() -> None:
         for k, (tag, n) in enumerate(tags.items())
         for i in range(4 if tag != "colors" else 8)
     ]
-    report = {name: estimate.value for name, estimate in exact.scores(records).items()}
+    report = {name: results.value(score) for name, score in exact.scores(records).items()}
     assert report["overall"] == pytest.approx((4 / 4 + 3 / 4 + 2 / 4 + 1 / 8 + 0 + 2 / 4) / 6)
     assert report["overall_strict"] == pytest.approx((3 / 4 + 2 / 4 + 1 / 4 + 0 + 0 + 1 / 4) / 6)
     assert report["overall_unseen"] == pytest.approx((4 / 4 + 3 / 4 + 2 / 4 + 0 + 0 + 2 / 4) / 6)
@@ -158,12 +158,55 @@ def test_overall_is_the_mean_of_the_six_tasks() -> None:
 def test_a_crowd_scores_its_objects() -> None:
     """Of three wanted, two, and then five, which count no more than three."""
     records = [record("scene_3", 0, correct=False), record("scene_3", 1, correct=True)]
-    report = {name: estimate.value for name, estimate in exact.scores(records).items()}
+    report = {name: results.value(score) for name, score in exact.scores(records).items()}
     assert report == {"scene_3": 0.5, "scene_3_strict": 0.0, "scene_3_atoms": pytest.approx(5 / 6)}
 
 
 def test_a_slice_takes_from_every_task() -> None:
-    prompts = exact.slice_of(exact_prompts.prompts(), 24).prompts
+    prompts = exact.benchmark(exact_prompts.prompts()).part(24).prompts
     assert [m["tag"] for m in prompts].count("position") == 5
     assert [m["tag"] for m in prompts].count("single_object") == 1
     assert len(prompts) == 5 * 2 + 4 + 3 + 3 + 1 + 4 * 2 + 8
+
+
+def test_the_second_judge_has_its_say() -> None:
+    """Right pictures are right for both, a lost one is wrong; of landscapes it says nothing."""
+    metadata = {"tag": "colors", "include": [{**CIRCLE, "color": "red"}]}
+    both = exact.verdict_of_both(metadata, SEEN)
+    assert both["second"] == {"correct": True, "strict": False, "differing": []}
+    assert {**both, "second": None} == {**exact.verdict(metadata, SEEN), "second": None}
+    lost = exact.verdict_of_both(metadata, None)
+    assert lost["second"] == {"correct": False, "strict": False, "differing": []}
+    landscape = {"tag": "landscape", "sky": "clear", "include": [], "exclude": []}
+    assert "second" not in exact.verdict_of_both(landscape, None)
+
+
+def opinion(index: int, *, first: bool, second: bool, **more) -> dict:
+    """A red star that the second judge calls a heart, and two green rings, one unseen by it."""
+    seen = [{"color": "red", "shape": "star"}, *[{"color": "green", "shape": "ring"}] * 2]
+    differing = [["red star", "red heart"], ["green ring", "nothing"]] if first != second else []
+    judged = {"correct": second, "strict": second, "differing": differing}
+    basic = record("colors", index, correct=first) | {"file": f"{index}.png", "prompt": "p"}
+    return {**basic, "seen": seen, "second": judged, **more}
+
+
+def test_agreement_is_counted() -> None:
+    """Of six things four are named alike; by chance (2/6)(1/6) + (4/6)(3/6) would be."""
+    records = [opinion(0, first=True, second=True), opinion(1, first=True, second=False)]
+    found = second.scores(("colors",), [*records, record("landscape", 2, correct=True)])
+    values = {name: results.value(score) for name, score in found.items()}
+    by_chance = (2 * 1 + 4 * 3) / 36
+    assert values == {
+        "overall_second": 0.5,
+        "judges_differ": 0.5,
+        "judges_kappa": pytest.approx((4 / 6 - by_chance) / (1 - by_chance)),
+        "colors_second": 0.5,
+    }
+    alike = opinion(3, first=True, second=True)
+    alike["second"]["differing"] = [["nothing", "blue heart"]]
+    listed = second.disagreements([alike, *records])
+    assert [(one["file"], one["first"], one["second"]) for one in listed] == [
+        ("1.png", True, False),
+        ("3.png", True, True),
+    ]
+    assert second.scores(("colors",), [record("landscape", 2, correct=True)]) == {}

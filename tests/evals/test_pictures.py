@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnigen import png
 from omnigen.evals import pictures
 
 PROMPTS = [{"tag": "t", "prompt": f"prompt {i}"} for i in range(5)]
@@ -88,25 +89,64 @@ def test_unsound_pictures_say_why(tmp_path: pathlib.Path) -> None:
     cut, text = tmp_path / "cut.png", tmp_path / "text.png"
     cut.write_bytes(sound.read_bytes()[:70])
     text.write_text("no picture")
-    for path, size, message in (
-        (tmp_path / "absent.png", None, "^missing$"),
-        (cut, None, "^unreadable: "),
-        (text, None, "^unreadable: cannot identify image file 'text.png'$"),
-        (sound, (41, 40), "^wrong size: 40 x 40$"),
-        (save(tmp_path / "small.png", (40, 31)), None, "^wrong size: 40 x 31$"),
-        (save(tmp_path / "large.png", (4097, 40)), None, "^wrong size: 4097 x 40$"),
+    for path, message in (
+        (tmp_path / "absent.png", "^missing$"),
+        (cut, "^unreadable: "),
+        (text, "^unreadable: cannot identify image file 'text.png'$"),
+        (save(tmp_path / "small.png", (40, 31)), "^wrong size: 40 x 31$"),
+        (save(tmp_path / "large.png", (4097, 40)), "^wrong size: 4097 x 40$"),
     ):
         with pytest.raises(ValueError, match=message):
-            pictures.read(path, size)
+            pictures.read(path)
+
+
+def test_a_survey_of_what_was_drawn(tmp_path: pathlib.Path) -> None:
+    """Pictures of other weights, in the wrong place, and without a mark are told from the rest."""
+    draw(tmp_path, Brush(), weights=7, first_seed=3)
+    sound = pictures.survey(tmp_path, WANTED)
+    assert sound.settings == {"weights": 7, "first_seed": 3, "batch_size": 4}
+    assert sound.problems == ("",) * 10
+    draw(tmp_path / "other", Brush(), weights=8, first_seed=3)
+    files = [tmp_path / job.path for job in WANTED]
+    (tmp_path / "other" / WANTED[0].path).replace(files[0])
+    files[1].write_bytes(files[2].read_bytes())
+    files[4].write_bytes(files[5].read_bytes())
+    save(files[6], (32, 32))
+    files[7].unlink()
+    files[8].write_text("no picture")
+    found = pictures.survey(tmp_path, WANTED)
+    strange = "drawn by other weights or settings than most"
+    assert found.settings == sound.settings
+    assert list(found.problems) == [
+        strange,
+        "misplaced: it is picture 0 of 'prompt 1'",
+        "",
+        "",
+        "misplaced: it is picture 1 of 'prompt 2'",
+        "",
+        strange,
+        "",  # what is missing or damaged, reading tells
+        "",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("mark", ["", "[]", "{", '{"seed": 0}', '{"seed": 0, "metadata": 1}'])
+def test_marks_of_others_mean_nothing(tmp_path: pathlib.Path, mark: str) -> None:
+    job = WANTED[0]
+    (tmp_path / job.path).parent.mkdir(parents=True)
+    png.write(np.zeros((32, 32, 3), np.uint8), tmp_path / job.path, {"omnigen": mark})
+    assert pictures.survey(tmp_path, [job]) == pictures.Survey(("",), {})
 
 
 def test_the_usual_size_and_what_is_unexpected(tmp_path: pathlib.Path) -> None:
-    assert pictures.usual_size(tmp_path, WANTED) is None
+    assert pictures.survey(tmp_path, WANTED) == pictures.Survey(("",) * 10, {})
     for job in WANTED[:5]:
         save(tmp_path / pictures.place(job.index, job.sample), (64, 48))
     save(tmp_path / pictures.place(4, 0), (48, 48))
     save(tmp_path / pictures.place(4, 7))
     (tmp_path / "prompts.jsonl").write_text("")
     (tmp_path / "notes.txt").write_text("")
-    assert pictures.usual_size(tmp_path, WANTED) == (64, 48)
+    problems = pictures.survey(tmp_path, WANTED).problems
+    assert problems == ("",) * 8 + ("wrong size: 48 x 48", "")
     assert pictures.unexpected(tmp_path, WANTED) == ["00004/samples/0007.png", "notes.txt"]

@@ -130,6 +130,50 @@ def test_the_ceiling_is_what_the_tokenizer_leaves_of_true_pictures(tmp_path: pat
         assert len(outcome.ceiling_pictures) == 3
 
 
+def test_what_was_drawn_elsewhere_is_judged_as_if_here(tmp_path: pathlib.Path) -> None:
+    """With the ceiling, the seeds and the weights; only the names of folders differ."""
+    here = Prompted(THREE, omni=Painter(), output=tmp_path / "here", count=2, seed=5)
+    expected = here.judge(WEIGHTS, {}).to_json()
+    there = Prompted(THREE, omni=Painter(), output=tmp_path / "there", count=2, seed=5)
+    there.draw(WEIGHTS, {})
+    assert not (tmp_path / "there/verdicts").exists()
+    folder = tmp_path / "there/pictures/model"
+    home = Prompted(
+        THREE,
+        images=folder / "exact",
+        ceiling=folder / "exact-ceiling",
+        output=tmp_path / "home",
+        count=2,
+    )
+    found = home.judge({}, {}).to_json()
+    settings = found.pop("settings")
+    assert settings.pop("weights") == prompted.digest(WEIGHTS)
+    assert settings == {**expected.pop("settings"), "batch_size": 6}
+    assert found.pop("folder") == str(folder / "exact") and not expected.pop("folder")
+    for part in ("pictures", "ceiling_pictures"):
+        for theirs, ours in zip(found[part], expected[part], strict=True):
+            assert ours["file"].endswith(theirs.pop("file"))
+            del ours["file"]
+    assert found == expected and found["seeds"] == [5, 6]
+
+
+def test_a_ceiling_of_other_weights_is_refused(tmp_path: pathlib.Path) -> None:
+    for name, length in (("one", 8), ("other", 9)):
+        judge = Prompted(THREE, omni=Painter(), output=tmp_path / name, count=1)
+        judge.draw({**WEIGHTS, "length": np.int32(length)}, {})
+    images, ceiling = (tmp_path / name / "pictures/model/exact" for name in ("one", "other"))
+    home = Prompted(
+        THREE,
+        images=images,
+        ceiling=ceiling.with_name("exact-ceiling"),
+        output=tmp_path / "home",
+        count=1,
+    )
+    outcome = home.judge({}, {})
+    assert outcome.problems == {"of other weights than the pictures": ["exact-ceiling"]}
+    assert outcome.scores and not outcome.ceiling
+
+
 def test_a_killed_run_gives_the_same_report(tmp_path: pathlib.Path, monkeypatch) -> None:
     monkeypatch.setattr(prompted, "_BATCH_SIZES", {"cpu": 4})
 
@@ -231,6 +275,8 @@ def test_the_door_judges_a_folder(tmp_path: pathlib.Path, capsys) -> None:
     [
         (["--images=absent", "--suites=exact"], "--images absent: no such folder"),
         (["--images=."], "--images .: judged by --suites exact"),
+        (["--images=.", "--suites=exact", "--nojudge"], "--nojudge draws --suites exact,text"),
+        (["--suites=lpips", "--nojudge"], "--nojudge draws --suites exact,text"),
         (["--suites=exactly"], "--suites exactly: did you mean exact? allowed: reconstruction, "),
     ],
 )

@@ -159,3 +159,36 @@ def test_the_worst_come_first_and_few_of_a_task() -> None:
         9,
     ]
     assert report._worst([]) == []
+
+
+def test_disagreements_are_shown_with_both_opinions(tmp_path: pathlib.Path) -> None:
+    Image.fromarray(np.full((32, 32, 3), 33, np.uint8)).save(tmp_path / "small.png")
+    ours = column("ours", record(0, correct=True, file="small.png"), folder=str(tmp_path))
+    assert "judges disagree" not in report.page({"omnigen": "1", "columns": [ours]}, tmp_path)
+    listed = {
+        "file": "small.png",
+        "prompt": "a <ring>",
+        "first": True,
+        "second": False,
+        "differing": [["red ring", "nothing"]],
+    }
+    ours["suites"]["exact"] |= {"disagreements": [listed] * 30, "seeds": [4, 5]}
+    page = report.page({"omnigen": "1", "columns": [ours]}, tmp_path)
+    outline = Outline()
+    outline.feed(page)
+    assert len(outline.sources) == 12
+    text = re.sub(r"\s+", " ", " ".join(outline.text))
+    for part in (
+        "Where the judges disagree (12 of 30 pictures)",
+        "a <ring>",
+        "right, second: wrong red ring, second: nothing",
+        "seeds 4, 5",
+    ):
+        assert part in text, part
+
+
+def test_names_end_inside_the_picture() -> None:
+    boxes = [[0.1, 0.2, 0.3, 0.4], [0.7, 0.0, 0.9, 0.2]]
+    drawn = list(report._boxes([{"shape": "ring", "color": "orange", "box": box} for box in boxes]))
+    assert 'text x="10.0" y="19.0"' in drawn[0] and 'anchor="start">orange ring' in drawn[0]
+    assert 'text x="90.0" y="4.6"' in drawn[1] and 'anchor="end">orange ring' in drawn[1]

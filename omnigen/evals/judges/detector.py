@@ -171,10 +171,13 @@ class Detector:
     def __init__(self, path: str | pathlib.Path = WEIGHTS):
         """Reads the weights that ship, or others of `omnigen.evals.train_judge`."""
         self._params: Params = {}
+        cpu = jax.local_devices(backend="cpu")[0]  # sees the same wherever pictures are drawn
         with np.load(path, allow_pickle=False) as file:
             for layer in layers():
                 parts = {part: file[f"{layer}/{part}"] for part in ("kernel", "bias")}
-                self._params[layer] = {k: jnp.asarray(v, jnp.float32) for k, v in parts.items()}
+                self._params[layer] = {
+                    k: jax.device_put(np.asarray(v, np.float32), cpu) for k, v in parts.items()
+                }
 
     def look(self, image: np.ndarray) -> tuple[Seen, ...]:
         """Names every object of a uint8 picture `[height, width, 3]`, the largest first.

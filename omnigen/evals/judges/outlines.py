@@ -29,8 +29,26 @@ _STRENGTHS = 0.8, 1.8  # of a thin, blurred outline no pixel shows the full colo
 
 
 @dataclasses.dataclass(frozen=True)
+class Leniency:
+    """A residual up to `most` is enough as well, if every other shape's is `apart` times as large.
+
+    Attributes:
+        most: squared error over area.
+        apart: a ratio.
+    """
+
+    most: float
+    apart: float
+
+
+USUAL = Leniency(most=0.08, apart=2.5)
+OF_BRIGHTNESS = Leniency(most=0.25, apart=1.3)
+"""For coverage by brightness alone, which has more noise and sharper edges."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Fit:
-    """The best shape, its centre and radius in pixels, and its residual over its area.
+    """The best shape, its centre, radius and blur in pixels, and its residual over its area.
 
     `strength` is the coverage inside the shape before the blur.
     """
@@ -39,6 +57,7 @@ class Fit:
     x: float
     y: float
     radius: float
+    blur: float
     strength: float
     residual: float
 
@@ -198,12 +217,15 @@ def _shrunk(values: np.ndarray, shrink: int) -> np.ndarray:
     return padded.reshape(height, shrink, width, shrink).mean((1, 3))
 
 
-def fit(coverage: np.ndarray, weight: np.ndarray | None = None) -> Fit:
+def fit(
+    coverage: np.ndarray, weight: np.ndarray | None = None, *, leniency: Leniency = USUAL
+) -> Fit:
     """Names the one outline of a picture of coverage.
 
     Args:
         coverage: `[height, width]`, 0 outside and about 1 inside.
         weight: `[height, width]` in [0, 1], 0 where nothing is known; all is if None.
+        leniency: when a residual beyond `MAX_RESIDUAL` has a name.
     """
     weight = np.ones_like(coverage) if weight is None else weight
     shrink, area = 1, float((np.maximum(coverage, 0) * weight).sum())
@@ -231,13 +253,15 @@ def fit(coverage: np.ndarray, weight: np.ndarray | None = None) -> Fit:
         fits.append(_refine(guess, coverage, weight))
         if fits[-1].error <= _CLEAR * mass:
             break
-    best = min(fits, key=lambda g: g.error)
+    best, *others = sorted(fits, key=lambda g: g.error)
     residual = best.error / mass
+    is_clear = all(other.error >= leniency.apart * best.error for other in others)
     return Fit(
-        shape=best.shape if residual <= MAX_RESIDUAL else UNKNOWN,
+        shape=best.shape if residual <= (leniency.most if is_clear else MAX_RESIDUAL) else UNKNOWN,
         x=float(best.places[0]) * shrink,
         y=float(best.places[1]) * shrink,
         radius=float(best.places[2]) * shrink,
+        blur=float(best.places[3]) * shrink,
         strength=best.strength,
         residual=residual,
     )

@@ -20,19 +20,27 @@ from scipy import ndimage, spatial
 
 from omnigen.evals.judges import colors, outlines
 
-VERSION = "2"
+VERSION = "3"
 
 _NEAR = 14.0  # CIELAB distance up to which a pixel is background
 _FAINT = 22.0  # the same, up to which all of a part may be stain or shadow
+_GHOST = 40.0  # the same of a part smaller than `_SMALL_AREA`, such as codecs leave beside objects
 _TONES = 17  # points of the background's line
 _TRIALS = 100  # of a plane through three pixels
 _AGREE = 12.0  # sRGB distance up to which pixels of the border agree
 _STRETCHES = 8  # of the border in a second tone, that make it a texture
 _LEAST_AREA = 1.2e-3  # of the canvas; smaller specks are no objects
+_SMALL_AREA = 2e-3
 _VALLEY = 0.65  # of the lower summit's height, up to which the pass between two objects reaches
 _LEVELS = 7  # at which valleys are looked for
 _MOST_OBJECTS = 24  # more are the dots of a texture
 _MARGIN = 4  # pixels around an object that its fit sees
+_SOFT = 1.6  # blur in pixels from which on an outline is looked at by brightness as well
+_SHARPER = 0.7  # of that blur, that the outline by brightness must have at most
+_CHROMA = 0.15  # weight of a pixel's two colour differences, beside that of its brightness
+_BRIGHT = np.array(  # sRGB to luma and weighted colour differences; ITU-R BT.601
+    [[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32
+).T * np.array([1, _CHROMA, _CHROMA], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,21 +155,41 @@ def _coverage(pixels: np.ndarray, tones: np.ndarray, color: np.ndarray) -> np.nd
     return away(pixels) @ path / max(float(path @ path), 1.0)
 
 
-def _parts(
-    image: np.ndarray, tones: np.ndarray
-) -> tuple[np.ndarray, list[tuple[int, np.ndarray, tuple[slice, slice]]]]:
-    """Labels of the parts `[height, width]`, and label, colour and window of the large ones."""
+_Part = tuple[int, np.ndarray, tuple[slice, slice]]  # label, colour and window
+
+
+def _parts(image: np.ndarray, tones: np.ndarray) -> tuple[np.ndarray, list[_Part]]:
+    """Labels of the parts `[height, width]`, and the large ones."""
     distance = _distance(image, tones)
     labels = _separate(distance, least=_LEAST_AREA * distance.size)
+    parts = _large(image, distance, labels)
+    whole = _labelled(distance > _NEAR)
+    for index, window in enumerate(ndimage.find_objects(whole), 1):
+        mine = whole[window] == index
+        pieces = [part for part in parts if (labels[window][mine] == part[0]).any()]
+        colors = [color for _, color, _ in pieces]
+        if len(pieces) < 2 or np.ptp(colors, axis=0).max() > 2 * _AGREE:
+            continue
+        joined = np.where(whole == index, pieces[0][0], labels)
+        (one,) = _large(image, distance, np.where(whole == index, 1, 0))
+        if _seen(image, joined, tones, pieces[0][0], *one[1:]).shape != outlines.UNKNOWN:
+            labels = joined  # one object after all, such as a thin ring that is dim in places
+            kept = {part[0] for part in parts} - {part[0] for part in pieces}
+            parts = [part for part in parts if part[0] in kept] + [(pieces[0][0], *one[1:])]
+    return labels, parts
+
+
+def _large(image: np.ndarray, distance: np.ndarray, labels: np.ndarray) -> list[_Part]:
+    """The parts that are large and distinct enough for objects."""
     parts = []
     for index, window in enumerate(ndimage.find_objects(labels), 1):
         part = labels[window] == index
         far = np.where(part, distance[window], 0)
-        if part.sum() < _LEAST_AREA * distance.size or far.max() < _FAINT:
-            continue
-        core = image[window][part & (far >= np.percentile(far[part], 60))]
-        parts.append((index, np.median(core, axis=0), window))
-    return labels, parts
+        least = _FAINT if part.sum() >= _SMALL_AREA * distance.size else _GHOST
+        if part.sum() >= _LEAST_AREA * distance.size and far.max() >= least:
+            core = image[window][part & (far >= np.percentile(far[part], 60))]
+            parts.append((index, np.median(core, axis=0), window))
+    return parts
 
 
 def _separate(distance: np.ndarray, *, least: float) -> np.ndarray:
@@ -232,7 +260,13 @@ def _seen(
     if others.any():
         known &= near < _distance_to(others)
     coverage = _coverage(pixels[around], tones, color)
-    best = outlines.fit(coverage, known.astype(np.float32))
+    weight = known.astype(np.float32)
+    best = outlines.fit(coverage, weight)
+    if best.blur >= _SOFT:  # codecs keep hues at a lower resolution than brightness
+        bright = _coverage(*(values @ _BRIGHT for values in (pixels[around], tones, color)))
+        sharper = outlines.fit(bright, weight, leniency=outlines.OF_BRIGHTNESS)
+        if sharper.shape != outlines.UNKNOWN and sharper.blur <= _SHARPER * best.blur:
+            best = dataclasses.replace(sharper, strength=best.strength)
     ground = tones[np.linalg.norm(tones - color, axis=1).argmin()]
     color = np.clip(ground + max(best.strength, 1.0) * (color - ground), 0, 255)
     solid = np.argwhere(mine & (coverage >= 0.5 * best.strength))
