@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+import functools
 import json
 import pathlib
 
 import numpy as np
 import pytest
 
-from omnigen import evaluate
+from omnigen import evaluate, pretrained
 from omnigen.data.scenes.scene import Kind
+from omnigen.evals import exact, prompted
 
 
 def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:
@@ -22,6 +24,28 @@ def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
     assert all(0 < value < 60 for value in kinds)
     assert suite["scores"]["psnr_dB"]["value"] == pytest.approx(np.mean(kinds))
     assert f"reconstruction  shapes/psnr_dB  {kinds[0]:.4g}" in capsys.readouterr().out
+
+
+def test_draws_here_and_judges_there(
+    untrained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder says which weights drew it, and with which seed."""
+    blind = functools.partial(exact.verdict, image=None)  # looking at noise takes long
+    monkeypatch.setattr(exact, "verdict_of_both", lambda metadata, image: blind(metadata))
+    argv = ["--suites=exact", "--every=100", "--count=1"]
+    there = [*argv, "--checkpoint", str(untrained), "--output", str(tmp_path / "there")]
+    evaluate.main([*there, "--nojudge", "--seed=7"])
+    (folder,) = (tmp_path / "there/pictures").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"exact", "exact-ceiling"}
+    assert not (tmp_path / "there/results.json").exists()
+    evaluate.main([*argv, "--images", str(folder), "--output", str(tmp_path / "home")])
+    (column,) = json.loads((tmp_path / "home/results.json").read_text())["columns"]
+    suite = column["suites"]["exact"]
+    weights = prompted.digest(pretrained.load(untrained, needed=()).params)
+    assert (column["name"], column["digest"]) == (folder.name, weights)
+    assert (suite["seeds"], suite["settings"]["first_seed"]) == ([7], 7)
+    assert suite["expected"] == len(suite["ceiling_pictures"]) == 19
+    assert suite["unreadable"] == 0 and not suite["problems"]
 
 
 def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path) -> None:

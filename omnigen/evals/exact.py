@@ -57,7 +57,7 @@ def verdict_of_both(metadata: Metadata, image: np.ndarray | None) -> Record:
         return landscape.verdict(metadata, image)
     seen = () if image is None else shapes.look(image)
     opinion = second.opinion(metadata, image, seen)
-    return {**_verdict(metadata, image, seen), "second": opinion}
+    return {**_verdict(metadata, image, seen), "detector": opinion}
 
 
 def _verdict(metadata: Metadata, image: np.ndarray | None, seen: Sequence[Seen]) -> Record:

@@ -133,9 +133,10 @@ def _settings(mark: Mapping[str, Any]) -> str:
 
 
 def unexpected(folder: pathlib.Path, wanted: Sequence[Job]) -> list[str]:
-    """Files of a folder that no job asks for."""
+    """Files of a folder that no job asks for; hidden ones, such as a kill leaves, aside."""
     expected = {str(place(job.index, job.sample)) for job in wanted}
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    found = (path for path in files if path.suffix != ".jsonl")
     return sorted({path.relative_to(folder).as_posix() for path in found} - expected)
 
 

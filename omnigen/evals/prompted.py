@@ -169,7 +169,7 @@ class Prompted:
             "judged": len(records),
             "unreadable": sum(bool(record["problem"]) for record in records),
         }
-        if any("second" in record for record in records):
+        if any("detector" in record for record in records):
             about["disagreements"] = second.disagreements(records)
         return Outcome(self._suite.scores(records), about, records, problems)
 

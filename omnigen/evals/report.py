@@ -227,7 +227,7 @@ def _disagreements(columns: Sequence[Mapping[str, Any]], suite: str, output: pat
         listed = found.get("disagreements", [])
         count += len(listed)
         records = {record["file"]: record for record in found["pictures"]}
-        for one in listed[: FAILURES // 2 // len(columns)]:
+        for one in listed[: max(FAILURES // 2 // len(columns), 1)]:
             record = records[one["file"]]
             names = [f"{ours}, second: {theirs}" for ours, theirs in one["differing"]]
             verdicts = {True: "right", False: "wrong"}

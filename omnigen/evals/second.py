@@ -54,18 +54,18 @@ def scores(
     tags: Sequence[str], records: Sequence[Mapping[str, Any]]
 ) -> dict[str, Estimate | float]:
     """The metrics, with the mean of the tasks `tags` as `overall_second` if all are there."""
-    mine = [record for record in records if "second" in record]
+    mine = [record for record in records if "detector" in record]
     if not mine:
         return {}
     found: dict[str, Estimate | float] = {}
     tasks: dict[str, Estimate] = {}
     for tag in dict.fromkeys(record["tag"] for record in mine):
         part = [record for record in mine if record["tag"] == tag]
-        right = [record["second"]["correct"] for record in part]
+        right = [record["detector"]["correct"] for record in part]
         tasks[tag] = results.ratio(tag, [record["index"] for record in part], right)
     if set(tags) <= tasks.keys():
         found[f"overall{SUFFIX}"] = results.mean([tasks[tag] for tag in tags])
-    differ = [record["correct"] != record["second"]["correct"] for record in mine]
+    differ = [record["correct"] != record["detector"]["correct"] for record in mine]
     indices = [record["index"] for record in mine]
     found["judges_differ"] = results.ratio("judges", indices, differ)
     if pairs := [pair for record in mine for pair in _pairs(record)]:
@@ -75,7 +75,7 @@ def scores(
 
 def _pairs(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What both judges call each thing of a picture."""
-    differing = [(one, other) for one, other in record["second"]["differing"]]
+    differing = [(one, other) for one, other in record["detector"]["differing"]]
     ours = collections.Counter(f"{s['color']} {s['shape']}" for s in record["seen"] or ())
     ours -= collections.Counter(one for one, _ in differing)
     return [(name, name) for name in ours.elements()] + differing
@@ -88,11 +88,11 @@ def disagreements(records: Sequence[Mapping[str, Any]]) -> list[Record]:
             "file": record["file"],
             "prompt": record["prompt"],
             "first": record["correct"],
-            "second": record["second"]["correct"],
-            "differing": record["second"]["differing"],
+            "second": record["detector"]["correct"],
+            "differing": record["detector"]["differing"],
         }
         for record in records
-        if "second" in record
-        and (record["second"]["differing"] or record["correct"] != record["second"]["correct"])
+        if "detector" in record
+        and (record["detector"]["differing"] or record["correct"] != record["detector"]["correct"])
     ]
     return sorted(found, key=lambda one: one["first"] == one["second"])

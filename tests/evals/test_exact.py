@@ -173,12 +173,12 @@ def test_the_second_judge_has_its_say() -> None:
     """Right pictures are right for both, a lost one is wrong; of landscapes it says nothing."""
     metadata = {"tag": "colors", "include": [{**CIRCLE, "color": "red"}]}
     both = exact.verdict_of_both(metadata, SEEN)
-    assert both["second"] == {"correct": True, "strict": False, "differing": []}
-    assert {**both, "second": None} == {**exact.verdict(metadata, SEEN), "second": None}
+    assert both["detector"] == {"correct": True, "strict": False, "differing": []}
+    assert {**both, "detector": None} == {**exact.verdict(metadata, SEEN), "detector": None}
     lost = exact.verdict_of_both(metadata, None)
-    assert lost["second"] == {"correct": False, "strict": False, "differing": []}
+    assert lost["detector"] == {"correct": False, "strict": False, "differing": []}
     landscape = {"tag": "landscape", "sky": "clear", "include": [], "exclude": []}
-    assert "second" not in exact.verdict_of_both(landscape, None)
+    assert "detector" not in exact.verdict_of_both(landscape, None)
 
 
 def opinion(index: int, *, first: bool, second: bool, **more) -> dict:
@@ -187,7 +187,7 @@ def opinion(index: int, *, first: bool, second: bool, **more) -> dict:
     differing = [["red star", "red heart"], ["green ring", "nothing"]] if first != second else []
     judged = {"correct": second, "strict": second, "differing": differing}
     basic = record("colors", index, correct=first) | {"file": f"{index}.png", "prompt": "p"}
-    return {**basic, "seen": seen, "second": judged, **more}
+    return {**basic, "seen": seen, "detector": judged, **more}
 
 
 def test_agreement_is_counted() -> None:
@@ -203,7 +203,7 @@ def test_agreement_is_counted() -> None:
         "colors_second": 0.5,
     }
     alike = opinion(3, first=True, second=True)
-    alike["second"]["differing"] = [["nothing", "blue heart"]]
+    alike["detector"]["differing"] = [["nothing", "blue heart"]]
     listed = second.disagreements([alike, *records])
     assert [(one["file"], one["first"], one["second"]) for one in listed] == [
         ("1.png", True, False),

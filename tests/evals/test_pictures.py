@@ -147,6 +147,7 @@ def test_the_usual_size_and_what_is_unexpected(tmp_path: pathlib.Path) -> None:
     save(tmp_path / pictures.place(4, 7))
     (tmp_path / "prompts.jsonl").write_text("")
     (tmp_path / "notes.txt").write_text("")
+    (tmp_path / ".0001.png.77.tmp").write_text("")
     problems = pictures.survey(tmp_path, WANTED).problems
     assert problems == ("",) * 8 + ("wrong size: 48 x 48", "")
     assert pictures.unexpected(tmp_path, WANTED) == ["00004/samples/0007.png", "notes.txt"]

@@ -98,3 +98,4 @@ def test_without_a_reader_the_suite_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setattr(reading, "version", lambda: "")
     with pytest.raises(ValueError, match=r"pip install 'omnigen-jax\[ocr\]'"):
         text.benchmark()
+    assert len(text.benchmark(judges=False).prompts) == 200  # to draw here and judge elsewhere

@@ -33,7 +33,8 @@ _WHITE = _TO_XYZ.sum(1)  # D65
 def lab(rgb: np.ndarray) -> np.ndarray:
     """CIELAB (D65) of sRGB values in 0..255, `[..., 3]`; CIE 15:2004."""
     unit = np.asarray(rgb, np.float32) / 255
-    linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
+    curved = ((np.maximum(unit, 0) + 0.055) / 1.055) ** 2.4
+    linear = np.where(unit <= 0.04045, unit / 12.92, curved)
     ratio = linear @ (_TO_XYZ / _WHITE[:, None]).T
     f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = np.moveaxis(f, -1, 0)

@@ -34,8 +34,9 @@ _SMALL_AREA = 2e-3
 _VALLEY = 0.65  # of the lower summit's height, up to which the pass between two objects reaches
 _LEVELS = 7  # at which valleys are looked for
 _MOST_OBJECTS = 24  # more are the dots of a texture
+_MOST_SEEN = 40  # the largest; more are noise, and no prompt asks for so many
 _MARGIN = 4  # pixels around an object that its fit sees
-_SOFT = 1.6  # blur in pixels from which on an outline is looked at by brightness as well
+_SOFT = 1.8  # blur in pixels from which on an outline is looked at by brightness as well
 _SHARPER = 0.7  # of that blur, that the outline by brightness must have at most
 _CHROMA = 0.15  # weight of a pixel's two colour differences, beside that of its brightness
 _BRIGHT = np.array(  # sRGB to luma and weighted colour differences; ITU-R BT.601
@@ -238,7 +239,8 @@ def look(image: np.ndarray) -> tuple[Seen, ...]:
         dots = np.median([color for _, color, _ in parts], axis=0)
         tones = np.linspace(tones.mean(0), dots, _TONES)
         labels, parts = _parts(pixels, tones)
-    seen = [_seen(pixels, labels, tones, *part) for part in parts]
+    parts.sort(key=lambda part: -np.count_nonzero(labels[part[2]] == part[0]))
+    seen = [_seen(pixels, labels, tones, *part) for part in parts[:_MOST_SEEN]]
     return tuple(sorted(seen, key=lambda s: -s.radius))
 
 

@@ -186,7 +186,8 @@ def test_one_letter_changed_is_caught(reader: str, most: float, side: int) -> No
 
         def right(shown: list[list[str]], wanted: list[list[str]] = lines) -> tuple[bool, ...]:
             scene = truth.words(shown, seed=str(wanted))
-            assert scene is not None
+            if scene is None:  # the new letter is so wide that the line has no room
+                return ()
             return reading.compare(wanted, READERS[reader](render(scene, side)) or "").right
 
         are_read = right(lines)
@@ -195,9 +196,9 @@ def test_one_letter_changed_is_caught(reader: str, most: float, side: int) -> No
         misread += [word for word, ok in zip(flat, are_read, strict=True) if not ok]
         for _ in range(3):
             other, place = one_letter_changed(lines, dice)
-            if are_read[place]:
+            if are_read[place] and (still := right(other)):
                 changes += 1
-                if right(other)[place]:
+                if still[place]:
                     passed.append((flat[place], [w for line in other for w in line][place]))
     print(
         f"\n{reader} at {side}: {changes - len(passed)} of {changes} letters caught, not {passed}"
