@@ -5,7 +5,6 @@ Times are medians of repeated runs after a warm-up. A ceiling is what one large 
 one large copy reach here, so that a figure says how much is left and not only how large it is.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -13,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -21,6 +20,7 @@ from absl import flags
 from omnigen import cli
 
 if TYPE_CHECKING:
+    from omnigen.measure import Row
     from omnigen.recipe import Recipe
     from omnigen.stages.base import Stage
 
@@ -31,57 +31,10 @@ Drawing:          python -m omnigen.bench sample --batch_size 16
 Input pipeline:   python -m omnigen.bench data --config configs/ar.py:nano
 Checkpoints:      python -m omnigen.bench checkpoint --config configs/ar.py:nano
 Prints one figure a line; --json FILE also writes them. --config.KEY=VALUE changes a recipe's key.
+--profile DIR, of train and sample, also writes a trace and prints what took longest.
 """
 
 PROMPT = 'a red circle to the left of a blue star, with the word "hello" in green letters'
-
-
-@dataclasses.dataclass(frozen=True)
-class Ceilings:
-    """What this machine reaches at most: one device, in its computing dtype.
-
-    Attributes:
-        tflops: of a large matrix product, TFLOP/s.
-        bandwidth: of a large copy, bytes read and written, GB/s.
-    """
-
-    tflops: float
-    bandwidth: float
-
-
-def median_seconds(run: Callable[[], Any], *, repeats: int) -> float:
-    """The median time of `run`, which is awaited, after one warm-up."""
-    import jax
-
-    jax.block_until_ready(run())
-    times = []
-    for _ in range(repeats):
-        since = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - since)
-    return statistics.median(times)
-
-
-def ceilings(*, repeats: int = 5) -> Ceilings:
-    """Measures a matrix product and a copy that are large for the default device."""
-    import jax
-    import jax.numpy as jnp
-
-    small = jax.default_backend() == "cpu"
-    side, dtype = (1024, jnp.float32) if small else (8192, jnp.bfloat16)
-    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    product = jax.jit(lambda a: a @ a)
-    seconds = median_seconds(lambda: product(a), repeats=repeats)
-    x = jax.random.normal(jax.random.key(1), (2**24 if small else 2**30,), jnp.float32)
-    copy = jax.jit(lambda x: x + 1.0, donate_argnums=0)
-
-    def run() -> jax.Array:
-        nonlocal x
-        x = copy(x)
-        return x
-
-    copied = median_seconds(run, repeats=repeats)
-    return Ceilings(tflops=2 * side**3 / seconds / 1e12, bandwidth=2 * x.nbytes / copied / 1e9)
 
 
 def _stage(recipe: "Recipe") -> "Stage":
@@ -113,14 +66,16 @@ def _state(recipe: "Recipe", stage: "Stage", mesh: Any) -> tuple[Any, Any, Any]:
     return state.create(target, stage.init, optimizer=optimizer, key=key), target, optimizer
 
 
-def bench_train(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
+def bench_train(
+    recipe: "Recipe", *, repeats: int, trace: str | None = None
+) -> tuple[dict[str, float], list["Row"]]:
     """One training step on one batch that stays on the device; FLOPs by formula."""
     import jax
 
-    from omnigen import parallel, topologies
+    from omnigen import measure, parallel, topologies
     from omnigen.training import loop
 
-    mesh, stage, top = parallel.make_mesh(recipe.mesh), _stage(recipe), ceilings()
+    mesh, stage, top = parallel.make_mesh(recipe.mesh), _stage(recipe), measure.ceilings()
     size = recipe.train.global_batch_size
     batch = next(iter(stage.dataset(size, parallel.DataShard())))
     rates = stage.rates(batch)
@@ -137,10 +92,11 @@ def bench_train(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
             held, report = compiled(held, stage.frozen, placed)
             return report["loss"]
 
-        seconds = median_seconds(run, repeats=repeats)
+        seconds = measure.median_seconds(run, repeats=repeats)
+        rows = measure.profile(run, trace) if trace else []
     achieved = rates.flops / seconds / 1e12 / mesh.size
     chip = topologies.chip_of(mesh.devices.flat[0].device_kind)
-    return {
+    figures = {
         "compile_s": compile_s,
         "step_ms": seconds * 1e3,
         "images_per_s": rates.images / seconds,
@@ -150,9 +106,12 @@ def bench_train(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
         "measured_peak_tflops_per_s": top.tflops,
         "percent_of_measured_peak": 100 * achieved / top.tflops,
     }
+    return figures, rows
 
 
-def bench_sample(checkpoint: str | None, *, batch_size: int, repeats: int) -> dict[str, float]:
+def bench_sample(
+    checkpoint: str | None, *, batch_size: int, repeats: int, trace: str | None = None
+) -> tuple[dict[str, float], list["Row"]]:
     """A batch of pictures, and the time that reading the weights alone would take.
 
     The floor counts each weight of the transformer once a token and each of the flow head once a
@@ -161,20 +120,22 @@ def bench_sample(checkpoint: str | None, *, batch_size: int, repeats: int) -> di
     import jax
     import jax.numpy as jnp
 
-    from omnigen import pretrained
+    from omnigen import measure, pretrained
 
-    model, top = pretrained.load(checkpoint, needed=("decoder", "ar", "head")), ceilings()
-    omni, params = model.omni, model.params
+    model = pretrained.load(checkpoint, needed=("decoder", "ar", "head"))
+    omni, params, top = model.omni, model.params, measure.ceilings()
     rows = omni.prompts([PROMPT] * batch_size)
     keys = jax.vmap(jax.random.key)(jnp.arange(batch_size, dtype=jnp.uint32))
     since = time.perf_counter()
     jax.block_until_ready(omni.generate(params, rows, keys))
     first = time.perf_counter() - since
-    seconds = median_seconds(lambda: omni.generate(params, rows, keys), repeats=repeats)
+    run = lambda: omni.generate(params, rows, keys)  # noqa: E731
+    seconds = measure.median_seconds(run, repeats=repeats)
+    traced = measure.profile(run, trace) if trace else []
     size = {part: sum(w.nbytes for w in jax.tree.leaves(params[part])) for part in params}
     tokens, steps = omni.config.grid[0] * omni.config.grid[1], omni.config.head.num_steps
     floor = tokens * (size["ar"] + steps * size["head"]) / (top.bandwidth * 1e9)
-    return {
+    figures = {
         "first_call_s": first,
         "batch_s": seconds,
         "pictures_per_s": batch_size / seconds,
@@ -182,6 +143,7 @@ def bench_sample(checkpoint: str | None, *, batch_size: int, repeats: int) -> di
         "times_the_floor": seconds / floor,
         "measured_bandwidth_GB_per_s": top.bandwidth,
     }
+    return figures, traced
 
 
 def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
@@ -249,6 +211,7 @@ def _flags() -> flags.FlagValues:
         ("config", "the recipe, FILE.py:ARGUMENT; of train, data and checkpoint"),
         ("checkpoint", "a workdir or checkpoint folder, of sample; the shipped model if not given"),
         ("json", "a file for the figures"),
+        ("profile", "a folder for a trace, of train and sample"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     for name, default, text in (
@@ -259,15 +222,20 @@ def _flags() -> flags.FlagValues:
     return values
 
 
-def _measure(subject: str, values: flags.FlagValues, overrides: Sequence[str]) -> dict[str, float]:
+def _measure(
+    subject: str, values: flags.FlagValues, overrides: Sequence[str]
+) -> tuple[dict[str, float], list["Row"]]:
+    repeats, trace = values.repeats, values.profile
     if subject == "sample":
-        size, repeats = values.batch_size, values.repeats
-        return bench_sample(values.checkpoint, batch_size=size, repeats=repeats)
+        size = values.batch_size
+        return bench_sample(values.checkpoint, batch_size=size, repeats=repeats, trace=trace)
     from omnigen import recipe as recipes
 
     recipe = recipes.read(values.config, overrides)
-    benches = {"train": bench_train, "data": bench_data, "checkpoint": bench_checkpoint}
-    return benches[subject](recipe, repeats=values.repeats)
+    if subject == "train":
+        return bench_train(recipe, repeats=repeats, trace=trace)
+    benches = {"data": bench_data, "checkpoint": bench_checkpoint}
+    return benches[subject](recipe, repeats=repeats), []
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -281,16 +249,23 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{subject or 'nothing'} cannot be measured: {', '.join(SUBJECTS)}")
         if subject != "sample" and values.config is None:
             raise ValueError(f"{subject} needs --config")
+        if values.profile and subject not in ("train", "sample"):
+            raise ValueError(f"--profile is of train and sample, not of {subject}")
         if values.json and not os.access(pathlib.Path(values.json).absolute().parent, os.W_OK):
             raise ValueError(f"--json {values.json}: its folder is missing or not writable")
         cli.cache_compilations()
         import jax
 
-        figures = _measure(subject, values, overrides)
+        from omnigen import measure
+
+        figures, rows = _measure(subject, values, overrides)
     kind = jax.devices()[0].device_kind
     print(f"{subject} on {jax.device_count()} x {kind}, jax {jax.__version__}")
     for name, value in figures.items():
         print(f"{name} {value:.4g}")
+    if rows:
+        print(f"trace in {values.profile}; the longest, of all streams or threads together:")
+        print(measure.table(rows))
     if values.json:
         report = {"subject": subject, "device": kind, "jax": jax.__version__, **figures}
         pathlib.Path(values.json).write_text(json.dumps(report, indent=2) + "\n")

@@ -31,6 +31,7 @@ LAYERS = {
     "sequence": 0,
     "flow": 0,
     "topologies": 0,
+    "measure": 0,
     "nn": 1,
     "data": 1,
     "safety": 1,
@@ -65,6 +66,7 @@ OUTSIDE = {
     "sequence": {"jax", "numpy"},
     "flow": {"jax", "numpy"},
     "topologies": set(),
+    "measure": {"jax"},
     "cli": {"absl", "jax"},
     "png": {"numpy", "PIL"},
 }
