@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -22,7 +22,6 @@ from omnigen import cli
 if TYPE_CHECKING:
     from omnigen.measure import Row
     from omnigen.recipe import Recipe
-    from omnigen.stages.base import Stage
 
 PROGRAM = "omnigen.bench"
 USAGE = """
@@ -30,40 +29,10 @@ A training step:  python -m omnigen.bench train --config configs/ar.py:nano
 Drawing:          python -m omnigen.bench sample --batch_size 16
 Input pipeline:   python -m omnigen.bench data --config configs/ar.py:nano
 Checkpoints:      python -m omnigen.bench checkpoint --config configs/ar.py:nano
+How costs grow:   python -m omnigen.bench grow --config configs/ar.py:nano --markdown grow.md
 Prints one figure a line; --json FILE also writes them. --config.KEY=VALUE changes a recipe's key.
 --profile DIR, of train and sample, also writes a trace and prints what took longest.
 """
-
-PROMPT = 'a red circle to the left of a blue star, with the word "hello" in green letters'
-
-
-def _stage(recipe: "Recipe") -> "Stage":
-    """The recipe's stage; what it needs frozen is random, which costs the same time."""
-    import jax
-
-    from omnigen.models.omni import Omni
-    from omnigen.stages import base as stages
-
-    stage, nets = stages.find(recipe.stage), Omni(recipe.model).nets
-    frozen = {part: nets[part].init(jax.random.key(1)) for part in stage.needed}
-    return stage(recipe.model, recipe.objective, recipe.data, frozen)
-
-
-def _state(recipe: "Recipe", stage: "Stage", mesh: Any) -> tuple[Any, Any, Any]:
-    """The training state at step 0, its abstract twin, and the optimizer."""
-    import jax
-
-    from omnigen.training import optim, state
-
-    key = jax.random.key(recipe.seed)
-    optimizer = optim.build(
-        recipe.optimizer,
-        axes=stage.axes(),
-        shapes=jax.eval_shape(stage.init, key),
-        total_steps=recipe.train.steps,
-    )
-    target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
-    return state.create(target, stage.init, optimizer=optimizer, key=key), target, optimizer
 
 
 def bench_train(
@@ -72,32 +41,24 @@ def bench_train(
     """One training step on one batch that stays on the device; FLOPs by formula."""
     import jax
 
-    from omnigen import measure, parallel, topologies
-    from omnigen.training import loop
+    from omnigen import measure, parallel, topologies, workload
 
-    mesh, stage, top = parallel.make_mesh(recipe.mesh), _stage(recipe), measure.ceilings()
+    mesh, stage, top = (
+        parallel.make_mesh(recipe.mesh),
+        workload.stage_of(recipe),
+        measure.ceilings(),
+    )
     size = recipe.train.global_batch_size
     batch = next(iter(stage.dataset(size, parallel.DataShard())))
     rates = stage.rates(batch)
     with jax.set_mesh(mesh):
-        held, _, optimizer = _state(recipe, stage, mesh)
-        placed = jax.device_put(batch, parallel.sharding(mesh, ("batch",)))
-        step = loop.make_step(stage, recipe.train, optimizer=optimizer, seed=recipe.seed)
-        since = time.perf_counter()
-        compiled = jax.jit(step, donate_argnums=0).lower(held, stage.frozen, placed).compile()
-        compile_s = time.perf_counter() - since
-
-        def run() -> Any:
-            nonlocal held
-            held, report = compiled(held, stage.frozen, placed)
-            return report["loss"]
-
-        seconds = measure.median_seconds(run, repeats=repeats)
-        rows = measure.profile(run, trace) if trace else []
+        step = workload.training_step(recipe, stage, batch, mesh)
+        seconds = measure.median_seconds(step, repeats=repeats)
+        rows = measure.profile(step, trace) if trace else []
     achieved = rates.flops / seconds / 1e12 / mesh.size
     chip = topologies.chip_of(mesh.devices.flat[0].device_kind)
     figures = {
-        "compile_s": compile_s,
+        "compile_s": step.compile_s,
         "step_ms": seconds * 1e3,
         "images_per_s": rates.images / seconds,
         "tokens_per_s": rates.tokens / seconds,
@@ -121,6 +82,7 @@ def bench_sample(
     import jax.numpy as jnp
 
     from omnigen import measure, pretrained
+    from omnigen.workload import PROMPT
 
     model = pretrained.load(checkpoint, needed=("decoder", "ar", "head"))
     omni, params, top = model.omni, model.params, measure.ceilings()
@@ -148,9 +110,9 @@ def bench_sample(
 
 def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     """Batches as the recipe makes them, after the first."""
-    from omnigen import parallel
+    from omnigen import parallel, workload
 
-    stage, size = _stage(recipe), recipe.train.global_batch_size
+    stage, size = workload.stage_of(recipe), recipe.train.global_batch_size
     since = time.perf_counter()
     stream = iter(stage.dataset(size, parallel.DataShard()))
     next(stream)
@@ -171,14 +133,14 @@ def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     """Saving and restoring the recipe's whole training state in a temporary folder."""
     import jax
 
-    from omnigen import config, parallel
+    from omnigen import config, parallel, workload
     from omnigen.training import checkpoint
 
-    mesh, stage = parallel.make_mesh(recipe.mesh), _stage(recipe)
+    mesh, stage = parallel.make_mesh(recipe.mesh), workload.stage_of(recipe)
     settings = config.to_dict(recipe)
     blocked, saved, restored = [], [], []
     with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
-        held, target, _ = _state(recipe, stage, mesh)
+        held, target, _ = workload.state_of(recipe, stage, mesh)
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(held))
         for number in range(1, repeats + 1):
             checkpoints = checkpoint.Checkpoints(folder, keep=1)
@@ -202,7 +164,20 @@ def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     }
 
 
-SUBJECTS = ("train", "sample", "data", "checkpoint")
+def bench_grow(recipe: "Recipe", *, repeats: int, longest: float) -> str:
+    """How training and drawing grow with tokens, batch and layers, as a Markdown table."""
+    from omnigen import workload
+
+    if recipe.stage != "ar":
+        raise ValueError(f"grow measures the stage ar, not {recipe.stage}")
+
+    def tell(point: workload.Point) -> None:
+        print(f"{point.axis} {point.value}: {point.train}, {point.draw}", file=sys.stderr)
+
+    return workload.table(workload.grow(recipe, repeats=repeats, longest=longest, tell=tell))
+
+
+SUBJECTS = ("train", "sample", "data", "checkpoint", "grow")
 
 
 def _flags() -> flags.FlagValues:
@@ -212,6 +187,7 @@ def _flags() -> flags.FlagValues:
         ("checkpoint", "a workdir or checkpoint folder, of sample; the shipped model if not given"),
         ("json", "a file for the figures"),
         ("profile", "a folder for a trace, of train and sample"),
+        ("markdown", "a file for the table of grow, which is printed if not given"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     for name, default, text in (
@@ -219,6 +195,13 @@ def _flags() -> flags.FlagValues:
         ("repeats", 5, "runs to take the median of"),
     ):
         flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_float(
+        "longest",
+        10.0,
+        "seconds; grow tries nothing larger along an axis after a call that took longer",
+        lower_bound=0.0,
+        flag_values=values,
+    )
     return values
 
 
@@ -238,6 +221,22 @@ def _measure(
     return benches[subject](recipe, repeats=repeats), []
 
 
+def _grow(values: flags.FlagValues, overrides: Sequence[str]) -> None:
+    """Prints or writes the table, under the machine that it is of."""
+    import jax
+
+    from omnigen import recipe as recipes
+
+    recipe = recipes.read(values.config, overrides)
+    found = bench_grow(recipe, repeats=values.repeats, longest=values.longest)
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}"
+    text = f"`{values.config}` on {device}:\n\n{found}\n"
+    if values.markdown:
+        pathlib.Path(values.markdown).write_text(text)
+    else:
+        print(text, end="")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = _flags()
@@ -251,13 +250,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{subject} needs --config")
         if values.profile and subject not in ("train", "sample"):
             raise ValueError(f"--profile is of train and sample, not of {subject}")
-        if values.json and not os.access(pathlib.Path(values.json).absolute().parent, os.W_OK):
-            raise ValueError(f"--json {values.json}: its folder is missing or not writable")
+        for name in ("json", "markdown"):
+            path = values[name].value
+            if path and not os.access(pathlib.Path(path).absolute().parent, os.W_OK):
+                raise ValueError(f"--{name} {path}: its folder is missing or not writable")
         cli.cache_compilations()
         import jax
 
         from omnigen import measure
 
+        if subject == "grow":
+            _grow(values, overrides)
+            return
         figures, rows = _measure(subject, values, overrides)
     kind = jax.devices()[0].device_kind
     print(f"{subject} on {jax.device_count()} x {kind}, jax {jax.__version__}")

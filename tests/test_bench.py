@@ -51,8 +51,8 @@ def test_drawing(untrained, one_device, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "nothing cannot be measured: train, sample, data, checkpoint"),
-        (["tain"], "tain cannot be measured: train, sample, data, checkpoint"),
+        ([], "nothing cannot be measured: train, sample, data, checkpoint, grow"),
+        (["tain"], "tain cannot be measured: train, sample, data, checkpoint, grow"),
         (["train"], "train needs --config"),
         (["sample", "--json", "/no/such/folder/x.json"], "its folder is missing"),
         (["sample", "--repeats", "0"], "--repeats=0"),

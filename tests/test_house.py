@@ -44,6 +44,7 @@ LAYERS = {
     "config": 5,
     "recipe": 6,
     "pretrained": 6,
+    "workload": 6,
     "train": 7,
     "sample": 7,
     "evaluate": 7,

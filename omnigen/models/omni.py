@@ -199,11 +199,13 @@ class Omni:
         """
         draw_keys, decode_keys = _split(keys)
         weights = {part: params[part] for part in ("ar", "head")}
-        dials = self._dials(
+        dials = self.dials(
             guidance=guidance,
             temperature=temperature,
             order=order,
-            steps=self._head_steps(head_steps, last_head_steps, head_shift),
+            head_steps=head_steps,
+            last_head_steps=last_head_steps,
+            head_shift=head_shift,
         )
         guided = guidance != 1.0
         z = self.draw(weights, prompts, draw_keys, dials, guided=guided, schedule=schedule)
@@ -231,8 +233,7 @@ class Omni:
 
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
         weights = {part: shapes(part) for part in ("ar", "head")}
-        steps = self._head_steps(head_steps, last_head_steps, 1.0)
-        dials = self._dials(guidance=guidance, temperature=1.0, order=None, steps=steps)
+        dials = self.dials(head_steps=head_steps, last_head_steps=last_head_steps)
         z = jax.ShapeDtypeStruct((batch, rows * cols, self.config.head.latent_dim), jnp.float32)
         guided, schedule = guidance != 1.0, flow.GuidanceSchedule.CONSTANT
         with futures.ThreadPoolExecutor(1) as pool:
@@ -244,22 +245,29 @@ class Omni:
             drawn.result()
             decoding.compile()
 
-    def _head_steps(self, first: int | None, last: int | None, shift: float) -> flow.Steps:
-        """Of each token; the config's number if None."""
-        rows, cols = self.config.grid
-        first = first or self.config.head.num_steps
-        return flow.annealed(rows * cols, first=first, last=last or first, shift=shift)
-
-    def _dials(
-        self, *, guidance: float, temperature: float, order: np.ndarray | None, steps: flow.Steps
+    def dials(
+        self,
+        *,
+        guidance: float = GUIDANCE,
+        temperature: float = TEMPERATURE,
+        order: np.ndarray | None = None,
+        head_steps: int | None = None,
+        last_head_steps: int | None = None,
+        head_shift: float = 1.0,
     ) -> Dials:
+        """What `draw` takes; see `generate`."""
         count = self.config.grid[0] * self.config.grid[1]
         if order is None:
             order = np.arange(count)
         elif sorted(order) != list(range(count)):
             raise ValueError(f"order must be a permutation of 0..{count - 1}, got {order}")
-        order = np.asarray(order, np.int32)
-        return Dials(np.float32(guidance), np.float32(temperature), order, steps)
+        first = head_steps or self.config.head.num_steps
+        return Dials(
+            np.float32(guidance),
+            np.float32(temperature),
+            np.asarray(order, np.int32),
+            flow.annealed(count, first=first, last=last_head_steps or first, shift=head_shift),
+        )
 
     @functools.partial(jax.jit, static_argnums=0, static_argnames=("guided", "schedule"))
     def draw(
