@@ -5,7 +5,6 @@ Times are medians of repeated runs after a warm-up. A ceiling is what one large 
 one large copy reach here, so that a figure says how much is left and not only how large it is.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -13,16 +12,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from omnigen import cli
 
 if TYPE_CHECKING:
+    from omnigen.measure import Row
     from omnigen.recipe import Recipe
-    from omnigen.stages.base import Stage
 
 PROGRAM = "omnigen.bench"
 USAGE = """
@@ -30,118 +29,36 @@ A training step:  python -m omnigen.bench train --config configs/ar.py:nano
 Drawing:          python -m omnigen.bench sample --batch_size 16
 Input pipeline:   python -m omnigen.bench data --config configs/ar.py:nano
 Checkpoints:      python -m omnigen.bench checkpoint --config configs/ar.py:nano
+How costs grow:   python -m omnigen.bench grow --config configs/ar.py:nano --markdown grow.md
 Prints one figure a line; --json FILE also writes them. --config.KEY=VALUE changes a recipe's key.
+--profile DIR, of train and sample, also writes a trace and prints what took longest.
 """
 
-PROMPT = 'a red circle to the left of a blue star, with the word "hello" in green letters'
 
-
-@dataclasses.dataclass(frozen=True)
-class Ceilings:
-    """What this machine reaches at most: one device, in its computing dtype.
-
-    Attributes:
-        tflops: of a large matrix product, TFLOP/s.
-        bandwidth: of a large copy, bytes read and written, GB/s.
-    """
-
-    tflops: float
-    bandwidth: float
-
-
-def median_seconds(run: Callable[[], Any], *, repeats: int) -> float:
-    """The median time of `run`, which is awaited, after one warm-up."""
-    import jax
-
-    jax.block_until_ready(run())
-    times = []
-    for _ in range(repeats):
-        since = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - since)
-    return statistics.median(times)
-
-
-def ceilings(*, repeats: int = 5) -> Ceilings:
-    """Measures a matrix product and a copy that are large for the default device."""
-    import jax
-    import jax.numpy as jnp
-
-    small = jax.default_backend() == "cpu"
-    side, dtype = (1024, jnp.float32) if small else (8192, jnp.bfloat16)
-    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    product = jax.jit(lambda a: a @ a)
-    seconds = median_seconds(lambda: product(a), repeats=repeats)
-    x = jax.random.normal(jax.random.key(1), (2**24 if small else 2**30,), jnp.float32)
-    copy = jax.jit(lambda x: x + 1.0, donate_argnums=0)
-
-    def run() -> jax.Array:
-        nonlocal x
-        x = copy(x)
-        return x
-
-    copied = median_seconds(run, repeats=repeats)
-    return Ceilings(tflops=2 * side**3 / seconds / 1e12, bandwidth=2 * x.nbytes / copied / 1e9)
-
-
-def _stage(recipe: "Recipe") -> "Stage":
-    """The recipe's stage; what it needs frozen is random, which costs the same time."""
-    import jax
-
-    from omnigen.models.omni import Omni
-    from omnigen.stages import base as stages
-
-    stage, nets = stages.find(recipe.stage), Omni(recipe.model).nets
-    frozen = {part: nets[part].init(jax.random.key(1)) for part in stage.needed}
-    return stage(recipe.model, recipe.objective, recipe.data, frozen)
-
-
-def _state(recipe: "Recipe", stage: "Stage", mesh: Any) -> tuple[Any, Any, Any]:
-    """The training state at step 0, its abstract twin, and the optimizer."""
-    import jax
-
-    from omnigen.training import optim, state
-
-    key = jax.random.key(recipe.seed)
-    optimizer = optim.build(
-        recipe.optimizer,
-        axes=stage.axes(),
-        shapes=jax.eval_shape(stage.init, key),
-        total_steps=recipe.train.steps,
-    )
-    target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
-    return state.create(target, stage.init, optimizer=optimizer, key=key), target, optimizer
-
-
-def bench_train(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
+def bench_train(
+    recipe: "Recipe", *, repeats: int, trace: str | None = None
+) -> tuple[dict[str, float], list["Row"]]:
     """One training step on one batch that stays on the device; FLOPs by formula."""
     import jax
 
-    from omnigen import parallel, topologies
-    from omnigen.training import loop
+    from omnigen import measure, parallel, topologies, workload
 
-    mesh, stage, top = parallel.make_mesh(recipe.mesh), _stage(recipe), ceilings()
+    mesh, stage, top = (
+        parallel.make_mesh(recipe.mesh),
+        workload.stage_of(recipe),
+        measure.ceilings(),
+    )
     size = recipe.train.global_batch_size
     batch = next(iter(stage.dataset(size, parallel.DataShard())))
     rates = stage.rates(batch)
     with jax.set_mesh(mesh):
-        held, _, optimizer = _state(recipe, stage, mesh)
-        placed = jax.device_put(batch, parallel.sharding(mesh, ("batch",)))
-        step = loop.make_step(stage, recipe.train, optimizer=optimizer, seed=recipe.seed)
-        since = time.perf_counter()
-        compiled = jax.jit(step, donate_argnums=0).lower(held, stage.frozen, placed).compile()
-        compile_s = time.perf_counter() - since
-
-        def run() -> Any:
-            nonlocal held
-            held, report = compiled(held, stage.frozen, placed)
-            return report["loss"]
-
-        seconds = median_seconds(run, repeats=repeats)
+        step = workload.training_step(recipe, stage, batch, mesh)
+        seconds = measure.median_seconds(step, repeats=repeats)
+        rows = measure.profile(step, trace) if trace else []
     achieved = rates.flops / seconds / 1e12 / mesh.size
     chip = topologies.chip_of(mesh.devices.flat[0].device_kind)
-    return {
-        "compile_s": compile_s,
+    figures = {
+        "compile_s": step.compile_s,
         "step_ms": seconds * 1e3,
         "images_per_s": rates.images / seconds,
         "tokens_per_s": rates.tokens / seconds,
@@ -150,9 +67,12 @@ def bench_train(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
         "measured_peak_tflops_per_s": top.tflops,
         "percent_of_measured_peak": 100 * achieved / top.tflops,
     }
+    return figures, rows
 
 
-def bench_sample(checkpoint: str | None, *, batch_size: int, repeats: int) -> dict[str, float]:
+def bench_sample(
+    checkpoint: str | None, *, batch_size: int, repeats: int, trace: str | None = None
+) -> tuple[dict[str, float], list["Row"]]:
     """A batch of pictures, and the time that reading the weights alone would take.
 
     The floor counts each weight of the transformer once a token and each of the flow head once a
@@ -161,20 +81,23 @@ def bench_sample(checkpoint: str | None, *, batch_size: int, repeats: int) -> di
     import jax
     import jax.numpy as jnp
 
-    from omnigen import pretrained
+    from omnigen import measure, pretrained
+    from omnigen.workload import PROMPT
 
-    model, top = pretrained.load(checkpoint, needed=("decoder", "ar", "head")), ceilings()
-    omni, params = model.omni, model.params
+    model = pretrained.load(checkpoint, needed=("decoder", "ar", "head"))
+    omni, params, top = model.omni, model.params, measure.ceilings()
     rows = omni.prompts([PROMPT] * batch_size)
     keys = jax.vmap(jax.random.key)(jnp.arange(batch_size, dtype=jnp.uint32))
     since = time.perf_counter()
     jax.block_until_ready(omni.generate(params, rows, keys))
     first = time.perf_counter() - since
-    seconds = median_seconds(lambda: omni.generate(params, rows, keys), repeats=repeats)
+    run = lambda: omni.generate(params, rows, keys)  # noqa: E731
+    seconds = measure.median_seconds(run, repeats=repeats)
+    traced = measure.profile(run, trace) if trace else []
     size = {part: sum(w.nbytes for w in jax.tree.leaves(params[part])) for part in params}
     tokens, steps = omni.config.grid[0] * omni.config.grid[1], omni.config.head.num_steps
     floor = tokens * (size["ar"] + steps * size["head"]) / (top.bandwidth * 1e9)
-    return {
+    figures = {
         "first_call_s": first,
         "batch_s": seconds,
         "pictures_per_s": batch_size / seconds,
@@ -182,13 +105,14 @@ def bench_sample(checkpoint: str | None, *, batch_size: int, repeats: int) -> di
         "times_the_floor": seconds / floor,
         "measured_bandwidth_GB_per_s": top.bandwidth,
     }
+    return figures, traced
 
 
 def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     """Batches as the recipe makes them, after the first."""
-    from omnigen import parallel
+    from omnigen import parallel, workload
 
-    stage, size = _stage(recipe), recipe.train.global_batch_size
+    stage, size = workload.stage_of(recipe), recipe.train.global_batch_size
     since = time.perf_counter()
     stream = iter(stage.dataset(size, parallel.DataShard()))
     next(stream)
@@ -209,14 +133,14 @@ def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     """Saving and restoring the recipe's whole training state in a temporary folder."""
     import jax
 
-    from omnigen import config, parallel
+    from omnigen import config, parallel, workload
     from omnigen.training import checkpoint
 
-    mesh, stage = parallel.make_mesh(recipe.mesh), _stage(recipe)
+    mesh, stage = parallel.make_mesh(recipe.mesh), workload.stage_of(recipe)
     settings = config.to_dict(recipe)
     blocked, saved, restored = [], [], []
     with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
-        held, target, _ = _state(recipe, stage, mesh)
+        held, target, _ = workload.state_of(recipe, stage, mesh)
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(held))
         for number in range(1, repeats + 1):
             checkpoints = checkpoint.Checkpoints(folder, keep=1)
@@ -240,7 +164,20 @@ def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     }
 
 
-SUBJECTS = ("train", "sample", "data", "checkpoint")
+def bench_grow(recipe: "Recipe", *, repeats: int, longest: float) -> str:
+    """How training and drawing grow with tokens, batch and layers, as a Markdown table."""
+    from omnigen import workload
+
+    if recipe.stage != "ar":
+        raise ValueError(f"grow measures the stage ar, not {recipe.stage}")
+
+    def tell(point: workload.Point) -> None:
+        print(f"{point.axis} {point.value}: {point.train}, {point.draw}", file=sys.stderr)
+
+    return workload.table(workload.grow(recipe, repeats=repeats, longest=longest, tell=tell))
+
+
+SUBJECTS = ("train", "sample", "data", "checkpoint", "grow")
 
 
 def _flags() -> flags.FlagValues:
@@ -249,6 +186,8 @@ def _flags() -> flags.FlagValues:
         ("config", "the recipe, FILE.py:ARGUMENT; of train, data and checkpoint"),
         ("checkpoint", "a workdir or checkpoint folder, of sample; the shipped model if not given"),
         ("json", "a file for the figures"),
+        ("profile", "a folder for a trace, of train and sample"),
+        ("markdown", "a file for the table of grow, which is printed if not given"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     for name, default, text in (
@@ -256,18 +195,46 @@ def _flags() -> flags.FlagValues:
         ("repeats", 5, "runs to take the median of"),
     ):
         flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+    flags.DEFINE_float(
+        "longest",
+        10.0,
+        "seconds; grow tries nothing larger along an axis after a call that took longer",
+        lower_bound=0.0,
+        flag_values=values,
+    )
     return values
 
 
-def _measure(subject: str, values: flags.FlagValues, overrides: Sequence[str]) -> dict[str, float]:
+def _measure(
+    subject: str, values: flags.FlagValues, overrides: Sequence[str]
+) -> tuple[dict[str, float], list["Row"]]:
+    repeats, trace = values.repeats, values.profile
     if subject == "sample":
-        size, repeats = values.batch_size, values.repeats
-        return bench_sample(values.checkpoint, batch_size=size, repeats=repeats)
+        size = values.batch_size
+        return bench_sample(values.checkpoint, batch_size=size, repeats=repeats, trace=trace)
     from omnigen import recipe as recipes
 
     recipe = recipes.read(values.config, overrides)
-    benches = {"train": bench_train, "data": bench_data, "checkpoint": bench_checkpoint}
-    return benches[subject](recipe, repeats=values.repeats)
+    if subject == "train":
+        return bench_train(recipe, repeats=repeats, trace=trace)
+    benches = {"data": bench_data, "checkpoint": bench_checkpoint}
+    return benches[subject](recipe, repeats=repeats), []
+
+
+def _grow(values: flags.FlagValues, overrides: Sequence[str]) -> None:
+    """Prints or writes the table, under the machine that it is of."""
+    import jax
+
+    from omnigen import recipe as recipes
+
+    recipe = recipes.read(values.config, overrides)
+    found = bench_grow(recipe, repeats=values.repeats, longest=values.longest)
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}"
+    text = f"`{values.config}` on {device}:\n\n{found}\n"
+    if values.markdown:
+        pathlib.Path(values.markdown).write_text(text)
+    else:
+        print(text, end="")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -281,16 +248,28 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{subject or 'nothing'} cannot be measured: {', '.join(SUBJECTS)}")
         if subject != "sample" and values.config is None:
             raise ValueError(f"{subject} needs --config")
-        if values.json and not os.access(pathlib.Path(values.json).absolute().parent, os.W_OK):
-            raise ValueError(f"--json {values.json}: its folder is missing or not writable")
+        if values.profile and subject not in ("train", "sample"):
+            raise ValueError(f"--profile is of train and sample, not of {subject}")
+        for name in ("json", "markdown"):
+            path = values[name].value
+            if path and not os.access(pathlib.Path(path).absolute().parent, os.W_OK):
+                raise ValueError(f"--{name} {path}: its folder is missing or not writable")
         cli.cache_compilations()
         import jax
 
-        figures = _measure(subject, values, overrides)
+        from omnigen import measure
+
+        if subject == "grow":
+            _grow(values, overrides)
+            return
+        figures, rows = _measure(subject, values, overrides)
     kind = jax.devices()[0].device_kind
     print(f"{subject} on {jax.device_count()} x {kind}, jax {jax.__version__}")
     for name, value in figures.items():
         print(f"{name} {value:.4g}")
+    if rows:
+        print(f"trace in {values.profile}; the longest, of all streams or threads together:")
+        print(measure.table(rows))
     if values.json:
         report = {"subject": subject, "device": kind, "jax": jax.__version__, **figures}
         pathlib.Path(values.json).write_text(json.dumps(report, indent=2) + "\n")

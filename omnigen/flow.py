@@ -223,6 +223,45 @@ class Solver:
         t = np.linspace(1.0, 0.0, self.num_steps + 1)
         return t / (t + (1 - t) / self.shift)
 
+    def steps(self) -> "Steps":
+        """The steps of `euler` as data."""
+        times = self.times()
+        return Steps(times[:-1].astype(np.float32), (times[:-1] - times[1:]).astype(np.float32))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Euler steps from t = 1 to t = 0 as arrays, so that others need no compilation.
+
+    Attributes:
+        at: float32 `[..., S]`, the times where the net is evaluated.
+        size: float32 `[..., S]`, how far each step goes.
+        count: int32 `[...]`, how many of the S are taken; None for all, a loop of known length.
+    """
+
+    at: Array | np.ndarray
+    size: Array | np.ndarray
+    count: Array | np.ndarray | None = None
+
+    def __getitem__(self, index: ArrayLike) -> "Steps":
+        """The steps of one token, or whatever the leading dim counts."""
+        return jax.tree.map(lambda table: jnp.asarray(table)[index], self)
+
+
+def annealed(tokens: int, *, first: int, last: int, shift: float = 1.0) -> Steps:
+    """Steps for each of a picture's tokens, from `first` to `last` in number: `[tokens, S]`.
+
+    The number changes linearly with the tokens drawn, rounded: what a token may be narrows as the
+    picture fills, so fewer steps find it (Zhao et al. 2025, "DiSA"). `shift` is s of (6).
+    """
+    counts = np.rint(np.linspace(first, last, tokens)).astype(np.int32)
+    at, size = np.zeros((2, tokens, counts.max()), np.float32)
+    for i, count in enumerate(counts):
+        steps = Solver(num_steps=int(count), shift=shift).steps()
+        at[i, :count], size[i, :count] = steps.at, steps.size
+    return Steps(at, size, None if first == last else counts)
+
 
 def solve(
     velocity_fn: VelocityFn, noise: Array, solver: Solver, *, key: Array | None = None
@@ -262,6 +301,17 @@ def solve(
     gaussian = functools.partial(jax.random.normal, dtype=x.dtype)
     x, _ = jax.lax.fori_loop(0, at.size, body, (x, jnp.zeros_like(x)))
     return x.astype(noise.dtype)
+
+
+def euler(velocity_fn: Callable[[Array, Array, Array], Array], noise: Array, steps: Steps) -> Array:
+    """`solve` by Euler steps that may be traced; `velocity_fn(x, t, i)` also gets their number."""
+    at, size = (jnp.asarray(table) for table in (steps.at, steps.size))
+
+    def body(i: Array, x: Array) -> Array:
+        return x - size[i] * velocity_fn(x.astype(noise.dtype), at[i], i).astype(x.dtype)
+
+    count = at.size if steps.count is None else steps.count
+    return jax.lax.fori_loop(0, count, body, _wide(noise)).astype(noise.dtype)
 
 
 def ramp(scale: ArrayLike, fraction: ArrayLike) -> Array:

@@ -4,9 +4,12 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from concurrent import futures
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from omnigen import config
 from omnigen.models.omni import Omni, OmniConfig
@@ -37,7 +40,11 @@ class Pretrained:
 
 
 def load(
-    path: str | os.PathLike[str] | None, *, needed: Collection[str], dtype: str | None = None
+    path: str | os.PathLike[str] | None,
+    *,
+    needed: Collection[str],
+    dtype: str | None = None,
+    meanwhile: Callable[[Omni], None] | None = None,
 ) -> Pretrained:
     """Loads a model.
 
@@ -46,21 +53,39 @@ def load(
         needed: the weights that must be there: some of `Omni.nets`.
         dtype: of weights and computation; float32 on CPUs, which have no fast bfloat16, and
             bfloat16 elsewhere, if None.
+        meanwhile: gets the model, without its weights, while they are being read: to compile.
 
     Raises:
         ValueError: no checkpoint there, a damaged or foreign one, or one that lacks weights.
     """
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    loaded = checkpoint.load_model(NANO if path is None else os.fspath(path), dtype=dtype)
+    place = NANO if path is None else os.fspath(path)
+    with futures.ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(checkpoint.load_model, place, dtype=None)
+        guess = None
+        if meanwhile is not None:
+            try:
+                guess = Omni(_configure(checkpoint.peek(place), dtype))
+                meanwhile(guess)
+            except ValueError:  # what is wrong, the other thread says
+                guess = None
+        loaded = reading.result()
     missing = sorted(set(needed) - loaded.params.keys())
     if missing:
         raise ValueError(f"{loaded.path}: has no weights of {', '.join(missing)}")
-    model = config.build(OmniConfig, loaded.config["model"], "model")
-    parts = {name: dataclasses.replace(getattr(model, name), dtype=dtype) for name in PARTS}
+    found = _configure(loaded.config, dtype)
+    cast = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype), copy=False), loaded.params)
     return Pretrained(
-        omni=Omni(dataclasses.replace(model, **parts)),
-        params=jax.device_put(loaded.params),
+        omni=guess if guess and guess.config == found else Omni(found),
+        params=jax.device_put(cast),
         version=loaded.version,
         step=loaded.step,
         path=loaded.path,
     )
+
+
+def _configure(settings: dict[str, Any], dtype: str) -> OmniConfig:
+    """The model of a run's settings, computing in `dtype`."""
+    model = config.build(OmniConfig, settings["model"], "model")
+    parts = {name: dataclasses.replace(getattr(model, name), dtype=dtype) for name in PARTS}
+    return dataclasses.replace(model, **parts)

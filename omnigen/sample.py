@@ -24,6 +24,7 @@ from omnigen import cli, config, png
 if TYPE_CHECKING:
     import numpy as np
 
+    from omnigen.models.omni import Omni
     from omnigen.pretrained import Pretrained
 
 PROGRAM = "omnigen.sample"
@@ -33,11 +34,14 @@ Draws several:       add --num_images 4; they become out-0.png ... out-3.png, of
 Draws one again:     python -m omnigen.sample --recreate out.png
 """
 
+_SOFTWARE = f"omnigen {omnigen.__version__}"
+
 MAX_PROMPT_BYTES = 4000
 MAX_IMAGES = 64
 MAX_GUIDANCE = 30.0
 MAX_TEMPERATURE = 2.0
 MAX_STEPS = 1000
+MIN_SHIFT, MAX_SHIFT = 0.01, 100.0
 MAX_SEED = 2**32 - 1
 
 
@@ -53,6 +57,9 @@ class Request:
         temperature: scale of the noise that each token starts from; below 1 pictures are more
             typical and vary less.
         head_steps: steps of the flow head a token; None is the checkpoint's own number.
+        last_head_steps: steps of the last token, if their number is to change linearly on the way
+            there; None for the same number at all tokens.
+        head_shift: above 1, the head's steps dwell near the noise; below 1, near the data.
         decoder_steps: steps of the decoder; None is the checkpoint's own number.
     """
 
@@ -62,6 +69,8 @@ class Request:
     guidance: float = 3.0
     temperature: float = 0.8
     head_steps: int | None = None
+    last_head_steps: int | None = None
+    head_shift: float = 1.0
     decoder_steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +92,11 @@ class Request:
             raise ValueError(
                 f"temperature is {self.temperature}; allowed: 0 ... {MAX_TEMPERATURE:g}"
             )
-        for name in ("head_steps", "decoder_steps"):
+        if not MIN_SHIFT <= self.head_shift <= MAX_SHIFT:
+            raise ValueError(
+                f"head_shift is {self.head_shift}; allowed: {MIN_SHIFT:g} ... {MAX_SHIFT:g}"
+            )
+        for name in ("head_steps", "last_head_steps", "decoder_steps"):
             steps = getattr(self, name)
             if steps is not None and not 1 <= steps <= MAX_STEPS:
                 raise ValueError(f"{name} is {steps}; allowed: 1 ... {MAX_STEPS}")
@@ -103,15 +116,31 @@ class Sampler:
         self.version = model.version
 
     @classmethod
-    def load(cls, checkpoint: str | os.PathLike[str] | None = None) -> "Sampler":
+    def load(
+        cls,
+        checkpoint: str | os.PathLike[str] | None = None,
+        *,
+        expected: Request | None = None,
+    ) -> "Sampler":
         """Reads a checkpoint: a workdir, a checkpoint folder, or the shipped model by default.
+
+        Args:
+            checkpoint: where it is.
+            expected: what will be drawn first, one picture at a time; its programs are compiled
+                while the weights are read.
 
         Raises:
             ValueError: no checkpoint there, or a damaged or foreign one.
         """
         from omnigen import pretrained
 
-        return cls(pretrained.load(checkpoint, needed=("decoder", "ar", "head")))
+        def compile(omni: "Omni") -> None:
+            assert expected is not None
+            settings = {name: getattr(expected, name) for name in _SHAPING}
+            omni.compile(omni.prompts([expected.prompt]), **settings)
+
+        needed = ("decoder", "ar", "head")
+        return cls(pretrained.load(checkpoint, needed=needed, meanwhile=expected and compile))
 
     def __call__(self, prompt: str, *, batch_size: int = 1, **settings: Any) -> "np.ndarray":
         """Draws pictures, uint8 `[N, H, W, 3]`.
@@ -136,27 +165,30 @@ class Sampler:
         The last batch is drawn full and cut, so that one program serves all.
         """
         import jax
-        import jax.numpy as jnp
+        import numpy as np
 
         from omnigen.models.omni import to_uint8
 
         rows = self._omni.prompts([request.prompt] * batch_size)
-        make_keys = jax.vmap(jax.random.key)
+        make_keys = jax.jit(jax.vmap(jax.random.key))
         for start in range(0, request.num_images, batch_size):
             seeds = [min(request.seed + start + i, MAX_SEED) for i in range(batch_size)]
             images = self._omni.generate(
                 self._params,
                 rows,
-                make_keys(jnp.asarray(seeds, jnp.uint32)),
+                make_keys(np.asarray(seeds, np.uint32)),
                 guidance=request.guidance,
                 temperature=request.temperature,
                 head_steps=request.head_steps,
+                last_head_steps=request.last_head_steps,
+                head_shift=request.head_shift,
                 decoder_steps=request.decoder_steps,
             )
             yield to_uint8(images)[: request.num_images - start]
 
 
-_SETTINGS = ("guidance", "temperature", "head_steps", "decoder_steps")
+_SHAPING = ("guidance", "head_steps", "last_head_steps", "decoder_steps")  # shape the programs
+_SETTINGS = (*_SHAPING, "temperature", "head_shift")
 
 
 def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
@@ -167,7 +199,7 @@ def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: 
         "seed": str(request.seed),
         "settings": json.dumps(settings),
         "model": version,
-        "software": f"omnigen {omnigen.__version__}",
+        "software": _SOFTWARE,
     }
     png.write(image, path, chunks)
 
@@ -178,6 +210,7 @@ class Recreation:
 
     request: Request
     version: str
+    software: str
     pixels: "np.ndarray"
 
 
@@ -199,7 +232,8 @@ def read(path: pathlib.Path) -> Recreation:
     try:
         settings = {**json.loads(chunks["settings"]), "seed": int(chunks["seed"])}
         request = config.build(Request, {**settings, "prompt": str(chunks["prompt"])})
-        return Recreation(request, str(chunks["model"]), pixels)
+        software = str(chunks.get("software", "an unknown version"))
+        return Recreation(request, str(chunks["model"]), software, pixels)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not say how it was drawn ({error})") from None
 
@@ -227,6 +261,18 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_multi_string("image", [], "a picture to start from", flag_values=values)
     text("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
     integer("head_steps", None, "steps of the flow head a token; the checkpoint's if not given")
+    integer(
+        "last_head_steps",
+        None,
+        "steps of the flow head for the last token, the number changing linearly until there; "
+        "--head_steps at all tokens if not given",
+    )
+    flags.DEFINE_float(
+        "head_shift",
+        Request.head_shift,
+        "above 1, the flow head's steps dwell near the noise; below 1, near the data",
+        flag_values=values,
+    )
     integer("decoder_steps", None, "steps of the decoder; the checkpoint's if not given")
     text("recreate", None, "a PNG of this command to draw again, as NAME-again.png or --output")
     return values
@@ -270,6 +316,8 @@ def _job(values: flags.FlagValues) -> _Job:
         guidance=values.guidance,
         temperature=values.temperature,
         head_steps=values.head_steps,
+        last_head_steps=values.last_head_steps,
+        head_shift=values.head_shift,
         decoder_steps=values.decoder_steps,
     )
     return _Job(request, _outputs(values.output, values.num_images), values.checkpoint)
@@ -299,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.parse(values, usage=USAGE, argv=argv)
         job = _job(values)
         cli.cache_compilations()
-        sampler = Sampler.load(job.checkpoint)
+        sampler = Sampler.load(job.checkpoint, expected=job.request)
         if job.original and job.original.version != sampler.version:
             raise ValueError(
                 f"--recreate {values.recreate}: drawn by model {job.original.version}, and this is "
@@ -316,6 +364,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if job.original:
             same = np.array_equal(image, job.original.pixels)
             note += ", identical pixels" if same else ", pixels differ from the original's"
+            if not same and job.original.software != _SOFTWARE:
+                note += f", which {job.original.software} drew; this is {_SOFTWARE}"
         print(note, file=sys.stderr, flush=True)
 
 

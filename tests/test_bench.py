@@ -1,24 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import pathlib
-import time
 
 import pytest
 
 from omnigen import bench
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-def test_the_median_leaves_the_warm_up_and_one_slow_run_out() -> None:
-    pauses = iter([0.3, 0.01, 0.3, 0.02])  # the first is the warm-up
-    seconds = bench.median_seconds(lambda: time.sleep(next(pauses)), repeats=3)
-    assert 0.02 <= seconds < 0.2
-
-
-def test_ceilings_are_those_of_a_computer() -> None:
-    top = bench.ceilings(repeats=1)
-    assert 1e-3 < top.tflops < 1e4 and 0.1 < top.bandwidth < 1e5
 
 
 @pytest.mark.parametrize("subject", ["train", "data", "checkpoint"])
@@ -45,10 +33,15 @@ def test_figures_fit_together(subject, one_device, tmp_path, capsys) -> None:
         assert figures["blocking_s"] <= figures["save_s"]
 
 
-def test_drawing(untrained, one_device, tmp_path) -> None:
-    output = tmp_path / "figures.json"
+def test_drawing(untrained, one_device, tmp_path, capsys) -> None:
+    output, trace = tmp_path / "figures.json", tmp_path / "trace"
     arguments = ["--checkpoint", str(untrained), "--batch_size", "2", "--repeats", "1"]
-    bench.main(["sample", *arguments, "--json", str(output)])
+    bench.main(["sample", *arguments, "--json", str(output), "--profile", str(trace)])
+    lines = capsys.readouterr().out.splitlines()
+    table = [line.split() for line in lines if " ms " in line and "% " in line]
+    assert len(table) == 10
+    assert sum(float(row[2].rstrip("%")) for row in table) == pytest.approx(100, abs=1)
+    assert list(trace.rglob("*.xplane.pb"))
     figures = json.loads(output.read_text())
     assert figures["pictures_per_s"] == pytest.approx(2 / figures["batch_s"])
     ratio = figures["batch_s"] / figures["weights_floor_s"]
@@ -58,11 +51,12 @@ def test_drawing(untrained, one_device, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "nothing cannot be measured: train, sample, data, checkpoint"),
-        (["tain"], "tain cannot be measured: train, sample, data, checkpoint"),
+        ([], "nothing cannot be measured: train, sample, data, checkpoint, grow"),
+        (["tain"], "tain cannot be measured: train, sample, data, checkpoint, grow"),
         (["train"], "train needs --config"),
         (["sample", "--json", "/no/such/folder/x.json"], "its folder is missing"),
         (["sample", "--repeats", "0"], "--repeats=0"),
+        (["data", "--profile", "x", "--config", "x"], "--profile is of train and sample"),
     ],
 )
 def test_bad_input(argv, message, capsys) -> None:

@@ -275,6 +275,35 @@ def test_solver_carries_noise_to_the_data_with_its_order(method, order):
         assert math.log2(errors[steps] / errors[2 * steps]) == pytest.approx(order, abs=0.15)
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_euler_takes_the_steps_of_solve_and_only_those_that_count(shift):
+    noise = jnp.asarray(np.random.default_rng(0).standard_normal((5, 3)), jnp.float32)
+    solver = flow.Solver(num_steps=4, shift=shift)
+    steps = solver.steps()
+    wanted = jax.jit(lambda e: flow.solve(exact_velocity, e, solver))(noise)
+    run = jax.jit(lambda e, s: flow.euler(lambda x, t, i: exact_velocity(x, t), e, s))
+    np.testing.assert_allclose(run(noise, steps), wanted, atol=1e-6)
+    tables = [
+        np.pad(table, (0, 3), constant_values=9.0)
+        for table in (solver.steps().at, solver.steps().size)
+    ]
+    np.testing.assert_allclose(run(noise, flow.Steps(*tables, np.int32(4))), wanted, atol=1e-6)
+
+
+def test_annealed_steps_change_linearly_and_each_row_reaches_the_data():
+    steps = flow.annealed(5, first=6, last=2, shift=2.0)
+    assert steps.count.tolist() == [6, 5, 4, 3, 2] and steps.at.shape == (5, 6)
+    np.testing.assert_allclose(steps.size.sum(-1), 1.0, atol=1e-6)
+    for i, count in enumerate(steps.count):
+        times = flow.Solver(num_steps=int(count), shift=2.0).times()
+        np.testing.assert_allclose(steps.at[i, :count], times[:-1], atol=1e-7)
+        np.testing.assert_allclose(steps.size[i, :count], -np.diff(times), atol=1e-7)
+        assert (steps.size[i, count:] == 0).all()
+    constant = flow.annealed(3, first=4, last=4)
+    assert constant.count is None
+    np.testing.assert_array_equal(constant.size, np.full((3, 4), 0.25, np.float32))
+
+
 def test_solver_accumulates_in_float32():
     """A bfloat16 state would stay at 1: each of the 100 steps is below half its resolution."""
     noise = jnp.ones(4, jnp.bfloat16)

@@ -31,6 +31,7 @@ LAYERS = {
     "sequence": 0,
     "flow": 0,
     "topologies": 0,
+    "measure": 0,
     "nn": 1,
     "data": 1,
     "safety": 1,
@@ -43,6 +44,7 @@ LAYERS = {
     "config": 5,
     "recipe": 6,
     "pretrained": 6,
+    "workload": 6,
     "train": 7,
     "sample": 7,
     "evaluate": 7,
@@ -65,6 +67,7 @@ OUTSIDE = {
     "sequence": {"jax", "numpy"},
     "flow": {"jax", "numpy"},
     "topologies": set(),
+    "measure": {"jax"},
     "cli": {"absl", "jax"},
     "png": {"numpy", "PIL"},
 }

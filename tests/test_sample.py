@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import omnigen
 from omnigen import sample
 from omnigen.models import omni
 from omnigen.training import checkpoint as checkpoints
@@ -42,12 +44,27 @@ def test_what_is_not_asked_for_is_the_models_own() -> None:
     assert (request.guidance, request.temperature) == (omni.GUIDANCE, omni.TEMPERATURE)
 
 
+def test_programs_compiled_while_weights_are_read_draw_the_same(
+    sampler: sample.Sampler, untrained: pathlib.Path, caplog
+) -> None:
+    request = sample.Request(PROMPT, seed=5, guidance=1.0, head_steps=1)
+    (wanted,) = sampler.batches(request)
+    early = sample.Sampler.load(untrained, expected=request)
+    assert early.version == sampler.version
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        (image,) = early.batches(request)
+    np.testing.assert_array_equal(image, wanted)
+    assert not [line for line in caplog.messages if "compilation of jit(d" in line]
+
+
 def test_prompt_guidance_and_steps_matter(sampler: sample.Sampler) -> None:
     base = sampler(PROMPT)
     for other in (
         sampler("something else"),
         sampler(PROMPT, guidance=1.0),
         sampler(PROMPT, head_steps=3),
+        sampler(PROMPT, last_head_steps=1),
+        sampler(PROMPT, head_shift=2.0),
         sampler(PROMPT, decoder_steps=3),
     ):
         assert (other != base).any()
@@ -71,6 +88,8 @@ def test_command_writes_pngs_that_can_be_recreated(
             "guidance": 2.5,
             "temperature": 0.5,
             "head_steps": None,
+            "last_head_steps": None,
+            "head_shift": 1.0,
             "decoder_steps": 3,
         }
         assert json.loads(image.info["settings"]) == settings
@@ -86,7 +105,15 @@ def test_command_writes_pngs_that_can_be_recreated(
             second, pnginfo=_chunks({k: str(v) for k, v in image.info.items()})
         )
     sample.main(["--recreate", str(second), "--output", str(tmp_path / "third.png"), *common])
-    assert "pixels differ" in capsys.readouterr().err
+    note = capsys.readouterr().err
+    assert "pixels differ" in note and "drew" not in note
+    with Image.open(second) as image:
+        chunks = {**image.info, "software": "omnigen 0.0.1"}
+        image.save(second, pnginfo=_chunks({k: str(v) for k, v in chunks.items()}))
+    sample.main(["--recreate", str(second), "--output", str(tmp_path / "fourth.png"), *common])
+    assert f"which omnigen 0.0.1 drew; this is omnigen {omnigen.__version__}" in (
+        capsys.readouterr().err
+    )
 
 
 def _chunks(texts: dict[str, str]):
@@ -125,6 +152,9 @@ GOOD = ["--prompt", "a star", *OUT]
         ([*GOOD, "--seed=-1"], "seed is -1; seeds must lie in 0 ... 4294967295"),
         ([*GOOD, "--seed=4294967295", "--num_images=2"], "seed is 4294967295"),
         ([*GOOD, "--head_steps=0"], "head_steps is 0; allowed: 1 ... 1000"),
+        ([*GOOD, "--last_head_steps=0"], "last_head_steps is 0; allowed: 1 ... 1000"),
+        ([*GOOD, "--head_shift=0"], "head_shift is 0.0; allowed: 0.01 ... 100"),
+        ([*GOOD, "--head_shift=nan"], "head_shift is nan; allowed: 0.01 ... 100"),
         ([*GOOD, "--image", "in.png"], "--image in.png: this model draws from text alone"),
         ([*GOOD, "--promt", "x"], "unknown flag --promt; did you mean --prompt?"),
         ([*GOOD, "stray"], "unexpected argument 'stray'"),

@@ -85,6 +85,15 @@ class Cache:
     segment: jax.Array
     length: jax.Array
 
+    def repeat(self, times: int) -> "Cache":
+        """All rows again and again, `[times * B, ...]`: each copy goes on in a segment of its own.
+
+        So one row can hold the beginnings of several.
+        """
+        rows = (self.layers, self.group, self.segment)
+        layers, group, segment = jax.tree.map(lambda x: jnp.concatenate([x] * times), rows)
+        return Cache(layers, group, segment, self.length)
+
 
 class AR(nnx.Module):
     """The transformer without its flow head."""
@@ -176,7 +185,7 @@ class AR(nnx.Module):
             widths = [(0, cache_length - length if i == axis else 0) for i in range(x.ndim)]
             return jnp.pad(x, widths)
 
-        stacked = jax.tree.map(lambda x: grow(x, 2), caches)
+        stacked = jax.tree.map(lambda x: grow(x, 3), caches)
         layers = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(self.config.num_layers)]
         group, segment = (grow(jnp.asarray(x), 1) for x in (sequence.group, sequence.segment))
         return hidden_BLD, Cache(layers, group, segment, jnp.int32(length))

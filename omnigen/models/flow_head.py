@@ -98,18 +98,17 @@ class FlowHead(nnx.Module):
             t_N: times `[...]`.
             hidden_NH: hidden states `[..., H]`, which may broadcast against z.
         """
-        x_ND, shared = self._inputs(z_NZ, t_N, self.hidden_in(hidden_NH.astype(self.config.dtype)))
+        dtype = self.config.dtype
+        cond_ND = self.hidden_in(hidden_NH.astype(dtype))
+        shared = self._modulations(t_N, cond_ND)
+        x_ND = self.latent_in(z_NZ.astype(dtype)) + cond_ND
         x_ND, _ = self.stack(x_ND, lambda block, x: (block(x, shared), None), unroll=True)
         return self._output(x_ND)
 
-    def _inputs(
-        self, z_NZ: jax.Array, t_N: jax.Array, cond_ND: jax.Array
-    ) -> tuple[jax.Array, list[jax.Array]]:
-        dtype = self.config.dtype
-        time_ND = self.time_in(time_features(t_N, TIME_DIM).astype(dtype))
-        shared = self.modulation(jax.nn.silu(cond_ND + time_ND))
-        x_ND = self.latent_in(z_NZ.astype(dtype)) + cond_ND
-        return x_ND, jnp.split(shared, MODULATIONS, axis=-1)
+    def _modulations(self, t_N: jax.Array, cond_ND: jax.Array) -> list[jax.Array]:
+        """Scale, shift and gate, which all blocks share."""
+        time_ND = self.time_in(time_features(t_N, TIME_DIM).astype(self.config.dtype))
+        return jnp.split(self.modulation(jax.nn.silu(cond_ND + time_ND)), MODULATIONS, axis=-1)
 
     def _output(self, x_ND: jax.Array) -> jax.Array:
         zero = jnp.zeros((1,) * x_ND.ndim, x_ND.dtype)
@@ -143,28 +142,32 @@ class Sampler:
         noise_BZ: jax.Array,
         *,
         guidance: jax.Array,
-        num_steps: int | None = None,
+        steps: flow.Steps | None = None,
     ) -> jax.Array:
         """One token for each row, on the sphere: float32 `[B, Z]`.
+
+        The modulations of all steps are one product, so that their weights are read once a token.
 
         Args:
             hidden_CBH: hidden states with the prompt and, if C is 2, without it; both go through
                 in one batch.
             noise_BZ: where the flow starts.
             guidance: classifier-free guidance scale, scalar; unused if C is 1.
-            num_steps: Euler steps; the config's if None.
+            steps: Euler steps; evenly spaced ones, the config's number, if None.
         """
-        head = self.head
-        cond_CBD = head.hidden_in(hidden_CBH.astype(head.config.dtype))
+        head, dtype = self.head, self.head.config.dtype
+        steps = steps or flow.Solver(num_steps=head.config.num_steps).steps()
+        cond_CBD = head.hidden_in(hidden_CBH.astype(dtype))
+        t_S11 = jnp.asarray(steps.at).reshape(-1, 1, 1)
+        shared_SCBD = head._modulations(t_S11, cond_CBD[None])
 
-        def velocity(z_BZ: jax.Array, t: jax.Array) -> jax.Array:
-            z_CBZ = jnp.broadcast_to(z_BZ[None], (cond_CBD.shape[0], *z_BZ.shape))
-            t_CB = jnp.broadcast_to(t, z_CBZ.shape[:2])
-            x_CBD, shared = head._inputs(z_CBZ, t_CB, cond_CBD)
+        def velocity(z_BZ: jax.Array, t: jax.Array, i: jax.Array) -> jax.Array:
+            x_CBD = head.latent_in(z_BZ.astype(dtype))[None] + cond_CBD
             for block in self.blocks:
-                x_CBD = block(x_CBD, shared)
-            v_CBZ = flow.to_velocity(head._output(x_CBD), z_CBZ, t_CB, head.config.prediction)
+                x_CBD = block(x_CBD, [modulation[i] for modulation in shared_SCBD])
+            output_CBZ = head._output(x_CBD)
+            z_CBZ = jnp.broadcast_to(z_BZ[None], output_CBZ.shape)
+            v_CBZ = flow.to_velocity(output_CBZ, z_CBZ, t, head.config.prediction)
             return v_CBZ[0] if v_CBZ.shape[0] == 1 else flow.guide(v_CBZ[0], v_CBZ[1], guidance)
 
-        solver = flow.Solver(num_steps=num_steps or head.config.num_steps)
-        return flow.sphere(flow.solve(velocity, noise_BZ.astype(jnp.float32), solver))
+        return flow.sphere(flow.euler(velocity, noise_BZ.astype(jnp.float32), steps))

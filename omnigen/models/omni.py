@@ -4,13 +4,14 @@
 `generate` is three calls long: the prompt is read, the tokens are drawn, the picture is decoded;
 two jitted programs, with nothing returning to the host between tokens.
 
-Shape legend: B pictures, R rows of the batch (B, or 2B with guidance), T prompt length, N image
-tokens, Z latent dim.
+Shape legend: B pictures, R rows that are drawn (B, or 2B with guidance), T prompt length, N image
+tokens, S steps of the flow head, Z latent dim.
 """
 
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from omnigen.models.flow_head import FlowHead, FlowHeadConfig
 from omnigen.models.tokenizer import Encoder, TokenizerConfig
 from omnigen.nn.module import Net, Params
 from omnigen.sequence import (
+    Array,
     Modality,
     Sequence,
     Specials,
@@ -34,7 +36,7 @@ from omnigen.sequence import (
     places,
 )
 
-PROMPT_BUCKET = 256
+PROMPT_BUCKET = 128
 GUIDANCE, TEMPERATURE = 3.0, 0.8  # as pictures are drawn unless asked otherwise
 
 
@@ -99,11 +101,13 @@ class Dials:
         guidance: classifier-free guidance scale, a scalar.
         temperature: scale of the noise that each token starts from, a scalar.
         order: int32 `[N]`, the raster index of each token in the order of drawing.
+        steps: of the flow head, `[N, S]`: for each token in the order of drawing.
     """
 
-    guidance: jax.Array
-    temperature: jax.Array
-    order: jax.Array
+    guidance: jax.Array | np.float32
+    temperature: jax.Array | np.float32
+    order: Array
+    steps: flow.Steps
 
 
 class Omni:
@@ -131,30 +135,36 @@ class Omni:
     def prompts(self, texts: Iterable[str]) -> Sequence:
         """Lays prompts out up to where their images begin: numpy rows `[B, T]`.
 
-        All end together, padded on the left; T is a multiple of `PROMPT_BUCKET`, so that few
-        lengths compile.
+        All end together, padded on the left, with room there for the empty prompt; T is a multiple
+        of `PROMPT_BUCKET`, so that few lengths compile.
         """
-        specials, (rows, cols) = self.config.specials, self.config.grid
-        size = [specials.boi, *self.text.encode(f"{rows}*{cols}"), specials.img]
-        samples = []
-        for text in texts:
-            spans = [TextSpan(self.text.encode(text)), TextSpan(size)]
-            sample = layout(spans, specials, self.text.encode).map(
-                lambda field: field[:-1]
-            )  # EOS follows the image
-            sample.target[-1] = places(rows, cols)[0]
-            samples.append(sample)
-        longest = max(len(sample.token) for sample in samples)
+        samples = [self._prompt(text) for text in texts]
+        longest = max(len(sample.token) for sample in samples) + len(self._empty.token)
         length = -(-longest // PROMPT_BUCKET) * PROMPT_BUCKET
         padded = [
             jax.tree.map(
                 lambda *parts: np.concatenate(parts),
-                padding(length - len(s.token), specials.pad),
+                padding(length - len(s.token), self.config.specials.pad),
                 s,
             )
             for s in samples
         ]
         return jax.tree.map(lambda *rows: np.stack(rows), *padded)
+
+    @functools.cached_property
+    def _empty(self) -> Sequence:
+        """The prompt without words."""
+        return self._prompt("")
+
+    def _prompt(self, text: str) -> Sequence:
+        """One prompt, unbatched, up to where its image begins."""
+        specials, (rows, cols) = self.config.specials, self.config.grid
+        size = [specials.boi, *self.text.encode(f"{rows}*{cols}"), specials.img]
+        spans = [TextSpan(self.text.encode(text)), TextSpan(size)]
+        sample = layout(spans, specials, self.text.encode)
+        sample = sample.map(lambda field: field[:-1])  # EOS follows the image
+        sample.target[-1] = places(rows, cols)[0]
+        return sample
 
     def generate(
         self,
@@ -167,6 +177,8 @@ class Omni:
         temperature: float = TEMPERATURE,
         order: np.ndarray | None = None,
         head_steps: int | None = None,
+        last_head_steps: int | None = None,
+        head_shift: float = 1.0,
         decoder_steps: int | None = None,
     ) -> jax.Array:
         """Pictures of prompts, float32 `[B, H, W, 3]` in [-1, 1].
@@ -181,58 +193,105 @@ class Omni:
                 typical and vary less.
             order: the raster index of each token in the order of drawing; raster order if None.
             head_steps: Euler steps of the flow head; the config's if None.
+            last_head_steps: of the last token, if not all are to take as many; see `flow.annealed`.
+            head_shift: time shift of the head's steps, s of (6) in `flow`.
             decoder_steps: Euler steps of the decoder; the config's if None.
         """
-        keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        unprompted = self._unprompted(prompts.token.shape[1]) if guidance != 1.0 else None
+        draw_keys, decode_keys = _split(keys)
         weights = {part: params[part] for part in ("ar", "head")}
-        rows, cols = self.config.grid
-        if order is None:
-            order = np.arange(rows * cols)
-        elif sorted(order) != list(range(rows * cols)):
-            raise ValueError(f"order must be a permutation of 0..{rows * cols - 1}, got {order}")
-        z = self.draw(
-            weights,
-            prompts,
-            unprompted,
-            keys[0],
-            Dials(jnp.float32(guidance), jnp.float32(temperature), jnp.asarray(order)),
-            schedule=schedule,
+        dials = self.dials(
+            guidance=guidance,
+            temperature=temperature,
+            order=order,
             head_steps=head_steps,
+            last_head_steps=last_head_steps,
+            head_shift=head_shift,
         )
-        return self.decode(params["decoder"], z, keys[1], num_steps=decoder_steps)
+        guided = guidance != 1.0
+        z = self.draw(weights, prompts, draw_keys, dials, guided=guided, schedule=schedule)
+        return self.decode(params["decoder"], z, decode_keys, num_steps=decoder_steps)
 
-    def _unprompted(self, length: int) -> Sequence:
-        """The empty prompt's row, `[1, length]`."""
-        row = self.prompts([""])
-        return row.map(
-            lambda field: np.concatenate(
-                [np.repeat(field[:, :1], length - field.shape[1], 1), field], 1
+    def compile(
+        self,
+        prompts: Sequence,
+        *,
+        guidance: float = GUIDANCE,
+        head_steps: int | None = None,
+        last_head_steps: int | None = None,
+        decoder_steps: int | None = None,
+    ) -> None:
+        """Compiles what `generate` runs for such prompts and settings; needs no weights.
+
+        The one program is traced while the other is compiled; a later call finds both.
+        """
+        batch, (rows, cols) = prompts.token.shape[0], self.config.grid
+
+        def shapes(part: str) -> Params:
+            dtype = getattr(self.config, part).dtype
+            as_used = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype)  # noqa: E731
+            return jax.tree.map(as_used, self.nets[part].shapes())
+
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+        weights = {part: shapes(part) for part in ("ar", "head")}
+        dials = self.dials(head_steps=head_steps, last_head_steps=last_head_steps)
+        z = jax.ShapeDtypeStruct((batch, rows * cols, self.config.head.latent_dim), jnp.float32)
+        guided, schedule = guidance != 1.0, flow.GuidanceSchedule.CONSTANT
+        with futures.ThreadPoolExecutor(1) as pool:
+            drawing = Omni.draw.lower(
+                self, weights, prompts, keys, dials, guided=guided, schedule=schedule
             )
+            drawn = pool.submit(drawing.compile)
+            decoding = Omni.decode.lower(self, shapes("decoder"), z, keys, num_steps=decoder_steps)
+            drawn.result()
+            decoding.compile()
+
+    def dials(
+        self,
+        *,
+        guidance: float = GUIDANCE,
+        temperature: float = TEMPERATURE,
+        order: np.ndarray | None = None,
+        head_steps: int | None = None,
+        last_head_steps: int | None = None,
+        head_shift: float = 1.0,
+    ) -> Dials:
+        """What `draw` takes; see `generate`."""
+        count = self.config.grid[0] * self.config.grid[1]
+        if order is None:
+            order = np.arange(count)
+        elif sorted(order) != list(range(count)):
+            raise ValueError(f"order must be a permutation of 0..{count - 1}, got {order}")
+        first = head_steps or self.config.head.num_steps
+        return Dials(
+            np.float32(guidance),
+            np.float32(temperature),
+            np.asarray(order, np.int32),
+            flow.annealed(count, first=first, last=last_head_steps or first, shift=head_shift),
         )
 
-    @functools.partial(jax.jit, static_argnums=0, static_argnames=("schedule", "head_steps"))
+    @functools.partial(jax.jit, static_argnums=0, static_argnames=("guided", "schedule"))
     def draw(
         self,
         params: Mapping[str, Params],
         prompts: Sequence,
-        unprompted: Sequence | None,
         keys: jax.Array,
         dials: "Dials",
         *,
+        guided: bool = True,
         schedule: flow.GuidanceSchedule = flow.GuidanceSchedule.CONSTANT,
-        head_steps: int | None = None,
     ) -> jax.Array:
         """Draws the image tokens one after another.
 
+        With guidance the empty prompt is read in the same row as the prompt, as a segment of its
+        own where padding was; from then on each picture has two rows, one for each segment.
+
         Args:
             params: of `ar` and `head`.
-            prompts: rows `[B, T]`.
-            unprompted: the empty prompt's row `[1, T]`, or None to draw without guidance.
+            prompts: rows `[B, T]` from `prompts`.
             keys: one for each picture.
             dials: what may change from call to call without compiling.
+            guided: whether pictures are also drawn without their prompts, for guidance.
             schedule: how guidance grows from token to token.
-            head_steps: Euler steps of the flow head; the config's if None.
 
         Returns:
             `[B, N, Z]` on the sphere, in raster order.
@@ -241,54 +300,50 @@ class Omni:
         batch, length = prompts.token.shape
         place_N2 = jnp.asarray(places(*self.config.grid))[dials.order]
         count = place_N2.shape[0]
-        prompts = _branches(prompts, unprompted, place_N2[0])
-        rows, branches = prompts.token.shape[0], prompts.token.shape[0] // batch
         noise_BNZ = flow.normal(keys, (batch, count, self.config.head.latent_dim))
         noise_BNZ = noise_BNZ * dials.temperature
-        nothing = jnp.zeros((rows, length, self.config.ar.latent_dim))
-        hidden, cache = ar.prefill(prompts, nothing, cache_length=length + count - 1)
+        last = [prompts.map(lambda field: jnp.asarray(field[:, -1:]))]
+        row = prompts.map(lambda field: jnp.asarray(field[:, :-1]))
+        if guided:
+            row, end = _with_empty(row, self._empty)
+            last.append(end)
+        branches = len(last)
+        last = jax.tree.map(lambda *fields: jnp.concatenate(fields), *last)
+        nothing = jnp.zeros((batch, length - 1, self.config.ar.latent_dim))
+        _, cache = ar.prefill(row, nothing, cache_length=length + count - 1)
         sample, step = head.sampler(), ar.stepper()
-
-        def token(hidden_RD: jax.Array, i: jax.Array) -> jax.Array:
-            branched = hidden_RD.reshape(branches, batch, -1)
-            return sample(
-                branched,
-                noise_BNZ[:, i],
-                guidance=schedule.at(dials.guidance, i / max(count - 1, 1)),
-                num_steps=head_steps,
-            )
 
         def body(i: jax.Array, carry: tuple) -> tuple:
             cache, z_BNZ, z_BZ = carry
             vector = jnp.tile(z_BZ, (branches, 1))[:, None]
-            hidden, cache = step(cache, self._element(prompts, place_N2, i - 1), vector)
-            z_BZ = token(hidden[:, -1], i)
+            hidden_R1D, cache = step(cache, self._element(last, place_N2, i), vector)
+            z_BZ = sample(
+                hidden_R1D.reshape(branches, batch, -1),
+                noise_BNZ[:, i],
+                guidance=schedule.at(dials.guidance, i / max(count - 1, 1)),
+                steps=dials.steps[i],
+            )
             return cache, z_BNZ.at[:, i].set(z_BZ), z_BZ
 
-        first = token(hidden[:, -1], jnp.int32(0))
-        z_BNZ = jnp.zeros(noise_BNZ.shape, jnp.float32).at[:, 0].set(first)
-        z_BNZ = jax.lax.fori_loop(1, count, body, (cache, z_BNZ, first))[1]
+        z_BNZ = jnp.zeros(noise_BNZ.shape, jnp.float32)
+        carry = (cache.repeat(branches), z_BNZ, z_BNZ[:, 0])
+        z_BNZ = jax.lax.fori_loop(0, count, body, carry)[1]
         return z_BNZ[:, jnp.argsort(dials.order)]
 
-    def _element(self, prompts: Sequence, place_N2: jax.Array, i: jax.Array) -> Sequence:
-        """The i-th image element after the prompts, as rows of length 1."""
-        rows = prompts.token.shape[0]
-        start = prompts.position[:, -1:, :1] + 1.0  # all elements of an image share it
-        place = jnp.broadcast_to(place_N2[i], (rows, 1, 2))
-
-        def constant(value: jax.Array | int) -> jax.Array:
-            return jnp.broadcast_to(jnp.asarray(value, jnp.int32), (rows, 1))
-
-        return Sequence(
-            token=constant(self.config.specials.pad),
-            slot=constant(i),
-            modality=constant(Modality.IMAGE),
+    def _element(self, last: Sequence, place_N2: jax.Array, i: jax.Array) -> Sequence:
+        """The element before the image's i-th, `[R, 1]`: the prompt's `last`, or an image's."""
+        place = jnp.broadcast_to(place_N2[i - 1], last.target.shape)
+        start = last.position[..., :1] + 1.0  # all elements of an image share it
+        image = dataclasses.replace(
+            last,
+            token=jnp.full_like(last.token, self.config.specials.pad),
+            modality=jnp.full_like(last.modality, Modality.IMAGE),
             position=jnp.concatenate([start, place], axis=-1),
-            target=jnp.broadcast_to(place_N2[i + 1], (rows, 1, 2)),
-            group=prompts.group[:, -1:] + 1 + i,
-            segment=constant(1),
-            weight=jnp.zeros((rows, 1)),
+            group=last.group + i,
         )
+        element = jax.tree.map(lambda a, b: jnp.where(i == 0, a, b), last, image)
+        target = jnp.broadcast_to(place_N2[i], last.target.shape)
+        return dataclasses.replace(element, target=target)
 
     @functools.partial(jax.jit, static_argnums=0, static_argnames="num_steps")
     def decode(
@@ -318,16 +373,20 @@ class Omni:
         )
 
 
-def _branches(prompts: Sequence, unprompted: Sequence | None, first: jax.Array) -> Sequence:
-    """The rows to read, `[R, T]`: prompts, then an empty one for each; `first` is predicted."""
-    rows = prompts.map(jnp.asarray)
-    if unprompted is not None:
-        rows = jax.tree.map(
-            lambda field, free: jnp.concatenate([field, jnp.broadcast_to(free, field.shape)]),
-            rows,
-            unprompted.map(jnp.asarray),
-        )
-    return dataclasses.replace(rows, target=jnp.asarray(rows.target).at[:, -1].set(first))
+_split = jax.jit(lambda keys: tuple(jax.vmap(jax.random.split, out_axes=1)(keys)))
+
+
+def _with_empty(row: Sequence, empty: Sequence) -> tuple[Sequence, Sequence]:
+    """Puts the empty prompt at the left end of each row, where padding was, as segment 2.
+
+    Returns:
+        The rows, and the empty prompt's last element `[B, 1]`, which is not among them.
+    """
+    empty = dataclasses.replace(empty, segment=np.full_like(empty.segment, 2))
+    parts = empty.map(lambda field: jnp.asarray(field)[None])
+    size, batch = len(empty.token) - 1, len(row.token)
+    rows = jax.tree.map(lambda field, part: field.at[:, :size].set(part[:, :size]), row, parts)
+    return rows, parts.map(lambda part: jnp.repeat(part[:, size:], batch, axis=0))
 
 
 def to_pixels(images: jax.Array) -> jax.Array:
@@ -337,4 +396,9 @@ def to_pixels(images: jax.Array) -> jax.Array:
 
 def to_uint8(images: jax.Array) -> np.ndarray:
     """[-1, 1] to uint8, rounded."""
-    return np.asarray(jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8))
+    return np.asarray(_levels(images))
+
+
+@jax.jit
+def _levels(images: jax.Array) -> jax.Array:
+    return jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)

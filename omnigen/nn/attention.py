@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Grouped-query attention, rotary positions on several axes, a KV cache, the choice of kernel.
 
-Shape legend: B batch, T queries, S keys, N query heads, K key heads, H head dim, A position axes.
+Shape legend: B batch, T queries, S keys, N query heads, K key heads, G query heads a key head,
+H head dim, A position axes.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from omnigen.parallel import shard
 
 THETA = 10_000.0  # of the first of three axes, the sequence
 GRID_THETA = 100.0  # of rows and columns
+_HIDDEN = -1e30  # score of what may not be seen; finite, so that a query may see nothing
 
 
 def rotate(x_BTNH: jax.Array, position_BTA: jax.Array) -> jax.Array:
@@ -75,10 +78,29 @@ def attend(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """One layer's keys and values, `[B, S, K, H]` each; what of it is filled the caller knows."""
+    """One layer's keys and values, `[B, K, S, H]` each; what of it is filled the caller knows.
+
+    Heads come before the sequence, as the products with them need it: else every step would copy
+    the whole cache.
+    """
 
     k: jax.Array
     v: jax.Array
+
+
+def attend_cache(q_BTNH: jax.Array, cache: KVCache, *, mask_BTS: jax.Array) -> jax.Array:
+    """`attend` to a cache, `[B, T, N, H]`; the softmax is in float32."""
+    batch, length, heads, dim = q_BTNH.shape
+    k_BKSH, v_BKSH = cache.k.astype(q_BTNH.dtype), cache.v.astype(q_BTNH.dtype)
+    keys = k_BKSH.shape[1]
+    q_BKTGH = q_BTNH.reshape(batch, length, keys, -1, dim).swapaxes(1, 2)
+    q_BKMH = q_BKTGH.reshape(batch, keys, -1, dim)  # M = T G
+    scores = jnp.matmul(q_BKMH, k_BKSH.swapaxes(2, 3), preferred_element_type=jnp.float32)
+    scores = scores.reshape(*q_BKTGH.shape[:-1], -1) / math.sqrt(dim)
+    scores = jnp.where(mask_BTS[:, None, :, None], scores, _HIDDEN)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v_BKSH.dtype)
+    y_BKMH = jnp.matmul(weights.reshape(batch, keys, length * heads // keys, -1), v_BKSH)
+    return y_BKMH.reshape(q_BKTGH.shape).swapaxes(1, 2).reshape(q_BTNH.shape)
 
 
 class Attention(nnx.Module):
@@ -131,7 +153,8 @@ class Attention(nnx.Module):
     ) -> tuple[jax.Array, KVCache]:
         """Attends within x; also returns keys and values, so that a cache can start from them."""
         q, k, v = self.qkv(x_BTD, position_BTA)
-        return self.out(attend(q, k, v, mask_BTS=mask_BTS, causal=causal)), KVCache(k, v)
+        y = self.out(attend(q, k, v, mask_BTS=mask_BTS, causal=causal))
+        return y, KVCache(k.swapaxes(1, 2), v.swapaxes(1, 2))
 
     def step(
         self,
@@ -144,10 +167,10 @@ class Attention(nnx.Module):
     ) -> tuple[jax.Array, KVCache]:
         """Writes x's keys and values into the cache at `start`, then attends to the cache."""
         q, k, v = self.qkv(x_BTD, position_BTA)
-        cache = KVCache(
-            jax.lax.dynamic_update_slice_in_dim(cache.k, k.astype(cache.k.dtype), start, axis=1),
-            jax.lax.dynamic_update_slice_in_dim(cache.v, v.astype(cache.v.dtype), start, axis=1),
-        )
-        return self.out(
-            attend(q, cache.k.astype(q.dtype), cache.v.astype(q.dtype), mask_BTS=mask_BTS)
-        ), cache
+
+        def write(into: jax.Array, new: jax.Array) -> jax.Array:
+            new = new.swapaxes(1, 2).astype(into.dtype)
+            return jax.lax.dynamic_update_slice_in_dim(into, new, start, axis=2)
+
+        cache = KVCache(write(cache.k, k), write(cache.v, v))
+        return self.out(attend_cache(q, cache, mask_BTS=mask_BTS)), cache

@@ -5,6 +5,7 @@ The only file that knows NNX's graph API: a `Net` is a module's definition with 
 taken out.
 """
 
+import contextvars
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,10 @@ Params = dict[str, Any]
 M = TypeVar("M", bound=nnx.Module)
 Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
+# Set while only shapes are asked for: tracing the random numbers of all weights takes longer than
+# the rest of a small model's construction.
+_shapes_only = contextvars.ContextVar("_shapes_only", default=False)
+
 nnx.use_eager_sharding(False)  # shardings are resolved from `axes` by `parallel`, not by NNX
 
 
@@ -24,7 +29,8 @@ def param(
 ) -> nnx.Param:
     """Declares a float32 parameter with the logical name of each dim (see `parallel.RULES`)."""
     assert len(shape) == len(axes), (shape, axes)
-    return nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
+    value = jnp.zeros(shape) if _shapes_only.get() else init(rngs.params(), shape, jnp.float32)
+    return nnx.Param(value, axes=axes)
 
 
 class Net(Generic[M]):
@@ -33,7 +39,11 @@ class Net(Generic[M]):
     def __init__(self, build: Callable[[nnx.Rngs], M]):
         """Traces `build` without allocating anything."""
         self._build = build
-        module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+        token = _shapes_only.set(True)
+        try:
+            module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+        finally:
+            _shapes_only.reset(token)
         self._definition, self._state = nnx.split(module, nnx.Param)
 
     def init(self, key: jax.Array) -> Params:

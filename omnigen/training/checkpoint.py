@@ -288,16 +288,17 @@ class LoadedModel:
 
         So a model keeps its version when it is exported or loaded in another dtype.
         """
-        params = jax.tree.map(lambda leaf: leaf.astype(ml_dtypes.bfloat16), self.params)
+        stored = ml_dtypes.bfloat16
+        params = jax.tree.map(lambda leaf: leaf.astype(stored, copy=False), self.params)
         described = json.dumps([self.config["model"], _checksums(params)], sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()[:12]
 
 
-def load_model(path: str | pathlib.Path, *, dtype: str = "float32") -> LoadedModel:
+def load_model(path: str | pathlib.Path, *, dtype: str | None = "float32") -> LoadedModel:
     """Loads a model from a workdir, a `checkpoints/<step>` folder or a model-only checkpoint.
 
-    The devices of the training run need not exist: weights arrive as numpy arrays. Those of a
-    run are its averages, with what it kept frozen.
+    The devices of the training run need not exist: weights arrive as numpy arrays, of the dtypes
+    that were stored if `dtype` is None. Those of a run are its averages, with what it kept frozen.
 
     Raises:
       ValueError: nothing there, truncated, damaged, or not a checkpoint of omnigen; one line.
@@ -313,7 +314,18 @@ def load_model(path: str | pathlib.Path, *, dtype: str = "float32") -> LoadedMod
     raise AssertionError("there is always a folder")
 
 
-def _load(folder: pathlib.Path, *, dtype: str) -> LoadedModel:
+def peek(path: str | pathlib.Path) -> dict[str, Any]:
+    """Returns the config that `load_model` will most likely find, before anything is checked.
+
+    It is another's if the newest checkpoint turns out to be damaged and an older one is taken.
+
+    Raises:
+      ValueError: nothing there, or unreadable.
+    """
+    return _header(_locate(pathlib.Path(path).absolute())[0])["config"]
+
+
+def _load(folder: pathlib.Path, *, dtype: str | None) -> LoadedModel:
     """Loads the model of one checkpoint folder."""
     items = _items_in(folder)
     seal.refuse_links(folder)
@@ -336,8 +348,9 @@ def _load(folder: pathlib.Path, *, dtype: str) -> LoadedModel:
         _log.warning("%s has no digests: what it holds cannot be checked", folder)
     else:
         _refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
-    wanted = jnp.dtype(dtype)
-    params = jax.tree.map(lambda leaf: leaf.astype(wanted, copy=False), params)
+    if dtype is not None:
+        wanted = jnp.dtype(dtype)
+        params = jax.tree.map(lambda leaf: leaf.astype(wanted, copy=False), params)
     return LoadedModel(header["config"], params, int(header["step"]), path=str(folder))
 
 

@@ -226,7 +226,7 @@ def test_the_cache_hides_what_is_not_written(lay, omni, params):
         rows.map(jnp.asarray)
     )
     assert cache.segment.tolist() == [[1] * 4 + [0] * 5] and int(cache.length) == 4
-    assert len(cache.layers) == 2 and cache.layers[0].k.shape == (1, 9, 2, 12)
+    assert len(cache.layers) == 2 and cache.layers[0].k.shape == (1, 2, 9, 12)
     with pytest.raises(AssertionError):
         model.prefill(rows, jnp.zeros((1, 4, LATENT)), cache_length=3)
 

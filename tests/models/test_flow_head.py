@@ -87,7 +87,8 @@ def test_the_sampler_is_euler_on_the_net(omni, params, prediction, num_steps):
     @jax.jit
     def sample(params):
         sampler = net.bind(params).sampler()
-        return sampler(hidden, noise, guidance=jnp.float32(1.0), num_steps=num_steps)
+        given = num_steps and flow.Solver(num_steps=num_steps).steps()
+        return sampler(hidden, noise, guidance=jnp.float32(1.0), steps=given)
 
     steps = num_steps or 3
     for b in range(2):
@@ -121,7 +122,8 @@ def test_guidance_extrapolates_between_the_branches(head):
 
     @jax.jit
     def sample(hidden, guidance):
-        return head.sampler()(hidden, noise, guidance=guidance, num_steps=1)
+        one = flow.Solver(num_steps=1).steps()
+        return head.sampler()(hidden, noise, guidance=guidance, steps=one)
 
     def raw(branch):
         return np.asarray(noise) - np.asarray(head(noise, jnp.ones(4), hidden[branch]))

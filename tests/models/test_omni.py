@@ -40,13 +40,12 @@ def images(count):
 def draw(omni, params):
     """The tokens of pictures, as `generate` draws them."""
 
-    def run(texts, keys, guidance=GUIDANCE, free=True, order=None, **settings):
-        prompts = omni.prompts(texts)
-        unprompted = omni._unprompted(prompts.token.shape[1]) if free else None
+    def run(texts, keys, guidance=GUIDANCE, order=None, steps=None, **settings):
         weights = {part: params[part] for part in ("ar", "head")}
         order = jnp.arange(16) if order is None else jnp.asarray(order)
-        dials = Dials(jnp.float32(guidance), jnp.float32(TEMPERATURE), order)
-        return omni.draw(weights, prompts, unprompted, keys, dials, **settings)
+        steps = flow.annealed(16, first=3, last=3) if steps is None else steps
+        dials = Dials(jnp.float32(guidance), jnp.float32(TEMPERATURE), order, steps)
+        return omni.draw(weights, omni.prompts(texts), keys, dials, **settings)
 
     return run
 
@@ -66,14 +65,9 @@ def test_prompts_are_the_layout_up_to_the_image(omni, lay):
             np.testing.assert_array_equal(field[i, -start:], sample.fields()[name][:start], name)
         assert (prompts.segment[i, :-start] == 0).all()
         assert (prompts.token[i, :-start] == 256).all()
-    assert omni.prompts(["x" * PROMPT_BUCKET]).token.shape == (1, 2 * PROMPT_BUCKET)
-
-
-def test_the_empty_prompt_fills_any_bucket(omni):
-    short, long = omni._unprompted(PROMPT_BUCKET), omni._unprompted(2 * PROMPT_BUCKET)
-    for name, field in long.fields().items():
-        np.testing.assert_array_equal(field[:, PROMPT_BUCKET:], short.fields()[name], name)
-    assert long.segment[0, :PROMPT_BUCKET].sum() == 0
+    room = PROMPT_BUCKET - 2 * 6  # the empty prompt, and what a prompt has besides its text
+    assert omni.prompts(["x" * room]).token.shape == (1, PROMPT_BUCKET)
+    assert omni.prompts(["x" * (room + 1)]).token.shape == (1, 2 * PROMPT_BUCKET)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +77,7 @@ def read(omni, params, lay):
 
     def run(text, z, order=None):
         sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4, order=order))
-        rows = batched(pack([sample], PROMPT_BUCKET, omni.config.specials.pad))
+        rows = batched(pack([sample], PROMPT_BUCKET + 16, omni.config.specials.pad))
         start = int(np.argmax(rows.slot[0] >= 0))
         states = hidden(rows.map(jnp.asarray), gather_slots(z[None], rows.slot))
         return states[0, start - 1 : start + 15]
@@ -92,35 +86,60 @@ def read(omni, params, lay):
 
 
 @pytest.mark.parametrize(
-    ("free", "order", "schedule"),
+    ("guided", "texts", "order", "schedule", "steps"),
     [
-        (True, None, "constant"),
-        (False, None, "constant"),
-        (True, np.random.default_rng(0).permutation(16), "ramp"),
+        (True, TEXTS, None, "constant", None),
+        (False, TEXTS, None, "constant", None),
+        (True, TEXTS, np.random.default_rng(0).permutation(16), "ramp", None),
+        (True, ["x" * (PROMPT_BUCKET - 2 * 6), "y", ""], None, "constant", None),  # a full row
+        (True, TEXTS, None, "constant", flow.annealed(16, first=4, last=1, shift=2.0)),
     ],
 )
 def test_every_token_is_what_the_head_says_after_those_before(
-    omni, params, read, draw, free, order, schedule
+    omni, params, read, draw, guided, texts, order, schedule, steps
 ):
-    z = draw(TEXTS, keys(3), free=free, order=order, schedule=flow.GuidanceSchedule(schedule))
+    schedule = flow.GuidanceSchedule(schedule)
+    z = draw(texts, keys(3), guided=guided, order=order, schedule=schedule, steps=steps)
     assert z.shape == (3, 16, 6)
     head = omni.head.bind(params["head"])
 
     @jax.jit
     def sample(hidden, noise):
-        def one(branches, noise, i):
+        def one(branches, noise, i, steps):
             scale = 1.0 + (GUIDANCE - 1.0) * i / 15 if schedule == "ramp" else GUIDANCE
-            return head.sampler()(branches, noise[None], guidance=scale)[0]
+            return head.sampler()(branches, noise[None], guidance=scale, steps=steps)[0]
 
-        return jax.vmap(one)(hidden, noise, jnp.arange(16.0))
+        return jax.vmap(one)(hidden, noise, jnp.arange(16.0), steps)
 
-    for i, text in enumerate(TEXTS):
-        prompts = (text, "") if free else (text,)
+    for i, text in enumerate(texts):
+        prompts = (text, "") if guided else (text,)
         hidden = [read(prompt, z[i], order) for prompt in prompts]
         noise = TEMPERATURE * jax.random.normal(keys(3)[i], (16, 6))
         wanted = sample(jnp.stack(hidden, axis=1)[:, :, None], noise)
         drawn = z[i] if order is None else z[i][order]
         np.testing.assert_allclose(drawn, wanted, atol=1e-4)
+
+
+def test_steps_that_do_not_change_are_the_plain_ones(draw, omni, params, pictures):
+    plain, most = draw(TEXTS, keys(3)), flow.annealed(16, first=5, last=3)
+    same = flow.annealed(16, first=3, last=3)
+    padded = [np.pad(table, ((0, 0), (0, 2))) for table in (same.at, same.size)]
+    counted = flow.Steps(*padded, np.full(16, 3, np.int32))
+    assert counted.at.shape == most.at.shape
+    np.testing.assert_array_equal(draw(TEXTS, keys(3), steps=counted), plain)
+    assert np.abs(draw(TEXTS, keys(3), steps=most) - plain).max() > 1e-3
+    prompts, settings = omni.prompts(TEXTS), {"head_steps": 3, "last_head_steps": 3}
+    again = omni.generate(params, prompts, keys(3), guidance=GUIDANCE, **settings)
+    np.testing.assert_array_equal(again, pictures)
+
+
+def test_what_was_compiled_before_there_were_weights_is_found(omni, params, caplog):
+    prompts, settings = omni.prompts(["x"]), {"guidance": 2.0, "head_steps": 2, "decoder_steps": 3}
+    omni.generate(params, prompts, keys(1))  # what is no part of either program
+    omni.compile(prompts, **settings)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        omni.generate(params, prompts, keys(1), **settings)
+    assert not [line for line in caplog.messages if "XLA compilation" in line]
 
 
 def test_an_order_is_a_permutation(omni, params):
@@ -130,7 +149,7 @@ def test_an_order_is_a_permutation(omni, params):
 
 def test_guidance_of_one_needs_no_second_branch(draw):
     np.testing.assert_allclose(
-        draw(TEXTS, keys(3), guidance=1.0), draw(TEXTS, keys(3), free=False), atol=1e-4
+        draw(TEXTS, keys(3), guidance=1.0), draw(TEXTS, keys(3), guided=False), atol=1e-4
     )
 
 
@@ -173,8 +192,9 @@ def test_the_prompt_the_key_and_the_guidance_decide_the_picture(omni, params, pi
 def test_drawing_stays_on_the_device(omni, params):
     prompts = omni.prompts(["x"])
     weights = {part: params[part] for part in ("ar", "head")}
-    dials = Dials(jnp.float32(1.0), jnp.float32(1.0), jnp.arange(16))
-    text = Omni.draw.lower(omni, weights, prompts, None, keys(1), dials).as_text()
+    steps = flow.annealed(16, first=3, last=1)
+    dials = Dials(jnp.float32(1.0), jnp.float32(1.0), jnp.arange(16), steps)
+    text = Omni.draw.lower(omni, weights, prompts, keys(1), dials, guided=False).as_text()
     assert "stablehlo.while" in text
     assert "callback" not in text and "outfeed" not in text and "stablehlo.send" not in text
 

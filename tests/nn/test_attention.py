@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.nn.attention import Attention, KVCache, attend, rotate
+from omnigen.nn.attention import Attention, KVCache, attend, attend_cache, rotate
 from omnigen.nn.module import Net
 
 
@@ -91,6 +91,22 @@ def test_attention_is_a_softmax(heads, kv_heads, causal, masked):
     np.testing.assert_allclose(out, softmax_attention(q, k, v, seen), atol=1e-5)
 
 
+@pytest.mark.parametrize("heads, kv_heads", [(4, 4), (6, 2)])
+def test_attention_to_a_cache_is_a_softmax(heads, kv_heads):
+    q, k, v = (
+        gaussian(0, 2, 3, heads, 8),
+        gaussian(1, 2, 7, kv_heads, 8),
+        gaussian(2, 2, 7, kv_heads, 8),
+    )
+    mask = np.random.default_rng(3).random((2, 3, 7)) < 0.6
+    mask[:, :, 0] = True
+    cache = KVCache(jnp.asarray(k.swapaxes(1, 2)), jnp.asarray(v.swapaxes(1, 2)))
+    out = attend_cache(jnp.asarray(q), cache, mask_BTS=jnp.asarray(mask))
+    np.testing.assert_allclose(out, softmax_attention(q, k, v, mask), atol=1e-5)
+    blind = attend_cache(jnp.asarray(q), cache, mask_BTS=jnp.zeros((2, 3, 7), bool))
+    assert np.isfinite(blind).all()
+
+
 def test_a_query_that_sees_nothing_is_finite_and_so_is_its_gradient():
     q, k, v = (jnp.asarray(gaussian(i, 1, 3, 2, 8)) for i in range(3))
     mask = jnp.zeros((1, 3, 3), bool).at[:, 0, 0].set(True)
@@ -123,8 +139,8 @@ def test_layer_matches_numpy(attention):
     )
     out, cache = jax.jit(attention)(jnp.asarray(x), jnp.asarray(position))
     np.testing.assert_allclose(out, wanted, atol=1e-4)
-    np.testing.assert_allclose(cache.k, k, atol=1e-4)
-    np.testing.assert_allclose(cache.v, v, atol=1e-4)
+    np.testing.assert_allclose(cache.k, k.swapaxes(1, 2), atol=1e-4)
+    np.testing.assert_allclose(cache.v, v.swapaxes(1, 2), atol=1e-4)
 
 
 def test_steps_over_a_cache_equal_the_whole(attention):
@@ -132,7 +148,7 @@ def test_steps_over_a_cache_equal_the_whole(attention):
 
     @jax.jit
     def step_by_step(x, position):
-        cache = KVCache(jnp.zeros((2, 8, 2, 8)), jnp.zeros((2, 8, 2, 8)))
+        cache = KVCache(jnp.zeros((2, 2, 8, 8)), jnp.zeros((2, 2, 8, 8)))
         outs = []
         for start, stop in ((0, 3), (3, 4), (4, 6)):
             mask = jnp.arange(8)[None, None, :] <= jnp.arange(start, stop)[None, :, None]
@@ -149,8 +165,8 @@ def test_steps_over_a_cache_equal_the_whole(attention):
     whole, full = jax.jit(lambda x, p: attention(x, p, causal=True))(x, position)
     out, cache = step_by_step(x, position)
     np.testing.assert_allclose(out, whole, atol=1e-5)
-    np.testing.assert_allclose(cache.k[:, :6], full.k, atol=1e-6)
-    np.testing.assert_array_equal(cache.k[:, 6:], 0.0)
+    np.testing.assert_allclose(cache.k[:, :, :6], full.k, atol=1e-6)
+    np.testing.assert_array_equal(cache.k[:, :, 6:], 0.0)
 
 
 def test_bfloat16_in_bfloat16_out(attention):

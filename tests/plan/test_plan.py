@@ -41,7 +41,7 @@ def test_a_small_one_for_tpus():
 def test_drawing():
     found = plan("--sample", "--config", "configs/ar.py:14b", "--topology", "v5p-8")
     assert found.returncode == 0, found.stderr
-    assert "KV cache         1.33 GiB" in found.stdout  # 2 x 4352 x 40 x 8 x 128 x 2 x 2 bytes
+    assert "KV cache         1.29 GiB" in found.stdout  # 2 x 4224 x 40 x 8 x 128 x 2 x 2 bytes
     tight = plan("--sample", "--config", "configs/ar.py:14b", "--topology", "v5e-1")
     assert tight.returncode == 2 and "DOES NOT FIT" in tight.stdout
 
