@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from omnigen.data import pictures
+from omnigen.data import pictures, tars
 from omnigen.data.latents import Encoding, Latents
 from omnigen.data.mixing import Mixture, Shuffled, shorten
 from omnigen.data.pictures import Crop
-from omnigen.data.records import Corpus, Record, Rejected
+from omnigen.data.records import Record, Rejected
 from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
@@ -47,7 +47,7 @@ class DataConfig:
     Attributes:
         image_size: side of the pictures in pixels.
         mixture: how often each kind of scene or corpus comes, in proportion; kinds left out never
-            come. A corpus is the path of its folder, with a slash in it.
+            come. A corpus is the path of its folder, or of WebDataset tars, with a slash in it.
         max_caption_bytes: captions of crowded scenes become terser to stay within this, those of
             corpora are cut.
         row_length: elements of a packed row.
@@ -166,11 +166,11 @@ class Examples:
                 missing or stale.
         """
         self._config = config
-        corpora = {folder: Corpus(folder, config.split) for folder in config.corpora}
+        corpora = {path: tars.open_records(path, config.split) for path in config.corpora}
         empty = [folder for folder, corpus in corpora.items() if not len(corpus)]
         if empty and (config.split == Split.TRAIN or len(empty) == len(config.mixture)):
             raise ValueError(f"mixture: {empty[0]!r} has no pictures of the split {config.split}")
-        held_out = config.kinds or any(c.manifest.count(Split.TEST) for c in corpora.values())
+        held_out = config.kinds or any(corpus.held_out for corpus in corpora.values())
         if not held_out:
             logging.getLogger(__name__).warning(
                 "nothing in data.mixture is held out: prepare a corpus with --test_fraction, or "
@@ -186,7 +186,7 @@ class Examples:
                 self._latents.append(Latents(corpus, encoding) if encoding else None)
                 weights.append(config.corpora[folder])
         self._mixture = Mixture(weights, seed=config.seed)
-        digests = [corpus.manifest.digest for corpus in corpora.values()]
+        digests = [corpus.digest for corpus in corpora.values()]
         self.content = hashlib.sha256("/".join(digests).encode()).hexdigest() if digests else ""
 
     def picture(self, index: int, size: int) -> np.ndarray:

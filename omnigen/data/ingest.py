@@ -60,7 +60,7 @@ class Settings:
     min_caption: int = 1
     max_caption: int = 2000
     near_duplicates: int = 4
-    test_fraction: float = 0.01
+    test_fraction: float = records.TEST_FRACTION
     license: str = ""
     shard_bytes: int = 1 << 28
 
@@ -312,7 +312,7 @@ def _split(every: _Facts, found: Sequence[Reason | None], fraction: float) -> li
     """
     kept = [k for k, reason in enumerate(found) if reason is None]
     free = [k for k in kept if every.split[k] not in list(Split)]
-    ranks = {k: int(_digest(f"test/{every.key[k]}")[:12], 16) / 16**12 for k in free}
+    ranks = {k: records.rank(str(every.key[k])) for k in free}
     test = {k for k in free if ranks[k] < fraction}
     if fraction and not test and len(free) > 1:
         test = {min(free, key=lambda k: (ranks[k], k))}

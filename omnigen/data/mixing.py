@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-from omnigen.data.records import Corpus, Rejected
+from omnigen.data.records import Records, Rejected
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class Shuffled:
     that the stream stays the same in every process and after every restart.
     """
 
-    def __init__(self, corpus: Corpus, *key: object, bad_limit: float) -> None:
+    def __init__(self, corpus: Records, *key: object, bad_limit: float) -> None:
         """Prepares the order.
 
         Args:

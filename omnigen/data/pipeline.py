@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from omnigen import sequence
+from omnigen.data import tars
 from omnigen.data.examples import DataConfig, Examples, Order, fit, require
 from omnigen.data.latents import Encoding
 from omnigen.data.mixing import shorten
 from omnigen.data.packing import Bins
-from omnigen.data.records import Corpus, Rejected
+from omnigen.data.records import Rejected
 from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
@@ -153,7 +154,7 @@ def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
     for kind in kinds:
         found += eval_examples(config, kind, count=count, start=0)
     for folder in config.corpora:
-        corpus = Corpus(folder, Split.TEST)
+        corpus = tars.open_records(folder, Split.TEST)
         for index in range(min(count, len(corpus))):
             record = corpus[index * len(corpus) // count if len(corpus) > count else index]
             image = fit(record, size=config.image_size, place=(0.5, 0.5))

@@ -96,8 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             import resvg_py  # noqa: F401
         except ImportError as error:
             raise ValueError("drawing needs pip install 'omnigen-jax[corpora]'") from error
-        home = os.environ.get("OMNIGEN_CACHE") or os.path.expanduser("~/.cache/omnigen")
-        cache = pathlib.Path(values.cache or pathlib.Path(home, "packages"))
+        cache = pathlib.Path(values.cache or pathlib.Path(cli.cache_folder(), "packages"))
         job, notice = build(
             pathlib.Path(words[1]), tiers=values.tiers, size=values.size, cache=cache
         )
