@@ -62,7 +62,7 @@ _order = functools.lru_cache(64)(Permutation)
 class Mixture:
     """Sources by weight: in every block of examples as near to their shares as can be."""
 
-    def __init__(self, weights: Sequence[float], *, seed: int) -> None:
+    def __init__(self, weights: Sequence[float], *, seed: int | str) -> None:
         """Prepares the schedule.
 
         Args:
@@ -88,7 +88,9 @@ class Mixture:
 
 
 @functools.lru_cache(64)
-def _block(shares: Sequence[tuple[int, int]], seed: int, number: int) -> list[tuple[int, int]]:
+def _block(
+    shares: Sequence[tuple[int, int]], seed: int | str, number: int
+) -> list[tuple[int, int]]:
     """Source and ordinal of every example of a block."""
     found = [_turn(shares, index) for index in range(number * BLOCK, (number + 1) * BLOCK)]
     ordinals = [

@@ -140,6 +140,18 @@ def _examine(data: bytes, max_pixels: int) -> _Header:
     return _Header(image, _orientation(image))
 
 
+def measure(data: bytes) -> Size:
+    """The size of the upright picture, by the header alone.
+
+    Raises:
+        Rejected: see `decode`.
+    """
+    with _blame():
+        header = _examine(data, MAX_PIXELS)
+    width, height = header.image.size[:: -1 if header.turn >= 5 else 1]
+    return Size(height, width)
+
+
 def _decode(header: _Header, least: Size | None) -> Picture:
     from PIL import Image
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import ingest, pipeline, sources, tars
+from omnigen.data import examples, ingest, pipeline, sources, tars
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes.scene import Kind, Split
@@ -203,4 +203,4 @@ def test_latents_are_of_prepared_corpora_alone(tmp_path):
     path = write(tmp_path / "a.tar", [sample(n) for n in range(9)])
     config = DataConfig(image_size=SIZE, mixture={str(path): 1.0}, latents=True)
     with pytest.raises(ValueError, match="only with prepared corpora"):
-        pipeline.Examples(config, Encoding("x", SIZE, 4, 8))
+        examples.Stock(config, Encoding("x", SIZE, 4, 8))
