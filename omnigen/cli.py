@@ -75,7 +75,7 @@ def cache_compilations() -> None:
         return
     import jax
 
-    folder = os.environ.get("OMNIGEN_CACHE") or os.path.expanduser("~/.cache/omnigen")
+    folder = cache_folder()
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError:
@@ -83,6 +83,11 @@ def cache_compilations() -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def cache_folder() -> str:
+    """Where what can be made again is kept: `$OMNIGEN_CACHE` or `~/.cache/omnigen`."""
+    return os.environ.get("OMNIGEN_CACHE") or os.path.expanduser("~/.cache/omnigen")
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

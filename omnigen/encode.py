@@ -13,8 +13,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from omnigen import config
-from omnigen.data import examples, latents
+from omnigen.data import latents, pictures
 from omnigen.data.latents import SHARD_ROWS, Encoding
+from omnigen.data.pictures import Size
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes.scene import Split
 from omnigen.models.omni import Omni, OmniConfig, to_pixels
@@ -119,7 +120,7 @@ def _encode_rows(corpus: Corpus, indices: range, encoder: _Encoder) -> np.ndarra
     images, places = [], []
     for place, index in enumerate(indices):
         try:
-            images.append(examples.fit(corpus[index], size=encoding.image_size, place=(0.5, 0.5)))
+            images.append(pictures.load(corpus[index].image, Size.square(encoding.image_size)))
             places.append(place)
         except Rejected:
             continue

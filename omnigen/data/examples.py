@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from omnigen.data import pictures
+from omnigen.data import buckets, pictures, tars
+from omnigen.data.buckets import Selection
 from omnigen.data.latents import Encoding, Latents
 from omnigen.data.mixing import Mixture, Shuffled, shorten
-from omnigen.data.pictures import Crop
-from omnigen.data.records import Corpus, Record, Rejected
+from omnigen.data.pictures import Crop, Size
+from omnigen.data.records import Records, Rejected
 from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
@@ -47,7 +48,7 @@ class DataConfig:
     Attributes:
         image_size: side of the pictures in pixels.
         mixture: how often each kind of scene or corpus comes, in proportion; kinds left out never
-            come. A corpus is the path of its folder, with a slash in it.
+            come. A corpus is the path of its folder, or of WebDataset tars, with a slash in it.
         max_caption_bytes: captions of crowded scenes become terser to stay within this, those of
             corpora are cut.
         row_length: elements of a packed row.
@@ -57,7 +58,9 @@ class DataConfig:
         workers: processes that make batches; 0 for threads, which suffice for small batches.
         caption_dropout: share of captions that are replaced by nothing, for guidance.
         order: of picture tokens; random is another order for each example.
-        crop: which square of a corpus's pictures is used.
+        buckets: sizes that pictures of corpora are trained at, as HEIGHTxWIDTH with commas between
+            them; each batch is of one. Empty for squares of `image_size`.
+        crop: which part of a corpus's pictures is used.
         bad_limit: share of unreadable records of a corpus above which training stops.
         latents: read the latents that were made of corpora once, instead of pictures.
     """
@@ -73,6 +76,7 @@ class DataConfig:
     caption_dropout: float = 0.1
     order: Order = Order.RASTER
     crop: Crop = Crop.CENTER
+    buckets: str = ""
     bad_limit: float = 0.2
     latents: bool = False
 
@@ -102,11 +106,21 @@ class DataConfig:
         for name in self.mixture:
             allowed = f"{_names(Kind)}, or a corpus's folder with a slash in its path"
             require("mixture", name, name in list(Kind) or "/" in name, allowed)
-        if self.latents and (self.kinds or self.crop != Crop.CENTER):
-            raise ValueError("latents is True; allowed: only with corpora alone and crop 'center'")
+        if self.latents and (self.kinds or self.crop != Crop.CENTER or self.buckets):
+            raise ValueError(
+                "latents is True; allowed: only with corpora alone, crop 'center' and no buckets"
+            )
+        squares = [size for size in self.sizes if size.height == size.width]
+        if sum(self.kinds.values()) and not squares:
+            raise ValueError(f"buckets is {self.buckets!r}; allowed: with a square, as scenes are")
         weights = list(self.mixture.values())
         good = all(math.isfinite(w) and w >= 0 for w in weights) and sum(weights) > 0
         require("mixture", dict(self.mixture), good, "weights of at least 0 that are not all 0")
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """What pictures are trained at."""
+        return buckets.parse(self.buckets) if self.buckets else (Size.square(self.image_size),)
 
     @property
     def kinds(self) -> Mapping[str, float]:
@@ -139,7 +153,7 @@ class Candidate:
 
     Attributes:
         caption: short enough for the data's settings.
-        draw: makes the picture, uint8 `[S, S, 3]`, or reads its latents, float16 `[N, Z]`; may
+        draw: makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
             raise `Rejected`.
     """
 
@@ -147,11 +161,12 @@ class Candidate:
     draw: Callable[[], np.ndarray]
 
 
-class Examples:
-    """The examples of the stream by index, from scenes and corpora.
+class Stock:
+    """All examples, by buckets.
 
     Attributes:
         content: of the corpora, changes with every picture in them; empty if there are none.
+        buckets: the examples of each size that there are any of.
     """
 
     def __init__(self, config: DataConfig, encoding: Encoding | None = None) -> None:
@@ -165,50 +180,109 @@ class Examples:
             ValueError: a folder is no corpus, nothing has pictures of the split, or latents are
                 missing or stale.
         """
-        self._config = config
-        corpora = {folder: Corpus(folder, config.split) for folder in config.corpora}
+        corpora = {path: tars.open_records(path, config.split) for path in config.corpora}
         empty = [folder for folder, corpus in corpora.items() if not len(corpus)]
         if empty and (config.split == Split.TRAIN or len(empty) == len(config.mixture)):
             raise ValueError(f"mixture: {empty[0]!r} has no pictures of the split {config.split}")
-        held_out = config.kinds or any(c.manifest.count(Split.TEST) for c in corpora.values())
+        held_out = config.kinds or any(corpus.held_out for corpus in corpora.values())
         if not held_out:
             logging.getLogger(__name__).warning(
                 "nothing in data.mixture is held out: prepare a corpus with --test_fraction, or "
                 "set train.eval_every and train.sample_every to 0"
             )
-        weights = [sum(config.kinds.values())]
-        self._streams: list[Shuffled] = []
-        self._latents: list[Latents | None] = []
-        for number, (folder, corpus) in enumerate(corpora.items()):
-            if len(corpus):
-                key = ("corpus", number, config.seed)
-                self._streams.append(Shuffled(corpus, *key, bad_limit=config.bad_limit))
-                self._latents.append(Latents(corpus, encoding) if encoding else None)
-                weights.append(config.corpora[folder])
-        self._mixture = Mixture(weights, seed=config.seed)
-        digests = [corpus.manifest.digest for corpus in corpora.values()]
+        digests = [corpus.digest for corpus in corpora.values()]
         self.content = hashlib.sha256("/".join(digests).encode()).hexdigest() if digests else ""
+        latents = {p: Latents(c, encoding) for p, c in corpora.items() if encoding and len(c)}
+        found = {path: _sort(corpus, config) for path, corpus in corpora.items() if len(corpus)}
+        squares = sum(size.height == size.width for size in config.sizes)
+        self.buckets: list[Examples] = []
+        shares: list[float] = []
+        for number, size in enumerate(config.sizes):
+            scenes = sum(config.kinds.values()) / squares if size.height == size.width else 0.0
+            weights, chosen = [scenes], {}
+            for path, numbers in found.items():
+                mine = np.flatnonzero(numbers == number)
+                if len(mine):
+                    whole = corpora[path] if len(mine) == len(numbers) else None
+                    chosen[path] = whole or Selection(corpora[path], mine)
+                    weights.append(config.corpora[path] * len(mine) / len(numbers))
+            if sum(weights):
+                self.buckets.append(Examples(config, number, chosen, weights, latents))
+                shares.append(sum(weights))
+        self._schedule = Mixture(shares, seed=f"buckets/{config.seed}")
 
-    def picture(self, index: int, size: int) -> np.ndarray:
-        """The picture of an example, uint8 `[S, S, 3]`."""
-        from omnigen.data.scenes.render import render
+    def at(self, batch: int) -> tuple["Examples", int]:
+        """The bucket of a global batch, and how many batches it gave before."""
+        bucket, ordinal = self._schedule.at(batch)
+        return self.buckets[bucket], ordinal
 
+
+def _sort(corpus: Records, config: DataConfig) -> np.ndarray:
+    """The bucket of each picture of a corpus."""
+    if len(config.sizes) == 1:
+        return np.zeros(len(corpus), np.int64)
+    return buckets.assign(buckets.measure(corpus, config.split), config.sizes)
+
+
+class Examples:
+    """The examples of one bucket by index, from scenes and corpora.
+
+    Attributes:
+        size: of the pictures.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        number: int,
+        corpora: Mapping[str, Records],
+        weights: Sequence[float],
+        latents: Mapping[str, Latents],
+    ) -> None:
+        """Shuffles and mixes.
+
+        Args:
+            config: what to train on.
+            number: of the bucket among the config's sizes; another number, other examples.
+            corpora: pictures that belong here, by path.
+            weights: of scenes, then of the corpora.
+            latents: by path, if they are to be read.
+        """
+        self._config, self.size, self._first = config, config.sizes[number], number << 48
+        names = list(config.corpora)
+        self._streams = [
+            Shuffled(
+                corpus,
+                *("corpus", names.index(path), config.seed, *([number] if number else [])),
+                bad_limit=config.bad_limit,
+            )
+            for path, corpus in corpora.items()
+        ]
+        self._latents = [latents.get(path) for path in corpora]
+        self._mixture = Mixture(weights, seed=f"{config.seed}/{number}" if number else config.seed)
+
+    def picture(self, index: int) -> np.ndarray:
+        """The picture of an example, uint8 `[H, W, 3]`."""
         source, ordinal = self._find(index)
         if not source:
-            return render(scene_at(self._config, index), size)
+            return self._render(scene_at(self._config, self._first + index))
         stream, place = self._streams[source - 1], self._place(index)
-        return stream.read(ordinal, lambda k: fit(stream.corpus[k], size=size, place=place))
+        use = functools.partial(pictures.load, size=self.size, place=place)
+        return stream.read(ordinal, lambda k: use(stream.corpus[k].image))
+
+    def _render(self, scene: Scene) -> np.ndarray:
+        from omnigen.data.scenes.render import render
+
+        return render(scene, self.size.height)
 
     def candidate(self, index: int) -> Candidate:
         """An example with its caption, for packing."""
-        from omnigen.data.scenes.render import render
-
         config = self._config
         source, ordinal = self._find(index)
         if not source:
-            scene = scene_at(config, index)
-            words = caption_at(config, index, scene=scene)
-            return Candidate(words, functools.partial(render, scene, config.image_size))
+            scene = scene_at(config, self._first + index)
+            words = caption_at(config, self._first + index, scene=scene)
+            return Candidate(words, functools.partial(self._render, scene))
         stream, latents = self._streams[source - 1], self._latents[source - 1]
         number, record = stream.read(ordinal, lambda k: (k, stream.corpus[k]))
         words = self._words(index, record.captions)
@@ -217,7 +291,7 @@ class Examples:
             try:
                 if latents is not None:
                     return latents[number]
-                return fit(record, size=config.image_size, place=self._place(index))
+                return pictures.load(record.image, self.size, place=self._place(index))
             except Rejected as rejected:
                 stream.note(rejected)
                 raise
@@ -230,23 +304,21 @@ class Examples:
 
     def _words(self, index: int, captions: Sequence[str]) -> str:
         """One of the captions that fit, or as much as fits; nothing if it is dropped."""
-        dice, most = Dice("words", self._config.seed, index), self._config.max_caption_bytes
+        dice, most = (
+            Dice("words", self._config.seed, self._first + index),
+            self._config.max_caption_bytes,
+        )
         if dice.chance(self._config.caption_dropout) or not captions:
             return ""
         short = [words for words in captions if shorten(words, most=most) == words]
         return shorten(dice.pick(short or captions), most=most)
 
     def _place(self, index: int) -> tuple[float, float]:
-        """Where the square of a picture lies."""
+        """Where the part of a picture lies."""
         if self._config.crop == Crop.CENTER:
             return (0.5, 0.5)
-        dice = Dice("crop", self._config.seed, index)
+        dice = Dice("crop", self._config.seed, self._first + index)
         return (dice.unit(), dice.unit())
-
-
-def fit(record: Record, *, size: int, place: tuple[float, float]) -> np.ndarray:
-    """The square of a record's picture, uint8 `[size, size, 3]`; see `pictures.fit`."""
-    return pictures.fit(pictures.decode(record.image, side=size).image, size, place=place)
 
 
 def _seed(config: DataConfig, index: int) -> int:

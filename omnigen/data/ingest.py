@@ -10,6 +10,7 @@ settings, so a run that was killed goes on with the files it finds, and ends wit
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -21,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +30,12 @@ from omnigen.data import duplicates, pictures, records, sources
 from omnigen.data.records import Manifest, Reason, Record, Rejected, Shard
 from omnigen.data.scenes.scene import Split
 
+Execute = Callable[[Callable[..., Any], Sequence[tuple], str, Sequence[int]], list]
+"""Calls what it is given for every tuple of arguments, anywhere and in any order; what the calls
+are and how much each counts are to report. Returns their results in order."""
+
 REJECTS = "rejects.jsonl"
-_WORK = ".parts"
+WORK = ".parts"
 _LOOK_SIDE = 64  # pixels that a perceptual hash needs
 _REPORT_S = 5.0
 
@@ -56,11 +62,11 @@ class Settings:
     size: int = 0
     min_side: int = 32
     max_aspect: float = 4.0
-    max_pixels: int = 1 << 25
+    max_pixels: int = pictures.MAX_PIXELS
     min_caption: int = 1
     max_caption: int = 2000
     near_duplicates: int = 4
-    test_fraction: float = 0.01
+    test_fraction: float = records.TEST_FRACTION
     license: str = ""
     shard_bytes: int = 1 << 28
 
@@ -146,14 +152,16 @@ def plan_parts(
     return Job(source, output, settings, parts, digest, _is_done(output, digest))
 
 
-def run(job: Job, workers: int = 0) -> None:
+def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
     """Prepares a corpus; goes on where an earlier call was interrupted.
 
     Args:
         job: see `plan`.
         workers: processes; 0 works in this one.
+        execute: what does the work instead.
     """
-    work, output, settings = job.output / _WORK, job.output, job.settings
+    execute = execute or functools.partial(_run, workers)
+    work, output, settings = job.output / WORK, job.output, job.settings
     if job.is_done:
         shutil.rmtree(work, ignore_errors=True)
         return
@@ -161,7 +169,7 @@ def run(job: Job, workers: int = 0) -> None:
     (work / "plan").write_text(job.plan)
     paths = [_part_path(work, number) for number in range(len(job.parts))]
     tasks = [(part, settings, path) for part, path in zip(job.parts, paths, strict=True)]
-    _run(_read_part, tasks, workers, "pictures read", [len(part) for part in job.parts])
+    execute(_read_part, tasks, "pictures read", [len(part) for part in job.parts])
     facts = [_load_facts(path) for path in paths]
     every = _concatenate(facts)
     found = duplicates.find(
@@ -169,7 +177,7 @@ def run(job: Job, workers: int = 0) -> None:
     )
     splits = _split(every, found, settings.test_fraction)
     rejects = _write_rejects(work, output, facts, found)
-    shards = _write_shards(output, facts, splits, settings, workers)
+    shards = _write_shards(output, facts, splits, settings, execute)
     kept = [str(name) for name, split in zip(every.license, splits, strict=True) if split]
     Manifest(
         splits=shards,
@@ -177,6 +185,8 @@ def run(job: Job, workers: int = 0) -> None:
         licenses=dict(sorted(Counter(kept).items())),
         settings={**dataclasses.asdict(settings), "input": str(job.source), "plan": job.plan},
     ).write(output)
+    for path in output.glob(f"*{records.PARTIAL}"):  # of runs that were killed
+        path.unlink()
     shutil.rmtree(work)
 
 
@@ -195,22 +205,16 @@ def _is_done(output: pathlib.Path, digest: str) -> bool:
         if Manifest.read(output).settings.get("plan") == digest:
             return True
         raise ValueError(f"output {str(output)!r} holds another corpus; name a new folder")
-    begun = output / _WORK / "plan"
+    begun = output / WORK / "plan"
     if begun.is_file():
         if begun.read_text() != digest:
             raise ValueError(
                 f"output {str(output)!r} holds the beginnings of another corpus, or the input "
                 f"has changed since; remove it or name a new folder"
             )
-    elif output.exists() and (
-        not output.is_dir() or any(p.name != _WORK for p in output.iterdir())
-    ):
+    elif output.exists() and (not output.is_dir() or any(p.name != WORK for p in output.iterdir())):
         raise ValueError(f"output {str(output)!r} is not an empty folder")
     return False
-
-
-def _is_empty(path: pathlib.Path) -> bool:
-    return path.is_dir() and all(inside.name == _WORK for inside in path.iterdir())
 
 
 def _digest(text: str) -> str:
@@ -247,9 +251,11 @@ def _read_part(part: sources.Part, settings: Settings, path: pathlib.Path) -> No
 
     records.write_shard(path, passing())
     digest, bits, colors, size, key, license_, split = zip(*rows, strict=True) if rows else [()] * 7
-    partial = path.with_suffix(".partial.npz")
-    np.savez(
-        partial,
+    log, facts = path.with_suffix(".jsonl"), records.partial(done)
+    lines = records.partial(log)
+    lines.write_text("".join(f"{line}\n" for line in rejects), "utf-8")
+    lines.replace(log)
+    arrays: dict[str, Any] = dict(
         digest=np.array(digest, np.uint8).reshape(-1, 16),
         bits=np.array(bits, np.uint64),
         colors=np.array(colors, np.uint8).reshape(-1, 48),
@@ -258,8 +264,9 @@ def _read_part(part: sources.Part, settings: Settings, path: pathlib.Path) -> No
         license=np.array(license_, np.str_),
         split=np.array(split, np.str_),
     )
-    path.with_suffix(".jsonl").write_text("".join(f"{line}\n" for line in rejects), "utf-8")
-    partial.replace(done)
+    with facts.open("wb") as file:
+        np.savez(file, **arrays)
+    facts.replace(done)
 
 
 def check(raw: sources.Raw, settings: Settings) -> tuple[Record, pictures.Look]:
@@ -276,8 +283,8 @@ def check(raw: sources.Raw, settings: Settings) -> tuple[Record, pictures.Look]:
     short = tuple(c for c in captions if len(c) <= settings.max_caption)
     if captions and not short:
         raise Rejected(Reason.LONG_CAPTION, f"{min(map(len, captions))} characters")
-    side = max(settings.size, _LOOK_SIDE)
-    picture = pictures.decode(raw.image, max_pixels=settings.max_pixels, side=side)
+    least = pictures.Size.square(max(settings.size, _LOOK_SIDE))
+    picture = pictures.decode(raw.image, max_pixels=settings.max_pixels, least=least)
     least, most = sorted((picture.width, picture.height))
     if least < settings.min_side:
         raise Rejected(Reason.SMALL, f"{picture.width} x {picture.height}")
@@ -312,7 +319,7 @@ def _split(every: _Facts, found: Sequence[Reason | None], fraction: float) -> li
     """
     kept = [k for k, reason in enumerate(found) if reason is None]
     free = [k for k in kept if every.split[k] not in list(Split)]
-    ranks = {k: int(_digest(f"test/{every.key[k]}")[:12], 16) / 16**12 for k in free}
+    ranks = {k: records.rank(str(every.key[k])) for k in free}
     test = {k for k in free if ranks[k] < fraction}
     if fraction and not test and len(free) > 1:
         test = {min(free, key=lambda k: (ranks[k], k))}
@@ -352,7 +359,7 @@ def _write_shards(
     facts: Sequence[_Facts],
     splits: Sequence[str],
     settings: Settings,
-    workers: int,
+    execute: Execute,
 ) -> dict[str, tuple[Shard, ...]]:
     """Cuts what is kept into shards and writes them."""
     tasks = []
@@ -371,7 +378,7 @@ def _write_shards(
         for number, plan in enumerate(plans):
             if plan:
                 tasks.append((output / f"{split}-{number:05d}{records.SUFFIX}", plan))
-    written = _run(_write_shard, tasks, workers, "pictures written", [len(t[1]) for t in tasks])
+    written = execute(_write_shard, tasks, "pictures written", [len(t[1]) for t in tasks])
     shards: dict[str, tuple[Shard, ...]] = {split.value: () for split in Split}
     for shard in written:
         shards[shard.name.split("-")[0]] += (shard,)
@@ -381,7 +388,7 @@ def _write_shards(
 def _write_shard(path: pathlib.Path, chosen: Sequence[_Chosen]) -> Shard:
     if path.exists():
         return records.describe_shard(path, len(chosen))
-    work = path.parent / _WORK
+    work = path.parent / WORK
 
     def read() -> Iterator[Record]:
         part, reader = -1, None
@@ -394,7 +401,7 @@ def _write_shard(path: pathlib.Path, chosen: Sequence[_Chosen]) -> Shard:
 
 
 def _run(
-    work: Callable, tasks: Sequence[tuple], workers: int, unit: str, sizes: Sequence[int]
+    workers: int, work: Callable[..., Any], tasks: Sequence[tuple], unit: str, sizes: Sequence[int]
 ) -> list:
     """Calls `work` for every task, in processes, and reports how it goes."""
     report = _Report(unit, sum(sizes))

@@ -87,7 +87,7 @@ def contact_sheet(corpus: Corpus) -> np.ndarray:
 def _thumbnail(record: Record):
     from PIL import ImageOps
 
-    image = pictures.decode(record.image, side=SIDE).image
+    image = pictures.decode(record.image, least=pictures.Size.square(SIDE)).image
     return ImageOps.pad(image, (SIDE, SIDE), color="#dddddd")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from omnigen.data.records import Corpus, Manifest, Reason, Rejected
+from omnigen.data.records import Corpus, Manifest, Reason, Records, Rejected
 from omnigen.data.scenes.scene import Split
 
 FOLDER = "latents"
@@ -99,12 +99,17 @@ def finish(folder: pathlib.Path, encoding: Encoding) -> None:
 class Latents:
     """The latents of one split, by the index of the record."""
 
-    def __init__(self, corpus: Corpus, encoding: Encoding) -> None:
+    def __init__(self, corpus: Records, encoding: Encoding) -> None:
         """Checks that they are those of this corpus and this encoder.
 
         Raises:
             ValueError: there are none, or they are stale.
         """
+        if not isinstance(corpus, Corpus):
+            raise ValueError(
+                f"latents is True; allowed: only with prepared corpora, and "
+                f"{str(corpus.folder)!r} is none"
+            )
         self._folder, self._split, self._tokens = corpus.folder, corpus.split, encoding.tokens
         again = (
             f"python -m omnigen.data.prepare --output {corpus.folder} --latents --checkpoint ..."

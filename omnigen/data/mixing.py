@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-from omnigen.data.records import Corpus, Rejected
+from omnigen.data.records import Records, Rejected
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ _order = functools.lru_cache(64)(Permutation)
 class Mixture:
     """Sources by weight: in every block of examples as near to their shares as can be."""
 
-    def __init__(self, weights: Sequence[float], *, seed: int) -> None:
+    def __init__(self, weights: Sequence[float], *, seed: int | str) -> None:
         """Prepares the schedule.
 
         Args:
@@ -74,7 +74,8 @@ class Mixture:
         for weight in exact:
             shares.append(weight / rest if rest else Fraction(0))
             rest -= weight
-        self._shares, self._seed = tuple(shares), seed
+        self._shares = tuple((share.numerator, share.denominator) for share in shares)
+        self._seed = seed
         used = [number for number, weight in enumerate(exact) if weight]
         self._only = used[0] if len(used) == 1 else None  # nothing to mix
 
@@ -87,7 +88,9 @@ class Mixture:
 
 
 @functools.lru_cache(64)
-def _block(shares: Sequence[Fraction], seed: int, number: int) -> list[tuple[int, int]]:
+def _block(
+    shares: Sequence[tuple[int, int]], seed: int | str, number: int
+) -> list[tuple[int, int]]:
     """Source and ordinal of every example of a block."""
     found = [_turn(shares, index) for index in range(number * BLOCK, (number + 1) * BLOCK)]
     ordinals = [
@@ -99,14 +102,14 @@ def _block(shares: Sequence[Fraction], seed: int, number: int) -> list[tuple[int
     return [(source, next(ordinals[source])) for source in sources]
 
 
-def _turn(shares: Sequence[Fraction], index: int) -> tuple[int, int]:
+def _turn(shares: Sequence[tuple[int, int]], index: int) -> tuple[int, int]:
     """Whose turn it is if sources take turns regularly, and how many turns it had before.
 
     The first source has its share of all turns, the second its share of what is left, and so on.
     """
-    for number, share in enumerate(shares):
-        before = index * share.numerator // share.denominator
-        if (index + 1) * share.numerator // share.denominator > before:
+    for number, (turns, of) in enumerate(shares):
+        before = index * turns // of
+        if (index + 1) * turns // of > before:
             return number, before
         index -= before
     raise AssertionError("the last share is 1")
@@ -119,7 +122,7 @@ class Shuffled:
     that the stream stays the same in every process and after every restart.
     """
 
-    def __init__(self, corpus: Corpus, *key: object, bad_limit: float) -> None:
+    def __init__(self, corpus: Records, *key: object, bad_limit: float) -> None:
         """Prepares the order.
 
         Args:

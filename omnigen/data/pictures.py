@@ -4,13 +4,19 @@
 The header is read by one of a few decoders, chosen by the file's first bytes whatever it is
 called, and what it announces is checked before a pixel is decoded. Large JPEGs are decoded at the
 smallest scale that still has the pixels asked for, which libjpeg does four times as fast.
+
+The extra `fast` has two libraries that are faster still: simplejpeg, whose scales are eighths where
+Pillow's are powers of two, and OpenCV, to resize what is then hardly larger than asked for. Only
+training uses them (see `load`), so that prepared corpora do not depend on what is installed.
 """
 
+import contextlib
 import dataclasses
 import enum
 import functools
 import importlib
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"JPEG": "Jpeg", "PNG": "Png", "WEBP": "WebP", "BMP": "Bmp", "GIF": "Gif"}  # decoders
 LONGEST_SIDE = 1 << 16
+MAX_PIXELS = 1 << 25  # of a picture that is decoded, unless somebody says otherwise
 JPEG_QUALITY = 95
 
 _HASH_SIDE, _HASH_KEPT = 32, 8
@@ -34,8 +41,26 @@ _ORIENTATION = 0x0112  # EXIF tag
 _SIXTEEN_BIT = 257.0  # 65535 / 255
 
 
+@dataclasses.dataclass(frozen=True, order=True)
+class Size:
+    """Of a picture.
+
+    Attributes:
+        height: in pixels.
+        width: in pixels.
+    """
+
+    height: int
+    width: int
+
+    @classmethod
+    def square(cls, side: int) -> "Size":
+        """Of equal sides."""
+        return cls(side, side)
+
+
 class Crop(enum.StrEnum):
-    """Which square of a picture is used."""
+    """Which part of a picture is used."""
 
     CENTER = "center"
     RANDOM = "random"
@@ -56,13 +81,13 @@ class Picture:
     height: int
 
 
-def decode(data: bytes, *, max_pixels: int = 1 << 25, side: int = 0) -> Picture:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, least: Size | None = None) -> Picture:
     """Decodes a picture; transparent parts are white.
 
     Args:
         data: the file.
         max_pixels: of a picture that is decoded; four bytes each is what it may cost in memory.
-        side: if given, JPEGs may come smaller, with sides of at least this.
+        least: if given, JPEGs may come smaller, but not smaller than this.
 
     Returns:
         The picture, upright.
@@ -70,29 +95,75 @@ def decode(data: bytes, *, max_pixels: int = 1 << 25, side: int = 0) -> Picture:
     Raises:
         Rejected: it is empty, of a foreign format, animated, too large, or damaged.
     """
-    if not data:
-        raise Rejected(Reason.EMPTY)
-    try:
-        image = _open(data)
-        width, height = image.size
-        if width * height > max_pixels or max(width, height) > LONGEST_SIDE:
-            raise Rejected(Reason.PIXELS, f"{width} x {height}")
-        if image.format != "MPO" and getattr(image, "is_animated", False):
-            raise Rejected(Reason.ANIMATED)
-        turn = _orientation(image)
-        if side and image.format in ("JPEG", "MPO"):
-            image.draft(None, (side, side))
-        image.load()
-        image = to_rgb(image)
-        if turn in _TURNS:
-            from PIL import Image
+    with _blame():
+        return _decode(_examine(data, max_pixels), least)
 
-            image = image.transpose(Image.Transpose[_TURNS[turn]])
+
+@contextlib.contextmanager
+def _blame() -> Iterator[None]:
+    """Decoders raise anything; whatever it is, the file is to blame."""
+    try:
+        yield
     except Rejected:
         raise
-    except Exception as error:  # decoders raise anything; whatever it is, the file is to blame
+    except Exception as error:
         raise Rejected(Reason.DAMAGED, f"{type(error).__name__}: {error}") from error
-    return Picture(image, *((height, width) if turn >= 5 else (width, height)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """What is known before a pixel is decoded: the opened file, and how the camera was held."""
+
+    image: Any
+    turn: int
+
+    @property
+    def is_jpeg(self) -> bool:
+        return self.image.format in ("JPEG", "MPO")
+
+    def stored(self, size: Size) -> tuple[int, int]:
+        """Width and height in the file of what is upright of this size."""
+        wide, high = size.width, size.height
+        return (high, wide) if self.turn >= 5 else (wide, high)
+
+
+def _examine(data: bytes, max_pixels: int) -> _Header:
+    """Reads the header and refuses what should not be decoded."""
+    if not data:
+        raise Rejected(Reason.EMPTY)
+    image = _open(data)
+    width, height = image.size
+    if width * height > max_pixels or max(width, height) > LONGEST_SIDE:
+        raise Rejected(Reason.PIXELS, f"{width} x {height}")
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise Rejected(Reason.ANIMATED)
+    return _Header(image, _orientation(image))
+
+
+def measure(data: bytes) -> Size:
+    """The size of the upright picture, by the header alone.
+
+    Raises:
+        Rejected: see `decode`.
+    """
+    with _blame():
+        header = _examine(data, MAX_PIXELS)
+    width, height = header.image.size[:: -1 if header.turn >= 5 else 1]
+    return Size(height, width)
+
+
+def _decode(header: _Header, least: Size | None) -> Picture:
+    from PIL import Image
+
+    image, turn = header.image, header.turn
+    width, height = image.size[:: -1 if turn >= 5 else 1]
+    if least and header.is_jpeg:
+        image.draft(None, header.stored(least))
+    image.load()
+    image = to_rgb(image)
+    if turn in _TURNS:
+        image = image.transpose(Image.Transpose[_TURNS[turn]])
+    return Picture(image, width, height)
 
 
 def _open(data: bytes) -> Any:
@@ -137,29 +208,99 @@ def to_rgb(image: "Image.Image") -> "Image.Image":
     return image.convert("RGB")
 
 
-def fit(image: "Image.Image", size: int, *, place: tuple[float, float] = (0.5, 0.5)) -> np.ndarray:
-    """The largest square of a picture, resized.
+def fit(image: "Image.Image", size: Size, *, place: tuple[float, float] = (0.5, 0.5)) -> np.ndarray:
+    """The largest part of a picture that has the form of `size`, resized to it.
 
     Args:
         image: RGB.
         size: of the result.
-        place: where the square lies in the room it has, across and down; the middle by default.
+        place: where the part lies in the room it has, across and down; the middle by default.
 
     Returns:
-        uint8 `[size, size, 3]`.
+        uint8 `[height, width, 3]`.
     """
     from PIL import Image
 
-    width, height = image.size
-    side = min(width, height)
-    left, top = round((width - side) * place[0]), round((height - side) * place[1])
-    box = (left, top, left + side, top + side)
-    square = image if width == height else image.crop(box)
-    if side != size:
+    scale, box = _cut(Size(image.height, image.width), size, place)
+    part = image if box == (0, 0, *image.size) else image.crop(box)
+    if part.size != (size.width, size.height):
         # As sharp as bicubic when pictures get smaller, and twice as fast.
-        method = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC
-        square = square.resize((size, size), method, reducing_gap=2.0)
-    return np.asarray(square)
+        method = Image.Resampling.HAMMING if scale > 1 else Image.Resampling.BICUBIC
+        part = part.resize((size.width, size.height), method, reducing_gap=2.0)
+    return np.asarray(part)
+
+
+def _cut(
+    whole: Size, size: Size, place: tuple[float, float]
+) -> tuple[float, tuple[int, int, int, int]]:
+    """The part that `fit` takes: how many times as large as `size`, and its box as in Pillow."""
+    scale = min(whole.width / size.width, whole.height / size.height)
+    width, height = max(round(size.width * scale), 1), max(round(size.height * scale), 1)
+    left, top = round((whole.width - width) * place[0]), round((whole.height - height) * place[1])
+    return scale, (left, top, left + width, top + height)
+
+
+def load(data: bytes, size: Size, *, place: tuple[float, float] = (0.5, 0.5)) -> np.ndarray:
+    """Decodes a picture and fits it, by the fastest libraries that are installed.
+
+    Args:
+        data: the file.
+        size: of the result.
+        place: see `fit`.
+
+    Returns:
+        uint8 `[height, width, 3]`. With the extra `fast`, those of large JPEGs differ a little.
+
+    Raises:
+        Rejected: see `decode`.
+    """
+    with _blame():
+        header = _examine(data, MAX_PIXELS)
+        pixels = _load_jpeg(header, data, size, place) if header.is_jpeg else None
+        if pixels is None:
+            pixels = fit(_decode(header, size).image, size, place=place)
+    return pixels
+
+
+def _load_jpeg(
+    header: _Header, data: bytes, size: Size, place: tuple[float, float]
+) -> np.ndarray | None:
+    """The same of a JPEG with the libraries of the extra `fast`.
+
+    None without them, for a picture that has to grow or is not RGB or grey, and if there is
+    anything to warn of: it is then for Pillow to judge.
+    """
+    libraries, (wide, high) = _fast(), header.stored(size)
+    is_large = header.image.width >= wide and header.image.height >= high
+    if not (libraries and is_large and header.image.mode in ("L", "RGB")):
+        return None
+    simplejpeg, cv2 = libraries
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=wide, min_height=high)
+    except ValueError:
+        return None
+    if header.turn in _TURNS:
+        from PIL import Image
+
+        turned = Image.fromarray(pixels).transpose(Image.Transpose[_TURNS[header.turn]])
+        pixels = np.asarray(turned)
+    scale, (left, top, right, bottom) = _cut(Size(*pixels.shape[:2]), size, place)
+    part = pixels[top:bottom, left:right]
+    if part.shape[:2] == (size.height, size.width):
+        return part
+    method = cv2.INTER_LINEAR if scale < 2 else cv2.INTER_AREA
+    return cv2.resize(part, (size.width, size.height), interpolation=method)
+
+
+@functools.cache
+def _fast() -> tuple[Any, Any] | None:
+    """The libraries of the extra `fast`, if they are installed."""
+    try:
+        cv2, simplejpeg = map(importlib.import_module, ("cv2", "simplejpeg"))
+    except ImportError:
+        return None
+    cv2.setNumThreads(1)  # pictures are loaded side by side; threads of its own are in the way
+    return simplejpeg, cv2
 
 
 def shrink(image: "Image.Image", side: int) -> "Image.Image":

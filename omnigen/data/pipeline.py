@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from omnigen import sequence
-from omnigen.data.examples import DataConfig, Examples, Order, fit, require
+from omnigen.data import pictures, tars
+from omnigen.data.examples import DataConfig, Examples, Order, Stock, require
 from omnigen.data.latents import Encoding
 from omnigen.data.mixing import shorten
 from omnigen.data.packing import Bins
-from omnigen.data.records import Corpus, Rejected
+from omnigen.data.pictures import Size
+from omnigen.data.records import Rejected
 from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
@@ -63,7 +65,7 @@ def images_dataset(config: DataConfig, batch_size: int, shard: DataShard) -> "Ba
         shard: which part of each global batch is made here.
 
     Returns:
-        An endless stream of `{"image": uint8 [B, S, S, 3]}`.
+        An endless stream of `{"image": uint8 [B, H, W, 3]}`; all of a global batch have one size.
 
     Raises:
         ValueError: if a corpus is missing.
@@ -72,7 +74,7 @@ def images_dataset(config: DataConfig, batch_size: int, shard: DataShard) -> "Ba
 
     _check_shard(batch_size, shard)
     batches = ImageBatches(config, batch_size, shard)
-    return Batches(batches, workers=config.workers, content=batches.examples.content)
+    return Batches(batches, workers=config.workers, content=batches.stock.content)
 
 
 def sequence_dataset(
@@ -88,14 +90,14 @@ def sequence_dataset(
     Args:
         config: what to draw and how to pack it.
         text: tokenizer of captions.
-        token_grid: rows and columns of the tokens of a picture.
+        token_grid: rows and columns of the tokens of a square picture of the config's size.
         batch_size: rows in a local batch.
         shard: which part of each global batch is made here.
         encoding: of the latents to read instead of pictures.
 
     Returns:
         An endless stream of the fields of `Sequence`, `[B, row_length]`, and `image`, uint8
-        `[B, images_per_row, S, S, 3]`, black where a row holds fewer; or `latents`, float16
+        `[B, images_per_row, H, W, 3]`, black where a row holds fewer; or `latents`, float16
         `[B, images_per_row * tokens, latent_dim]`. `slot` counts a row's tokens picture after
         picture.
 
@@ -111,9 +113,9 @@ def sequence_dataset(
     if longest > config.row_length:
         raise ValueError(
             f"row_length is {config.row_length}; allowed: at least {longest}, which a caption of "
-            f"max_caption_bytes = {config.max_caption_bytes} and {token_grid} picture tokens need"
+            f"max_caption_bytes = {config.max_caption_bytes} and {rows.largest} picture tokens need"
         )
-    return Batches(rows, workers=config.workers, content=rows.examples.content)
+    return Batches(rows, workers=config.workers, content=rows.stock.content)
 
 
 def eval_examples(config: DataConfig, kind: Kind, *, count: int, start: int) -> list[Example]:
@@ -153,10 +155,10 @@ def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
     for kind in kinds:
         found += eval_examples(config, kind, count=count, start=0)
     for folder in config.corpora:
-        corpus = Corpus(folder, Split.TEST)
+        corpus = tars.open_records(folder, Split.TEST)
         for index in range(min(count, len(corpus))):
             record = corpus[index * len(corpus) // count if len(corpus) > count else index]
-            image = fit(record, size=config.image_size, place=(0.5, 0.5))
+            image = pictures.load(record.image, Size.square(config.image_size))
             words = record.captions[0] if record.captions else ""
             found.append(Captioned(shorten(words, most=config.max_caption_bytes), image))
     return found
@@ -171,17 +173,17 @@ class ImageBatches:
     shard: DataShard
 
     @functools.cached_property
-    def examples(self) -> Examples:
+    def stock(self) -> Stock:
         """Where pictures come from."""
-        return Examples(self.config)
+        return Stock(self.config)
 
     def __call__(self, number: int) -> "Batch":
         """Draws a batch."""
-        start = _start(number, self.batch_size, self.shard)
-        size = self.config.image_size
-        image = np.empty((self.batch_size, size, size, 3), np.uint8)
+        examples, ordinal = self.stock.at(number)
+        start, size = _start(ordinal, self.batch_size, self.shard), examples.size
+        image = np.empty((self.batch_size, size.height, size.width, 3), np.uint8)
         for place in range(self.batch_size):
-            image[place] = self.examples.picture(start + place, size)
+            image[place] = examples.picture(start + place)
         return {"image": image}
 
 
@@ -206,51 +208,62 @@ class RowBatches:
     encoding: Encoding | None = None
 
     @functools.cached_property
-    def examples(self) -> Examples:
+    def stock(self) -> Stock:
         """Where captions and pictures come from."""
-        return Examples(self.config, self.encoding)
+        return Stock(self.config, self.encoding)
+
+    def grid(self, size: Size) -> tuple[int, int]:
+        """Rows and columns of the tokens of a picture."""
+        rows, cols, side = *self.token_grid, self.config.image_size
+        return size.height * rows // side, size.width * cols // side
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """The grid of the most tokens."""
+        return max(map(self.grid, self.config.sizes), key=lambda grid: grid[0] * grid[1])
 
     @property
     def specials(self) -> sequence.Specials:
         """Ids of the special tokens."""
         return sequence.Specials(self.text.vocab_size)
 
-    def length(self, text_length: int) -> int:
-        """Elements of an example whose caption has this many ids."""
-        return text_length + len(self._sample(0, ()).token)
+    def length(self, text_length: int, grid: tuple[int, int] | None = None) -> int:
+        """Elements of an example whose caption has this many ids; of the largest grid if None."""
+        return text_length + len(self._sample(0, (), grid or self.largest).token)
 
     def __call__(self, number: int) -> "Batch":
         """Draws a batch."""
-        start = _start(number, self.batch_size, self.shard)
+        examples, ordinal = self.stock.at(number)
+        start = _start(ordinal, self.batch_size, self.shard)
         stop = start + self.batch_size
         rows: list[Batch] = []
         for window in range(start // WINDOW_ROWS, (stop - 1) // WINDOW_ROWS + 1):
-            packed = self.window(window)
+            packed = self.window(examples, window)
             first = window * WINDOW_ROWS
             wanted = packed[max(start - first, 0) : stop - first]
-            rows += [self._row(examples) for examples in wanted]
+            rows += [self._row(row, examples.size) for row in wanted]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def window(self, number: int) -> list[list[_Packed]]:
-        """The examples in each row of a window."""
+    def window(self, examples: Examples, number: int) -> list[list[_Packed]]:
+        """What is in each row of a window of the examples of a bucket."""
         bins = Bins(WINDOW_ROWS, self.config.row_length, self.config.images_per_row)
-        base = self.length(0)
+        base = self.length(0, self.grid(examples.size))
         first = number * bins.rows * bins.count
-        examples: list[_Packed] = []
+        found: list[_Packed] = []
 
         def lengths():
             for index in itertools.count(first):
-                candidate = self.examples.candidate(index)
+                candidate = examples.candidate(index)
                 ids = self.text.encode(candidate.caption)
-                examples.append(_Packed(index, ids, candidate.draw))
+                found.append(_Packed(index, ids, candidate.draw))
                 yield base + len(ids)
 
-        return [[examples[i] for i in row] for row in bins.fill(lengths())]
+        return [[found[i] for i in row] for row in bins.fill(lengths())]
 
-    def _row(self, examples: Sequence[_Packed]) -> "Batch":
-        pictures, samples = self._no_pictures(), []
+    def _row(self, examples: Sequence[_Packed], size: Size) -> "Batch":
+        pictures, samples = self._no_pictures(size), []
         for place, example in enumerate(examples):
-            sample = self._sample(example.index, example.ids)
+            sample = self._sample(example.index, example.ids, self.grid(size))
             try:
                 pictures[place] = example.draw()
             except Rejected:  # keeps its place, so that no other example has to move
@@ -262,15 +275,15 @@ class RowBatches:
             return {**fields, "latents": pictures.reshape(-1, self.encoding.latent_dim)}
         return {**fields, "image": pictures}
 
-    def _no_pictures(self) -> np.ndarray:
+    def _no_pictures(self, size: Size) -> np.ndarray:
         """Room for the pictures of a row, or for their latents."""
-        count, size = self.config.images_per_row, self.config.image_size
+        count = self.config.images_per_row
         if self.encoding:
             return np.zeros((count, self.encoding.tokens, self.encoding.latent_dim), np.float16)
-        return np.zeros((count, size, size, 3), np.uint8)
+        return np.zeros((count, size.height, size.width, 3), np.uint8)
 
-    def _sample(self, index: int, ids: Sequence[int]) -> sequence.Sequence:
-        rows, cols = self.token_grid
+    def _sample(self, index: int, ids: Sequence[int], grid: tuple[int, int]) -> sequence.Sequence:
+        rows, cols = grid
         order = None
         if self.config.order == Order.RANDOM:
             dice = Dice("order", self.config.seed, index)

@@ -16,6 +16,7 @@ Prepares a corpus:  python -m omnigen.data.prepare --input PATH --output DIR
 PATH is a folder of pictures with a .txt of the same name beside each, a folder or file of .jsonl,
 .csv or .tsv that names pictures and captions, WebDataset .tar, Hugging Face .parquet, or another
 prepared corpus. Run it again if it was interrupted: it goes on, with the same result.
+With --runner the work is done by Apache Beam, on as many machines as it has.
 With --latents the corpus is also encoded by a tokenizer, which data.latents then saves in training.
 """
 
@@ -43,6 +44,10 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_bool("latents", False, text, flag_values=values)
     text = "whose tokenizer encodes: a workdir or checkpoint folder; the shipped model if not given"
     flags.DEFINE_string("checkpoint", None, text, flag_values=values)
+    text = "runner of Apache Beam, for many machines that see the same paths"
+    flags.DEFINE_string("runner", None, text, flag_values=values)
+    text = "further options of the Beam pipeline, such as '--flink_master=host:8081'"
+    flags.DEFINE_string("runner_options", "", text, flag_values=values)
     for field in dataclasses.fields(Settings):
         define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
         define[type(field.default)](field.name, field.default, HELP[field.name], flag_values=values)
@@ -61,14 +66,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError("--input and --output are required")
         from omnigen.data import ingest, records
 
-        output, job = pathlib.Path(values.output), None
+        output, job, execute = pathlib.Path(values.output), None, None
         settings = ingest.Settings(**{name: getattr(values, name) for name in HELP})
+        if values.runner:
+            from omnigen.data import beam
+
+            execute = beam.executor(values.runner, values.runner_options, output / ingest.WORK)
         if values.input:
             job = ingest.plan(pathlib.Path(values.input), output, settings)
         else:
             records.Manifest.read(output)
     if job:
-        ingest.run(job, values.workers)
+        ingest.run(job, values.workers, execute)
         ingest.summarize(output)
     if values.latents:
         with cli.bad_input_exits(PROGRAM):

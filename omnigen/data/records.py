@@ -20,15 +20,18 @@ import hashlib
 import json
 import pathlib
 import struct
+import uuid
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from omnigen.data.scenes.scene import Split
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 SUFFIX = ".arrayrecord"
+PARTIAL = ".partial"  # of files that are being written, or were when somebody was killed
+TEST_FRACTION = 0.01  # of pictures that are never trained on, unless somebody says otherwise
 
 _OPTIONS = "group_size:1,uncompressed"
 _FRAME = struct.Struct("<4sIIII")  # magic, CRC-32, number, header bytes, picture bytes
@@ -208,19 +211,24 @@ class Manifest:
             ) from error
 
 
+def partial(path: pathlib.Path) -> pathlib.Path:
+    """Where a file is written before it appears: another place for everyone who writes it."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+
+
 def write_shard(path: pathlib.Path, records: Iterable[Record]) -> Shard:
     """Writes a file of records, at once or not at all; the same records give the same bytes."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    partial = path.with_name(f"{path.name}.partial")
-    writer = ArrayRecordWriter(str(partial), _OPTIONS)
+    partial_ = partial(path)
+    writer = ArrayRecordWriter(str(partial_), _OPTIONS)
     count = 0
     for record in records:
         writer.write(record.pack(count))
         count += 1
     writer.close()
-    shard = describe_shard(partial, count)
-    partial.replace(path)
+    shard = describe_shard(partial_, count)
+    partial_.replace(path)
     return dataclasses.replace(shard, name=path.name)
 
 
@@ -295,6 +303,42 @@ def _read_payload(path: pathlib.Path, span: range) -> bytes:
     return b"".join(pieces)[span.start - offset : span.stop - offset]
 
 
+def rank(key: str) -> float:
+    """A hash in [0, 1); the pictures whose keys rank lowest are those for the test."""
+    return (
+        int(hashlib.sha256(f"test/{key}".encode("utf-8", "surrogatepass")).hexdigest()[:12], 16)
+        / 16**12
+    )
+
+
+class Records(Protocol):
+    """Captioned pictures by index, wherever they lie.
+
+    Attributes:
+        folder: where; a name for people.
+    """
+
+    folder: pathlib.Path
+
+    @property
+    def digest(self) -> str:
+        """Changes with every picture, of this and of other splits."""
+        ...
+
+    @property
+    def held_out(self) -> int:
+        """Pictures that are never trained on."""
+        ...
+
+    def __len__(self) -> int:
+        """Pictures of the split."""
+        ...
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads a record; may raise `Rejected`."""
+        ...
+
+
 class Corpus:
     """The records of one split of a prepared corpus, by index.
 
@@ -317,6 +361,16 @@ class Corpus:
         self._starts = [0]
         for shard in self._shards:
             self._starts.append(self._starts[-1] + shard.count)
+
+    @property
+    def digest(self) -> str:
+        """Of all records."""
+        return self.manifest.digest
+
+    @property
+    def held_out(self) -> int:
+        """Pictures that are never trained on."""
+        return self.manifest.count(Split.TEST)
 
     def __len__(self) -> int:
         return self._starts[-1]

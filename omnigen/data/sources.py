@@ -8,6 +8,7 @@ names alone. A part says where its pictures are and is read by itself, by any pr
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ def find(path: pathlib.Path) -> list[Part]:
     )
 
 
-def _stamp(path: pathlib.Path) -> tuple[int, int]:
+def stamp(path: pathlib.Path) -> tuple[int, int]:
     """Size and time of a file: what changes when it does."""
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
@@ -163,7 +164,7 @@ def _folder(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
     parts: list[Part] = []
     for chunk in _cut(files):
         names = tuple(file.relative_to(root).as_posix() for file in chunk)
-        parts.append(_Files(str(root), names, tuple(map(_stamp, chunk))))
+        parts.append(_Files(str(root), names, tuple(map(stamp, chunk))))
     return parts
 
 
@@ -239,21 +240,36 @@ class _Tar:
     def read(self) -> Iterator[Raw]:
         with open(self.path, "rb") as file:
             for key, members in self.samples:
-                fields: dict[str, Any] = {}
-                image: bytes | Rejected = Rejected(Reason.MISSING, "no picture in the sample")
-                for member in sorted(members, key=lambda m: m.suffix == ".txt"):
-                    file.seek(member.offset)
-                    data = file.read(member.size)
-                    if member.suffix in IMAGES:
-                        whole = len(data) == member.size
-                        image = data if whole else Rejected(Reason.DAMAGED, "the tar ends early")
-                    elif member.suffix in (".txt", ".json"):
-                        fields |= _sidecar(member.suffix, data)
-                yield Raw(key, image, captions_of(fields), attributes_of(fields))
+                yield read_sample(file.fileno(), key, members)
+
+
+def read_sample(file: int, key: str, members: Sequence[Member]) -> Raw:
+    """Reads a sample of a tar, given by its descriptor, which threads may share."""
+    fields: dict[str, Any] = {}
+    image: bytes | Rejected = Rejected(Reason.MISSING, "no picture in the sample")
+    for member in sorted(members, key=lambda m: m.suffix == ".txt"):
+        data = os.pread(file, member.size, member.offset)
+        if member.suffix in IMAGES:
+            whole = len(data) == member.size
+            image = data if whole else Rejected(Reason.DAMAGED, "the tar ends early")
+        elif member.suffix in (".txt", ".json"):
+            fields |= _sidecar(member.suffix, data)
+    return Raw(key, image, captions_of(fields), attributes_of(fields))
 
 
 def index_tar(path: pathlib.Path) -> dict[str, tuple[Member, ...]]:
-    """The samples of a tar by key, found by its headers alone; a tar may end early."""
+    """The samples of a tar by key, found by its headers alone; a tar may end early.
+
+    Raises:
+        ValueError: it is no tar.
+    """
+    try:
+        return _index_tar(path)
+    except tarfile.TarError as error:
+        raise ValueError(f"{path} is no tar archive ({error})") from error
+
+
+def _index_tar(path: pathlib.Path) -> dict[str, tuple[Member, ...]]:
     samples: dict[str, list[Member]] = {}
     with tarfile.open(path, "r:") as tar:
         while True:
@@ -276,11 +292,8 @@ def index_tar(path: pathlib.Path) -> dict[str, tuple[Member, ...]]:
 def _tars(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
     parts: list[Part] = []
     for file in files:
-        try:
-            samples = index_tar(file)
-        except tarfile.TarError as error:
-            raise ValueError(f"{file} is no tar archive ({error})") from error
-        parts += [_Tar(str(file), _stamp(file), chunk) for chunk in _cut(list(samples.items()))]
+        samples = index_tar(file)
+        parts += [_Tar(str(file), stamp(file), chunk) for chunk in _cut(list(samples.items()))]
     return parts
 
 
@@ -336,7 +349,7 @@ def _parquet(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
         first = 0
         for number in range(metadata.num_row_groups):
             count = metadata.row_group(number).num_rows
-            parts.append(_RowGroup(str(file), _stamp(file), number, count, first))
+            parts.append(_RowGroup(str(file), stamp(file), number, count, first))
             first += count
     return parts
 
@@ -383,4 +396,4 @@ def _shards(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
 
 def _records(file: pathlib.Path, count: int) -> list[Part]:
     cuts = range(0, count, PART)
-    return [_Records(str(file), _stamp(file), k, min(k + PART, count), count) for k in cuts]
+    return [_Records(str(file), stamp(file), k, min(k + PART, count), count) for k in cuts]

@@ -22,10 +22,10 @@ def _block(dim: int, *, heads: int, kv_heads: int, head_dim: int, mlp_dim: int) 
     return dim * head_dim * (2 * heads + 2 * kv_heads) + 3 * dim * mlp_dim
 
 
-def encoder(config: TokenizerConfig, image_size: int) -> float:
-    """Encoding one square image."""
+def encoder(config: TokenizerConfig, height: int, width: int | None = None) -> float:
+    """Encoding one image of this size in pixels, square without a width."""
     c = config
-    patches = (image_size // c.patch_size) ** 2
+    patches = (height // c.patch_size) * ((width or height) // c.patch_size)
     block = _block(
         c.embed_dim,
         heads=c.num_heads,
@@ -37,11 +37,12 @@ def encoder(config: TokenizerConfig, image_size: int) -> float:
     return 2.0 * weights * patches + 4.0 * c.num_layers * patches**2 * c.embed_dim
 
 
-def decoder(config: DecoderConfig, image_size: int) -> float:
-    """One evaluation of the decoder for one square image."""
+def decoder(config: DecoderConfig, height: int, width: int | None = None) -> float:
+    """One evaluation of the decoder for one image of this size, square without a width."""
     c = config
-    patches, tokens = (image_size // c.patch_size) ** 2, (image_size // c.token_size) ** 2
     ratio = c.token_size // c.patch_size
+    tokens = (height // c.token_size) * ((width or height) // c.token_size)
+    patches = tokens * ratio**2
     block = _block(
         c.embed_dim,
         heads=c.num_heads,

@@ -158,14 +158,15 @@ class ARStage(Stage):
         lengths = np.bincount((segment + rows)[segment > 0])
         is_image = batch["modality"] == Modality.IMAGE
         image_tokens, elements = float(is_image.sum()), float(lengths.sum())
-        images = image_tokens / np.prod(config.grid)
+        size = batch["image"].shape[2:4] if "image" in batch else (config.image_size,) * 2
+        images = image_tokens * config.tokenizer.token_size**2 / np.prod(size)
         trained = flops.ar(
             config.ar,
             lengths,
             text_tokens=elements - image_tokens,
             image_tokens=image_tokens,
         ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
-        encode = flops.encoder(config.tokenizer, config.image_size) if "image" in batch else 0.0
+        encode = flops.encoder(config.tokenizer, *size) if "image" in batch else 0.0
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
 
     def evaluators(self) -> list[Evaluator]:

@@ -63,6 +63,12 @@ class Stage:
             raise ValueError(
                 f"data.image_size is {data.image_size}; model.image_size is {model.image_size}"
             )
+        side = model.tokenizer.token_size
+        if any(size.height % side or size.width % side for size in data.sizes):
+            raise ValueError(
+                f"data.buckets is {data.buckets!r}; allowed: sides that are multiples of the "
+                f"token's, {side} pixels"
+            )
         self.omni = Omni(model)
         self.objective = objective
         self.data = data

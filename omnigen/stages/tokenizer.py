@@ -107,13 +107,14 @@ class TokenizerStage(Stage):
 
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
         """Images, tokens and FLOPs of a local batch."""
-        config, images = self.omni.config, float(len(batch["image"]))
-        encode = flops.encoder(config.tokenizer, config.image_size)
-        decode = flops.decoder(config.decoder, config.image_size)
+        config, (count, *size, _) = self.omni.config, batch["image"].shape
+        images, side = float(count), config.tokenizer.token_size
+        encode = flops.encoder(config.tokenizer, *size)
+        decode = flops.decoder(config.decoder, *size)
         times = {"encoder": 3.0 if "encoder" in self.trained else 1.0, "decoder": 3.0}
         total = times["encoder"] * encode + times["decoder"] * decode
-        rows, cols = config.grid
-        return Rates(images=images, tokens=images * rows * cols, flops=images * total)
+        tokens = images * (size[0] // side) * (size[1] // side)
+        return Rates(images=images, tokens=tokens, flops=images * total)
 
     def evaluators(self) -> list[Evaluator]:
         """The held-out loss, and the PSNR of held-out pictures."""

@@ -158,6 +158,11 @@ def compile_step(
     return compiled, line
 
 
+def _shapes(batch: Batch) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """What decides which program takes a batch."""
+    return tuple((name, value.shape) for name, value in sorted(batch.items()))
+
+
 def prepare_optimizer(
     stage: Stage, config: TrainConfig, optimizer: optim.OptimizerConfig
 ) -> optax.GradientTransformationExtraArgs:
@@ -255,7 +260,8 @@ def run(
         item = feed.get()
         with ledger.into(Bucket.PROGRAM_STARTUP):
             step_fn = make_step(stage, config, optimizer=transformation, seed=seed)
-            train_step, line = compile_step(step_fn, train_state, frozen, item.batch, mesh=mesh)
+            program, line = compile_step(step_fn, train_state, frozen, item.batch, mesh=mesh)
+        programs = {_shapes(item.batch): program}
         del begin
         reporter.text(line)
         window = metrics.Window(
@@ -292,7 +298,15 @@ def run(
                 with ledger.into(Bucket.DATA_LOADING_SYNC):
                     item = feed.get()
                 window.data_wait += time.perf_counter() - since
-            train_state, step_metrics = train_step(train_state, frozen, item.batch)
+            shapes = _shapes(item.batch)
+            if shapes not in programs:  # pictures of another size
+                with pause(Bucket.PROGRAM_STARTUP):
+                    program, line = compile_step(
+                        step_fn, train_state, frozen, item.batch, mesh=mesh
+                    )
+                programs[shapes] = program
+                reporter.text(line)
+            train_state, step_metrics = programs[shapes](train_state, frozen, item.batch)
             window.add(step, step_metrics, item.rates)
             recent[step] = item
             report(in_flight=1)

@@ -107,7 +107,7 @@ def test_scenes_are_the_same_beside_a_corpus(two):
     image = np.concatenate([b["image"] for b in images(config, 4)])
     alone = config_of({Kind.WORDS: 1.0})
     same = [
-        (image[k] == examples.Examples(alone).picture(k, SIZE)).all() for k in range(len(image))
+        (image[k] == examples.Stock(alone).buckets[0].picture(k)).all() for k in range(len(image))
     ]
     assert 12 <= sum(same) <= 20
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import ingest
-from omnigen.data.records import Corpus, Reason
+from omnigen.data import ingest, pictures
+from omnigen.data.pictures import Size
+from omnigen.data.records import Corpus, Reason, Rejected
 
 MAX_PIXELS = 1 << 22
 MEMORY = 10 * MAX_PIXELS + (64 << 20)  # bytes; ten for each pixel of the largest picture
@@ -193,3 +194,23 @@ def test_five_thousand_within_bounded_memory(tmp_path):
     result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     print(json.dumps(result, indent=1))
     assert result["bytes"] < MEMORY
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_training_refuses_what_prepare_refuses():
+    """With the extra `fast`, another library decodes most JPEGs in training."""
+    counts = collections.Counter()
+    for number in range(5000):
+        _, data, _ = fuzzed(number)
+        verdicts = []
+        for read in (pictures.decode, lambda data: pictures.load(data, Size(24, 20))):
+            try:
+                read(data)
+                verdicts.append(None)
+            except Rejected as rejected:
+                verdicts.append(rejected.reason)
+        assert verdicts[0] == verdicts[1], number
+        counts[verdicts[0]] += 1
+    print(counts)
+    assert counts[None] > 2000

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from omnigen.data import pictures
+from omnigen.data.pictures import Size
 from omnigen.data.records import Reason, Rejected
 
 
@@ -157,22 +158,22 @@ def test_files_without_their_end_are_refused(kind):
 def test_large_jpegs_come_smaller_and_look_the_same():
     image = smooth(1024, 768)
     data = file_of(image, "JPEG", quality=95)
-    small = pictures.decode(data, side=128)
+    small = pictures.decode(data, least=Size.square(128))
     assert (small.width, small.height) == (768, 1024)
     assert small.image.size == (192, 256)  # a quarter: an eighth would be less than asked for
-    whole = pictures.fit(pictures.decode(data).image, 128)
-    assert np.abs(pictures.fit(small.image, 128).astype(int) - whole).mean() < 1
+    whole = pictures.fit(pictures.decode(data).image, Size.square(128))
+    assert np.abs(pictures.fit(small.image, Size.square(128)).astype(int) - whole).mean() < 1
 
 
 def test_fit_takes_the_square_asked_for():
     image = np.zeros((10, 30, 3), np.uint8)
     image[:, 10:20] = 255
-    assert (pictures.fit(Image.fromarray(image), 10) == 255).all()
-    assert (pictures.fit(Image.fromarray(image), 10, place=(0.0, 0.7)) == 0).all()
-    assert (pictures.fit(Image.fromarray(image), 5, place=(1.0, 0.0)) == 0).all()
+    assert (pictures.fit(Image.fromarray(image), Size.square(10)) == 255).all()
+    assert (pictures.fit(Image.fromarray(image), Size.square(10), place=(0.0, 0.7)) == 0).all()
+    assert (pictures.fit(Image.fromarray(image), Size.square(5), place=(1.0, 0.0)) == 0).all()
     tall = Image.fromarray(image.transpose(1, 0, 2))
-    assert pictures.fit(tall, 64).shape == (64, 64, 3)
-    assert (pictures.fit(tall, 10) == 255).all()
+    assert pictures.fit(tall, Size.square(64)).shape == (64, 64, 3)
+    assert (pictures.fit(tall, Size.square(10)) == 255).all()
 
 
 def test_shrink_keeps_the_shape():
@@ -192,3 +193,72 @@ def test_looks_of_the_same_picture_are_close_and_of_others_far():
         assert np.abs(again.colors.astype(int) - original.colors).mean() < 4
     far = [(a.bits ^ b.bits).bit_count() for k, a in enumerate(looks) for b in looks[:k]]
     assert min(far) > 12
+
+
+def grainy(height, width, seed=0):
+    """Like a photograph: soft forms and noise."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (height // 32 + 1, width // 32 + 1, 3), np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    return (np.asarray(image) + rng.normal(0, 6, (height, width, 3))).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(params=["Pillow alone", "fast"])
+def libraries(request, monkeypatch):
+    """Runs a test with the extra `fast` and without."""
+    if request.param == "fast":
+        pytest.importorskip("simplejpeg")
+        pytest.importorskip("cv2")
+    else:
+        monkeypatch.setattr(pictures, "_fast", lambda: None)
+    return request.param
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("size", [Size(64, 64), Size(48, 96), Size(128, 64), Size(300, 300)])
+def test_pictures_are_loaded_alike_by_all_libraries(libraries, size, turn):
+    """The oracle decodes everything and resizes with bicubic."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for height, width in ((192, 256), (384, 512), (768, 512)):
+        data = file_of(grainy(height, width), "JPEG", quality=90, exif=exif)
+        whole = Image.open(io.BytesIO(data))
+        whole = whole.transpose(Image.Transpose.ROTATE_270) if turn == 6 else whole
+        scale = min(whole.width / size.width, whole.height / size.height)
+        wide, high = size.width * scale, size.height * scale
+        left, top = (whole.width - wide) * 0.5, (whole.height - high) * 0.5
+        box = (left, top, left + wide, top + high)
+        shape = (size.width, size.height)
+        expected = np.asarray(whole.resize(shape, Image.Resampling.BICUBIC, box), int)
+        got = pictures.load(data, size)
+        assert got.shape == (size.height, size.width, 3)
+        assert np.abs(got - expected).mean() < 3.0
+        assert abs((got - expected).mean()) < 0.5
+
+
+def test_all_libraries_give_the_same_verdicts(libraries):
+    data = file_of(grainy(300, 400), "JPEG")
+    size, rng = Size.square(64), np.random.default_rng(0)
+    for cut in (100, len(data) // 2, len(data) - 40):
+        with pytest.raises(Rejected, match="damaged"):
+            pictures.load(data[:cut], size)
+    for _ in range(60):
+        flipped = bytearray(data)
+        for place in rng.integers(600, len(data), 3):
+            flipped[place] ^= 1 << rng.integers(8)
+        try:
+            expected = pictures.decode(bytes(flipped)).image.size
+        except Rejected:
+            expected = None
+        try:
+            got = pictures.load(bytes(flipped), size).shape
+        except Rejected:
+            got = None
+        assert (got is None) == (expected is None)
+    cmyk = Image.new("CMYK", (160, 160), (0, 255, 255, 0))
+    loaded = pictures.load(file_of(cmyk, "JPEG"), size)
+    np.testing.assert_allclose(loaded, np.full((64, 64, 3), (255, 0, 0)), atol=6)
+    grey = file_of(grainy(300, 400)[..., 0], "JPEG")
+    loaded = pictures.load(grey, size)
+    assert (loaded == loaded[..., :1]).all() and loaded.std() > 10
+    assert reason_of(b"%PDF") == Reason.FORMAT

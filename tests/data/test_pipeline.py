@@ -115,7 +115,12 @@ def test_images_are_the_scenes_of_consecutive_indices():
 
 def test_no_example_comes_twice():
     rows = RowBatches(SMALL, TEXT, GRID, 8, WHOLE)
-    indices = [e.index for window in range(6) for row in rows.window(window) for e in row]
+    indices = [
+        e.index
+        for window in range(6)
+        for row in rows.window(rows.stock.buckets[0], window)
+        for e in row
+    ]
     assert len(indices) == len(set(indices)) > 6 * 8 * 3
 
 
@@ -174,7 +179,7 @@ def test_captions_and_pictures_belong_together():
 def test_rows_are_well_filled():
     config = DataConfig()
     rows = RowBatches(config, TEXT, (8, 8), 8, WHOLE)
-    packed = [row for window in range(20) for row in rows.window(window)]
+    packed = [row for window in range(20) for row in rows.window(rows.stock.buckets[0], window)]
     elements = sum(rows.length(len(e.ids)) for row in packed for e in row)
     assert elements / (len(packed) * config.row_length) > 0.85
     assert sum(map(len, packed)) / (len(packed) * config.images_per_row) > 0.88

@@ -82,9 +82,9 @@ def keys():
 def pictures():
     """A batch of the tokenizer stages."""
 
-    def make(count):
+    def make(count, width=SIZE):
         rng = np.random.default_rng(0)
-        return {"image": rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)}
+        return {"image": rng.integers(0, 256, (count, SIZE, width, 3), np.uint8)}
 
     return make
 

@@ -124,6 +124,24 @@ def test_the_mesh_changes_nothing(make_stage, reference, tmp_path, sizes):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
+def test_batches_of_two_shapes_train_one_state(make_stage, reference, tmp_path):
+    """What the loss does not read changes shape from batch to batch; the result stays."""
+
+    class Growing(make_stage):
+        def dataset(self, batch_size, shard):
+            def grow(batch):
+                return {**batch, "more": np.zeros((batch_size, 1 + batch["index"][0] % 2))}
+
+            return super().dataset(batch_size, shard).map(grow)
+
+    stage = Growing()
+    run(stage, tmp_path)
+    assert {int(index[0]) % 2 for index in stage.seen} == {0, 1}
+    ours, theirs = ([line["loss"] for line in lines(w)] for w in (tmp_path, reference[0]))
+    assert ours == theirs
+    assert (tmp_path / "log.txt").read_text().count("compiled the step") == 2
+
+
 def test_resuming_is_as_if_nothing_happened(make_stage, reference, tmp_path):
     workdir, first = reference
     shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)

@@ -2,6 +2,7 @@
 """Builds a corpus of emoji, icons and flags from pinned packages."""
 
 import hashlib
+import importlib.util
 import os
 import pathlib
 import sys
@@ -19,10 +20,12 @@ PROGRAM = "omnigen.data.corpora"
 USAGE = """
 Builds a corpus:  python -m omnigen.data.corpora build DIR [--tiers permissive,attribution]
 Downloads packages of free art with the npm client, draws every subject in every style and writes a
-corpus to train on, with its licences in DIR/NOTICE. It goes on where it was interrupted.
+corpus to train on, with its licences in DIR/NOTICE. It goes on where it was interrupted. With
+--composites it also holds stickers, posters, signs and groups of subjects, which needs skia.
 """
 NOTICE = """\
-This corpus holds work of others, rendered, and placed on backgrounds of plain colour:
+This corpus holds work of others, rendered, and placed on backgrounds of plain colour or together
+with other drawings of the same package and with words:
 """
 
 
@@ -33,6 +36,8 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "size", 256, "side of the pictures in pixels", 32, 1024, flag_values=values
     )
+    text = "about how many pictures to compose of drawings and words as well"
+    flags.DEFINE_integer("composites", 0, text, 0, 10**7, flag_values=values)
     text = "folder for downloads (default: packages in $OMNIGEN_CACHE or ~/.cache/omnigen)"
     flags.DEFINE_string("cache", None, text, flag_values=values)
     text = "processes; 0 works in this one"
@@ -41,7 +46,12 @@ def _flags() -> flags.FlagValues:
 
 
 def build(
-    output: pathlib.Path, *, tiers: Sequence[str], size: int, cache: pathlib.Path
+    output: pathlib.Path,
+    *,
+    tiers: Sequence[str],
+    size: int,
+    cache: pathlib.Path,
+    composites: int = 0,
 ) -> tuple["Job", str]:
     """Downloads what is needed and says what is to be drawn, and whose work it is.
 
@@ -49,6 +59,7 @@ def build(
         ValueError: an unknown tier, or a package cannot be had.
     """
     from omnigen.data import ingest
+    from omnigen.data.corpora import composites as composing
     from omnigen.data.corpora import drawings, recipes, subjects
 
     for tier in tiers:
@@ -61,20 +72,23 @@ def build(
         for table in ("cldr", "emojibase", "iamcal")
     ]
     emoji = subjects.Emoji(recipes.read_json(names, "package/en/data.json"), nicknames)
-    code = [pathlib.Path(str(module.__file__)).read_bytes() for module in (drawings, subjects)]
+    modules = (drawings, subjects, *([composing] if composites else []))
+    code = [pathlib.Path(str(module.__file__)).read_bytes() for module in modules]
     digest = hashlib.sha256(b"".join(code)).hexdigest()
-    parts, lines = [], [NOTICE]
+    parts, lines, every = [], [NOTICE], []
     for art in book.art:
         if art.tier in tiers:
             print(f"{art.source}, {art.style}", file=sys.stderr, flush=True)
             archive = recipes.fetch(art, cache)
-            found = drawings.parts(art, archive, emoji, digest=digest, size=size)
-            parts += found
-            count = sum(map(len, found))
+            found = list(drawings.named(art, archive, emoji))
+            every.append((art, archive, found))
+            parts += drawings.parts(art, archive, found, digest=digest, size=size)
             lines.append(
-                f"{count} drawings: {art.attribution}. {art.license}. From {art.source}, called "
-                f"{art.style!r} in captions."
+                f"{len(found)} drawings: {art.attribution}. {art.license}. From {art.source}, "
+                f"called {art.style!r} in captions."
             )
+    if composites:
+        parts += composing.parts(every, digest=digest, count=composites, size=size)
     names_line = f"Names and keywords of emoji: {book.names.attribution}. {book.names.license}."
     settings = ingest.Settings(near_duplicates=-1, test_fraction=0.0)
     job = ingest.plan_parts(parts, pathlib.Path("packages"), output, settings)
@@ -96,10 +110,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             import resvg_py  # noqa: F401
         except ImportError as error:
             raise ValueError("drawing needs pip install 'omnigen-jax[corpora]'") from error
-        home = os.environ.get("OMNIGEN_CACHE") or os.path.expanduser("~/.cache/omnigen")
-        cache = pathlib.Path(values.cache or pathlib.Path(home, "packages"))
+        if values.composites and importlib.util.find_spec("skia") is None:
+            raise ValueError("composites need pip install 'omnigen-jax[scenes]'")
+        cache = pathlib.Path(values.cache or pathlib.Path(cli.cache_folder(), "packages"))
         job, notice = build(
-            pathlib.Path(words[1]), tiers=values.tiers, size=values.size, cache=cache
+            pathlib.Path(words[1]),
+            tiers=values.tiers,
+            size=values.size,
+            cache=cache,
+            composites=values.composites,
         )
     from omnigen.data import ingest
 

@@ -7,7 +7,8 @@ import io
 import json
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from omnigen.data.records import Reason, Rejected
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Split
 from omnigen.data.sources import Raw
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PART = 256  # drawings
 INNER = 0.88  # of the side, for the drawing
@@ -45,6 +49,7 @@ INKS = {
     "brown": "#7a4a21",
     "teal": "#0f8b8d",
 }
+PLAIN_INK = "#222222"
 MEDIA = {Kind.EMOJI: "an emoji", Kind.ICON: "an icon", Kind.FLAG: "a picture"}
 
 
@@ -78,7 +83,8 @@ class Drawings:
             ground = "" if is_plain else dice.pick(list(GROUNDS))
             ink = dice.pick(list(INKS)) if self.art.is_mono else ""
             try:
-                drawn = _draw(self.art, self.archive, name, self.size, INKS.get(ink, "#222222"))
+                side = round(self.size * INNER)
+                drawn = draw(self.art, self.archive, name, side=side, ink=INKS.get(ink, PLAIN_INK))
                 image = _place(drawn, self.size, GROUNDS.get(ground, "white"))
             except Rejected as rejected:
                 image = rejected
@@ -102,21 +108,25 @@ class Drawings:
 
 
 def parts(
-    art: Art, archive: pathlib.Path, emoji: Emoji, *, digest: str, size: int
+    art: Art,
+    archive: pathlib.Path,
+    found: Sequence[tuple[str, Subject]],
+    *,
+    digest: str,
+    size: int,
 ) -> list[Drawings]:
-    """The drawings of a package, cut into parts."""
-    found = list(_subjects(art, archive, emoji))
+    """The drawings of a package, cut into parts; `found` is what `named` gives."""
     chunks = [tuple(found[start : start + PART]) for start in range(0, len(found), PART)]
     return [Drawings(art, digest, archive, chunk, size) for chunk in chunks]
 
 
-def _subjects(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject]]:
+def named(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject]]:
     """The drawings of a package that have a name, one of each subject.
 
     A subject that is of some colour by its name is not drawn in another one.
     """
     seen = set()
-    for name, subject in _named(art, archive, emoji):
+    for name, subject in _all_named(art, archive, emoji):
         if subject is None or subject.key in seen or name in art.skip:
             continue
         if not (art.is_mono and subject.has_color):
@@ -124,7 +134,9 @@ def _subjects(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[s
             yield name, subject
 
 
-def _named(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject | None]]:
+def _all_named(
+    art: Art, archive: pathlib.Path, emoji: Emoji
+) -> Iterator[tuple[str, Subject | None]]:
     if art.kind == Kind.FLAG:
         for country in json.loads(recipes.members(archive, "package")["country.json"]):
             more = (country.get("capital"), country.get("continent"))
@@ -154,23 +166,35 @@ def _number(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _draw(art: Art, archive: pathlib.Path, name: str, size: int, ink: str):
-    """The drawing as RGBA, its longer side so large that it fills the inner part of the picture."""
+def draw(
+    art: Art, archive: pathlib.Path, name: str, *, side: int, ink: str = PLAIN_INK
+) -> "Image.Image":
+    """A drawing as RGBA.
+
+    Args:
+        art: the recipe of its package.
+        archive: of the package.
+        name: of the drawing in it.
+        side: its longer side in pixels.
+        ink: colour of what has none of its own.
+
+    Raises:
+        Rejected: it cannot be drawn.
+    """
     from PIL import Image
 
-    inner = round(size * INNER)
     if art.folder:
         data = recipes.members(archive, art.folder)[name]
         if not name.endswith(".svg"):
             image = Image.open(io.BytesIO(data), formats=["WEBP", "PNG"]).convert("RGBA")
-            image.thumbnail((inner, inner), Image.Resampling.LANCZOS)
+            image.thumbnail((side, side), Image.Resampling.LANCZOS)
             return image
         svg = data.decode("utf-8")
     else:
         svg = _svg(_icons(archive), name).replace("currentColor", ink)
     import resvg_py
 
-    width, height = (inner, None) if _is_wide(svg) else (None, inner)
+    width, height = (side, None) if _is_wide(svg) else (None, side)
     try:
         png = resvg_py.svg_to_bytes(
             svg_string=svg, width=width, height=height, skip_system_fonts=True
@@ -203,12 +227,17 @@ def _is_wide(svg: str) -> bool:
     return not found or float(found[1]) >= float(found[2])
 
 
+def check_seen(drawn: np.ndarray) -> None:
+    """Refuses a drawing, RGBA, on which there is nothing."""
+    if drawn[..., 3].max() == 0:
+        raise Rejected(Reason.DAMAGED, "nothing is drawn")
+
+
 def _place(drawn, size: int, ground: str) -> bytes:
     """A file of the drawing in the middle of a square of one colour."""
     from PIL import Image
 
-    if np.asarray(drawn)[..., 3].max() == 0:
-        raise Rejected(Reason.DAMAGED, "nothing is drawn")
+    check_seen(np.asarray(drawn))
     image = Image.new("RGB", (size, size), ground)
     image.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2), mask=drawn)
     return pictures.encode(image, lossless=True)

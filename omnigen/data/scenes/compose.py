@@ -123,11 +123,25 @@ def _shapes(dice: Dice, split: Split) -> Scene | None:
     )
 
 
-def _lines(
-    dice: Dice, count: int, *, background: Background, split: Split, large: float
+def lines_of_words(
+    dice: Dice,
+    count: int,
+    *,
+    inks: Sequence[Color],
+    split: Split,
+    large: float,
+    room: float = 1 - 2 * layout.MARGIN,
 ) -> list[Text]:
-    """Lines of words still to be placed; `large` is the share of big letters."""
-    inks = palette.ink_colors(background)
+    """Lines of words still to be placed.
+
+    Args:
+        dice: decide.
+        count: of lines.
+        inks: colours of letters to choose from.
+        split: only the test's has held-out fonts and words.
+        large: share of big letters.
+        room: most width of a line.
+    """
     fonts, lines = _FONTS[split], []
     font, color, mixed = dice.pick(fonts), dice.pick(inks), dice.chance(0.3)
     for _ in range(count):
@@ -139,7 +153,7 @@ def _lines(
         text = None
         while text is None:
             phrase = words.phrase(dice, held_out=split == Split.TEST)
-            text = layout.line(phrase, color=color, font=font, cap=cap, room=1 - 2 * layout.MARGIN)
+            text = layout.line(phrase, color=color, font=font, cap=cap, room=room)
         lines.append(text)
     return lines
 
@@ -147,15 +161,15 @@ def _lines(
 def _words(dice: Dice, split: Split) -> Scene | None:
     background = _background(dice)
     count = dice.weigh({1: 0.42, 2: 0.34, 3: 0.24})
-    lines = _lines(dice, count, background=background, split=split, large=0.12)
+    inks = palette.ink_colors(background)
+    lines = lines_of_words(dice, count, inks=inks, split=split, large=0.12)
     return Scene(Kind.WORDS, background, texts=layout.stack(dice, lines))
 
 
 def _mixed(dice: Dice, split: Split) -> Scene | None:
     background = _background(dice)
-    lines = _lines(
-        dice, dice.weigh({1: 0.7, 2: 0.3}), background=background, split=split, large=0.0
-    )
+    inks = palette.ink_colors(background)
+    lines = lines_of_words(dice, dice.weigh({1: 0.7, 2: 0.3}), inks=inks, split=split, large=0.0)
     texts = layout.stack(dice, lines)
     sizes = _sizes(dice, dice.weigh({1: 0.3, 2: 0.3, 3: 0.2, 4: 0.12, 5: 0.08}))
     boxes = [layout.text_box(text).grown(0.005) for text in texts]

@@ -62,6 +62,7 @@ def _linear(rgb: RGB) -> list[float]:
     return [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in scaled]
 
 
+@functools.lru_cache(maxsize=4096)
 def lab(rgb: RGB) -> tuple[float, float, float]:
     """CIELAB coordinates under D65 of an sRGB colour (CIE 15:2004; matrix of IEC 61966-2-1)."""
     r, g, b = _linear(rgb)

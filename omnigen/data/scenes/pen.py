@@ -166,6 +166,16 @@ class Pen:
         self._canvas.drawPath(path, self._inked(ink))
         self._canvas.restore()
 
+    def image(self, rgba: np.ndarray, *, x: float, y: float) -> None:
+        """A picture, uint8 `[H, W, 4]`, pixel by pixel, about a place."""
+        height, width, _ = rgba.shape
+        image = skia.Image.fromarray(rgba, colorType=skia.kRGBA_8888_ColorType)
+        self._canvas.save()
+        self._canvas.resetMatrix()
+        left, top = round(x * self.size - width / 2), round(y * self.size - height / 2)
+        self._canvas.drawImage(image, left, top)
+        self._canvas.restore()
+
     def text(self, string: str, font: Any, ink: RGB, *, x: float, y: float) -> None:
         """A line whose baseline starts at a place; the font's size is in pixels."""
         self._canvas.save()

@@ -80,7 +80,8 @@ def _outline(shape: Shape) -> Any:
     return builder.detach()
 
 
-def _draw_background(pen: Pen, background: Background) -> None:
+def draw_background(pen: Pen, background: Background) -> None:
+    """Covers the canvas."""
     base = palette.BACKGROUNDS[background.color]
     if background.fill == Fill.PLAIN:
         pen.clear(base)
@@ -144,7 +145,8 @@ def _font(family: str) -> Any:
     return cache[family]
 
 
-def _draw_text(pen: Pen, text: Text) -> None:
+def draw_text(pen: Pen, text: Text) -> None:
+    """Writes a line."""
     font = _font(text.font)
     font.setSize(text.height * fonts.em(text.font) * pen.size)
     start = (
@@ -177,11 +179,11 @@ def render(scene: Scene, size: int) -> np.ndarray:
         raise ValueError(f"size is {size}; it must be 1 or more pixels")
     pen = _pen(size)
     if scene.background is not None:
-        _draw_background(pen, scene.background)
+        draw_background(pen, scene.background)
     if scene.landscape is not None:
         scenery.draw(pen, scene.landscape)
     for thing in scene.objects:
         _draw_object(pen, thing)
     for text in scene.texts:
-        _draw_text(pen, text)
+        draw_text(pen, text)
     return pen.picture()

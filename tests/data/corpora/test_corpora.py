@@ -151,7 +151,8 @@ def test_drawings_are_drawn_named_and_attributed(tmp_path):
     icons = {"apple": SQUARE.format("#ff0000"), "pear": SQUARE.format("blue"), "heart": ""}
     data = archive(tmp_path, iconify(icons, {"1f34e": "apple", "2764": "heart"}))
     art = art_of(data, tmp_path)
-    (part,) = drawings.parts(art, tmp_path / "a-b-1.0.tgz", EMOJI, digest="", size=64)
+    path = tmp_path / "a-b-1.0.tgz"
+    (part,) = drawings.parts(art, path, list(drawings.named(art, path, EMOJI)), digest="", size=64)
     apple, heart = part.read()
     assert apple.key == "plain/apple" and isinstance(heart.image, Rejected)
     assert apple.attributes["license"] == "MIT" and apple.attributes["source"] == "@a/b@1.0"
@@ -170,7 +171,8 @@ def test_drawings_in_one_colour_get_one_that_the_caption_says(tmp_path):
     names = [f"thing-{letter}" for letter in "abcdefghijkl"]
     icons = dict.fromkeys([*names, "red-thing"], SQUARE.format("currentColor"))
     art = art_of(archive(tmp_path, iconify(icons)), tmp_path, kind=Kind.ICON, is_mono=True)
-    (part,) = drawings.parts(art, tmp_path / "a-b-1.0.tgz", EMOJI, digest="", size=32)
+    path = tmp_path / "a-b-1.0.tgz"
+    (part,) = drawings.parts(art, path, list(drawings.named(art, path, EMOJI)), digest="", size=32)
     seen = set()
     for raw in part.read():
         ink = re.match(r"an? (\w+) thing [a-l], Plain style", raw.captions[0])[1]

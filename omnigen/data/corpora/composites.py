@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures composed of drawings: subjects in relation to each other, stickers, posters and signs.
+
+A composite follows from its style and number alone: what stands where, on which background, with
+which words, and what captions say of it. Drawings of one picture are of one style. Backgrounds,
+fonts and words are those of scenes, and are held out as there; a composite is for the test if one
+of its subjects is, or its style.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from omnigen.data import pictures
+from omnigen.data.corpora import drawings, subjects
+from omnigen.data.corpora.drawings import INKS
+from omnigen.data.corpora.recipes import Art, Kind
+from omnigen.data.corpora.subjects import Subject
+from omnigen.data.records import Rejected
+from omnigen.data.scenes import grammar, layout, palette
+from omnigen.data.scenes.compose import lines_of_words
+from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.palette import RGB
+from omnigen.data.scenes.scene import Background, Fill, Split, Text
+from omnigen.data.sources import Raw
+
+PART = 128  # composites
+TEST_SHARE = 0.05
+MOST_WORDS = 3  # of a subject's name, so that captions of several can be followed
+LEAST_SUBJECTS = 20  # of a style that is worth composing
+DISTANCE = 28.0  # CIE 1976, between the rim of a drawing and what lies behind it
+_SEEN = 128  # least opacity, of 255, that counts as drawn
+_BOARDS = {"white": (250, 246, 236), "yellow": (252, 212, 32), "brown": (138, 82, 42)} | {
+    "green": (28, 104, 72),
+    "blue": (34, 60, 120),
+    "red": (190, 30, 45),
+}
+_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+
+
+class Layout(enum.StrEnum):
+    """What sort of picture it is."""
+
+    GROUP = "group"
+    STICKER = "sticker"
+    POSTER = "poster"
+    SIGN = "sign"
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A drawing in its place.
+
+    Attributes:
+        name: of the drawing in its package.
+        subject: what it shows.
+        ink: name of its colour if it has none of its own, or nothing.
+        x: centre, in fractions of the canvas.
+        y: centre.
+        side: its longer side.
+    """
+
+    name: str
+    subject: Subject
+    ink: str
+    x: float
+    y: float
+    side: float
+
+    @property
+    def phrase(self) -> str:
+        """What it shows, with an article."""
+        name = self.subject.name
+        return subjects.phrase(f"{self.ink} {name}" if self.ink else name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Composite:
+    """A whole picture but for its background, which depends on how the drawings look.
+
+    Attributes:
+        layout: what sort of picture it is.
+        figures: what stands in it.
+        side: where the words or the first figure are, seen from the (other) figure: "left",
+            "right", "above" or "below"; nothing if there is neither.
+        room: share of the canvas's height that the words have.
+        board: colour of the sign, or nothing.
+        split: of its subjects and words.
+    """
+
+    layout: Layout
+    figures: tuple[Figure, ...]
+    side: str
+    room: float
+    board: str
+    split: Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Composites:
+    """Some composites of a style.
+
+    Attributes:
+        art: the recipe.
+        digest: of all that changes the result.
+        archive: of the package; where it lies does not count.
+        drawings: name in the package and subject of each that may be used.
+        start: number of the first.
+        stop: number after the last.
+        size: of the pictures.
+    """
+
+    art: Art
+    digest: str
+    archive: pathlib.Path = dataclasses.field(repr=False)
+    drawings: tuple[tuple[str, Subject], ...] = dataclasses.field(repr=False)
+    start: int
+    stop: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def read(self) -> Iterator[Raw]:
+        """Draws the pictures."""
+        for number in range(self.start, self.stop):
+            yield self.at(number)
+
+    def at(self, number: int) -> Raw:
+        """Draws a picture; every process draws the same."""
+        key = f"composites/{subjects.slug(self.art.style)}/{number:06d}"
+        dice = Dice("composite", key)
+        composite = compose(dice, self._pools, self.art)
+        try:
+            drawn = [self._drawing(figure) for figure in composite.figures]
+        except Rejected as rejected:
+            return Raw(key, rejected, (), {})
+        ground = choose_ground(dice, [rim(one) for one in drawn], composite)
+        inks = palette.ink_colors(ground)
+        if composite.board:
+            inks = palette.holder_inks(_BOARDS[composite.board])
+        text = _text(dice, composite, inks)
+        image = _paint(composite, drawn, ground, text, self.size)
+        captions = describe(dice, composite, ground, text, style=self.art.style)
+        return Raw(key, image, captions, self._attributes(composite))
+
+    def _drawing(self, figure: Figure) -> np.ndarray:
+        side, ink = round(figure.side * self.size), INKS.get(figure.ink, drawings.PLAIN_INK)
+        drawn = drawings.draw(self.art, self.archive, figure.name, side=side, ink=ink)
+        pixels = np.asarray(drawn)
+        drawings.check_seen(pixels)
+        return pixels
+
+    @functools.cached_property
+    def _pools(self) -> dict[Split, list[tuple[str, Subject]]]:
+        pools: dict[Split, list[tuple[str, Subject]]] = {split: [] for split in Split}
+        for name, subject in self.drawings:
+            is_test = self.art.held_out or subject.is_held_out
+            pools[Split.TEST if is_test else Split.TRAIN].append((name, subject))
+        return pools
+
+    def _attributes(self, composite: Composite) -> dict[str, str]:
+        return {
+            "license": self.art.license,
+            "attribution": self.art.attribution,
+            "source": self.art.source,
+            "style": self.art.style,
+            "subject": ", ".join(figure.subject.key for figure in composite.figures),
+            "layout": composite.layout,
+            "split": composite.split,
+        }
+
+
+def parts(
+    art: Sequence[tuple[Art, pathlib.Path, Sequence[tuple[str, Subject]]]],
+    *,
+    digest: str,
+    count: int,
+    size: int,
+) -> list[Composites]:
+    """About `count` composites, shared among styles by their number of subjects, cut into parts.
+
+    Args:
+        art: recipe, archive and drawings of each style.
+        digest: of all that names subjects and changes the result.
+        count: of composites.
+        size: of the pictures.
+    """
+    usable = []
+    for recipe, archive, found in art:
+        chosen = tuple((name, subject) for name, subject in found if _is_plain(subject))
+        if recipe.kind != Kind.FLAG and len(chosen) >= LEAST_SUBJECTS:
+            usable.append((recipe, archive, chosen))
+    total = sum(len(chosen) for _, _, chosen in usable)
+    made: list[Composites] = []
+    for recipe, archive, chosen in usable:
+        names = hashlib.sha256(repr(chosen).encode()).hexdigest()
+        share = round(count * len(chosen) / total)
+        for start in range(0, share, PART):
+            stop = min(start + PART, share)
+            made.append(Composites(recipe, digest + names, archive, chosen, start, stop, size))
+    return made
+
+
+def _is_plain(subject: Subject) -> bool:
+    """Whether a name reads well among others."""
+    words = subject.name.split()
+    return len(words) <= MOST_WORDS and all(w.replace("-", "").isalpha() for w in words)
+
+
+def compose(dice: Dice, pools: dict[Split, list[tuple[str, Subject]]], art: Art) -> Composite:
+    """What stands where.
+
+    Args:
+        dice: decide.
+        pools: the drawings of each split.
+        art: their style.
+    """
+    is_test = not pools[Split.TRAIN] or (pools[Split.TEST] and dice.chance(TEST_SHARE))
+    split = Split.TEST if is_test else Split.TRAIN
+    kind = dice.weigh(
+        {Layout.GROUP: 5.0, Layout.STICKER: 1.5, Layout.POSTER: 1.5, Layout.SIGN: 2.0}
+    )
+    side, room, board, places = _arrange(dice, kind)
+    figures: list[Figure] = []
+    for x, y, length in places:
+        pool = pools[split] if not figures or not pools[Split.TRAIN] else pools[Split.TRAIN]
+        used = {figure.subject.key for figure in figures}
+        name, subject = dice.pick(pool)
+        while subject.key in used:
+            name, subject = dice.pick(pool)
+        ink = dice.pick(list(INKS)) if art.is_mono else ""
+        figures.append(Figure(name, subject, ink, x, y, length))
+    return Composite(kind, tuple(figures), side, room, board, split)
+
+
+def _arrange(dice: Dice, kind: Layout) -> tuple[str, float, str, list[tuple[float, float, float]]]:
+    """Side, room, board and the places of figures: centre and longer side."""
+    if kind == Layout.GROUP:
+        count = dice.weigh({1: 1.0, 2: 4.0, 3: 2.0})
+        if count == 1:
+            side = dice.between(0.3, 0.42)
+            return "", 0.0, "", [(dice.pick((0.24, 0.5, 0.76)), dice.pick((0.24, 0.5, 0.76)), side)]
+        length = dice.between(0.34, 0.42) if count == 2 else dice.between(0.24, 0.29)
+        spots, tilt = (0.27, 0.73) if count == 2 else (0.18, 0.5, 0.82), dice.between(0.35, 0.65)
+        across = dice.chance(0.6)
+        places = [(s, tilt, length) if across else (tilt, s, length) for s in spots]
+        return "left" if across else "above", 0.0, "", places
+    side = "above" if dice.chance(0.4) else "below"
+    room = dice.between(0.26, 0.36) if kind == Layout.SIGN else dice.between(0.18, 0.26)
+    board = dice.pick(list(_BOARDS)) if kind == Layout.SIGN else ""
+    length = min(dice.between(0.5, 0.64), 0.9 - room)
+    middle = room + (1 - room) / 2 if side == "above" else (1 - room) / 2
+    x = 0.5 if kind != Layout.SIGN else dice.between(0.4, 0.6)
+    return side, room, board, [(x, middle, length)]
+
+
+def rim(drawn: np.ndarray) -> list[RGB]:
+    """The colours along the outline of a drawing: the mean of each eighth, where it has any."""
+    seen = drawn[..., 3] >= _SEEN
+    padded = np.pad(seen, 2)
+    inner = padded.copy()
+    for axis in (0, 1):
+        for shift in (-2, 2):
+            inner &= np.roll(padded, shift, axis)
+    edge = seen & ~inner[2:-2, 2:-2]
+    rows, cols = np.nonzero(edge)
+    middle = (seen.shape[0] / 2, seen.shape[1] / 2)
+    octant = ((np.arctan2(rows - middle[0], cols - middle[1]) / np.pi + 1) * 4).astype(int) % 8
+    colors = drawn[rows, cols, :3]
+    means = [colors[octant == k].mean(axis=0) for k in range(8) if (octant == k).any()]
+    return [(int(r), int(g), int(b)) for r, g, b in means]
+
+
+def choose_ground(dice: Dice, rims: Sequence[Sequence[RGB]], composite: Composite) -> Background:
+    """A background on which most of every outline shows; the one that shows most if none does."""
+    behind = []
+    for color in palette.BACKGROUNDS:
+        behind.append(Background(Fill.PLAIN, color))
+        for fill in (Fill.GRADIENT, Fill.TEXTURE):
+            seconds = palette.partners(fill, color)
+            behind += [Background(fill, color, second, dice.seed()) for second in seconds]
+    weights, most = {}, (-1.0, behind[0])
+    for ground in behind:
+        shown = _shown(ground, rims, composite)
+        most = max(most, (shown, ground), key=lambda pair: pair[0])
+        if shown >= DISTANCE:
+            weights[ground] = 4.0 if ground.fill == Fill.PLAIN else 1.0
+    return dice.weigh(weights) if weights else most[1]
+
+
+def _shown(ground: Background, rims: Sequence[Sequence[RGB]], composite: Composite) -> float:
+    """How far colours in front are from the background: the lower quartile of outlines."""
+    shades = palette.shades(ground)
+    if composite.layout == Layout.STICKER:
+        return min(palette.distance((255, 255, 255), shade) for shade in shades)
+    found = [
+        float(np.quantile([min(palette.distance(c, s) for s in shades) for c in colors], 0.25))
+        for colors in rims
+    ]
+    if composite.board:
+        found.append(min(palette.distance(_BOARDS[composite.board], s) for s in shades))
+    return min(found)
+
+
+def _text(dice: Dice, composite: Composite, inks: Sequence) -> Text | None:
+    """The words of a composite, in their place."""
+    if composite.layout == Layout.GROUP:
+        return None
+    room = 0.8 if composite.board else 0.92
+    (text,) = lines_of_words(dice, 1, inks=inks, split=composite.split, large=0.4, room=room)
+    box = layout.text_box(text)
+    highest = composite.room * (0.5 if composite.board else 0.8)
+    if box.bottom - box.top > highest:
+        shrink = highest / (box.bottom - box.top)
+        text = dataclasses.replace(text, height=text.height * shrink, width=text.width * shrink)
+        box = layout.text_box(text)
+    middle = composite.room / 2 if composite.side == "above" else 1 - composite.room / 2
+    return layout.moved(text, x=0.5, y=middle - (box.top + box.bottom) / 2)
+
+
+def _paint(
+    composite: Composite,
+    drawn: Sequence[np.ndarray],
+    ground: Background,
+    text: Text | None,
+    size: int,
+) -> bytes:
+    from PIL import Image
+
+    from omnigen.data.scenes.pen import Pen
+    from omnigen.data.scenes.render import draw_background, draw_text
+
+    pen = Pen(size)
+    draw_background(pen, ground)
+    if composite.board:
+        paper, height = _BOARDS[composite.board], composite.room * 0.8
+        rim_ = palette.mix(paper, (20, 16, 12), 0.55)
+        top = (composite.room - height) / 2
+        top = top if composite.side == "above" else 1 - composite.room + top
+        pen.rectangle(0.05, top, 0.9, height, rim_, round=0.04)
+        pen.rectangle(0.068, top + 0.018, 0.864, height - 0.036, paper, round=0.028)
+    for figure, pixels in zip(composite.figures, drawn, strict=True):
+        if composite.layout == Layout.STICKER:
+            pixels = _outlined(pixels, max(round(0.022 * size), 1))
+        pen.image(np.ascontiguousarray(pixels), x=figure.x, y=figure.y)
+    if text is not None:
+        draw_text(pen, text)
+    return pictures.encode(Image.fromarray(pen.picture()), lossless=True)
+
+
+def _outlined(pixels: np.ndarray, width: int) -> np.ndarray:
+    """A drawing on a white outline, as stickers are cut."""
+    from PIL import Image, ImageFilter
+
+    wide = np.pad(pixels, ((2 * width,) * 2, (2 * width,) * 2, (0, 0)))
+    front = Image.fromarray(wide)
+    soft = front.getchannel("A").filter(ImageFilter.GaussianBlur(width))
+    back = Image.new("RGBA", front.size, "white")
+    back.putalpha(soft.point([min(value * 8, 255) for value in range(256)]))
+    return np.asarray(Image.alpha_composite(back, front))
+
+
+def describe(
+    dice: Dice, composite: Composite, ground: Background, text: Text | None, *, style: str
+) -> tuple[str, ...]:
+    """Ways to say what a composite shows; all of them are true and quote every word."""
+    behind, figures = f" on {grammar.article(ground_name(ground))}", composite.figures
+    first = figures[0].phrase
+    if text is None:
+        return _describe_group(dice, composite, behind, style=style)
+    quote = grammar.Quote((text,))
+    words = f"the {quote.word} {quote.quoted}"
+    inked = f"{words} in {quote.ink} letters"
+    there = "at the top" if composite.side == "above" else "at the bottom"
+    if composite.layout == Layout.STICKER:
+        return (
+            f"a sticker of {first} with {inked} {there}{behind}, {style} style",
+            f"a {style} style sticker of {first} that says {quote.quoted}",
+            f"{first} as a sticker{behind}, and {words} {composite.side} the sticker",
+        )
+    if composite.layout == Layout.POSTER:
+        return (
+            f"a poster with {first} and {inked} {there}{behind}, {style} style",
+            f"{words} {composite.side} {first}{behind}, drawn in {style} style",
+            f"{style} style poster: {first}, {quote.quoted}",
+        )
+    board = grammar.article(f"{composite.board} sign")
+    return (
+        f"{board} with {inked} {composite.side} {first}{behind}, {style} style",
+        f"{first} and a sign that says {quote.quoted}, {style} style",
+        f"{first} {_OPPOSITE[composite.side]} {board} that says {quote.quoted}{behind}",
+    )
+
+
+def _describe_group(
+    dice: Dice, composite: Composite, behind: str, *, style: str
+) -> tuple[str, ...]:
+    names, figures = [figure.phrase for figure in composite.figures], composite.figures
+    if len(names) == 1:
+        box = grammar.Box(figures[0].x, figures[0].y, figures[0].side / 2, figures[0].side / 2)
+        place = grammar.place([box], dice)
+        return (
+            f"{names[0]} {place}{behind}, {style} style",
+            f"{style} style: {names[0]}{behind}",
+            f"a picture with {names[0]} {place}, drawn in {style} style",
+        )
+    if len(names) == 2:
+        side, other = composite.side, _OPPOSITE[composite.side]
+        say = {name: dice.pick(grammar.SIDES[name]) for name in (side, other)}
+        return (
+            f"{names[0]} {say[side]} {names[1]}{behind}, {style} style",
+            f"{names[1]} {say[other]} {names[0]}{behind}, drawn in {style} style",
+            f"{style} style: {names[0]} and {names[1]}",
+        )
+    across = composite.side == "left"
+    line = "from left to right" if across else "from top to bottom"
+    row = "in a row" if across else "one below the other"
+    return (
+        f"{line}: {grammar.listing(names)}{behind}, {style} style",
+        f"{grammar.listing(names)} {row} {line}{behind}, drawn in {style} style",
+        f"{style} style: {grammar.listing(dice.pick((names, names[::-1])))} {row}",
+    )
+
+
+def ground_name(ground: Background) -> str:
+    """A background as a noun without an article."""
+    if ground.fill == Fill.GRADIENT:
+        return f"{ground.color} and {ground.second} gradient background"
+    if ground.fill == Fill.TEXTURE:
+        return f"textured {ground.color} background"
+    return f"{ground.color} background"

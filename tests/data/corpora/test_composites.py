@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from omnigen.data import ingest, pictures
+from omnigen.data.corpora import composites, drawings
+from omnigen.data.corpora.recipes import Art, Kind, Tier
+from omnigen.data.records import Corpus
+from omnigen.data.scenes import palette, words
+from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.scene import Split
+
+pytest.importorskip("resvg_py")
+pytest.importorskip("skia")
+
+SQUARE = '<rect x="2" y="2" width="12" height="12" fill="currentColor"/>'
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+NAMES = [f"{one}{two}ck" for one in LETTERS[1:11] for two in "aeiou"]
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def style(tmp_path_factory):
+    """A package of fifty things, each a square in whatever ink, and what `parts` takes of it."""
+    folder = tmp_path_factory.mktemp("art")
+    icons = {"icons": {n: {"body": SQUARE} for n in NAMES}, "width": 16, "height": 16}
+    path = folder / "a.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (("icons.json", icons), ("chars.json", {})):
+            raw = json.dumps(content).encode()
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(raw)
+            tar.addfile(info, io.BytesIO(raw))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    art = Art(
+        "@a/b", "1.0", digest, "MIT", "B, (c) A",
+        style="Plain", kind=Kind.ICON, tier=Tier.PERMISSIVE, is_mono=True,
+    )  # fmt: skip
+    return art, path, list(drawings.named(art, path, None))  # icons need no names of emoji
+
+
+@pytest.fixture(scope="module")
+def made(style):
+    """Two hundred composites."""
+    parts = composites.parts([style], digest="", count=200, size=SIDE)
+    return [raw for part in parts for raw in part.read()]
+
+
+def layout_of(raw):
+    return raw.attributes["layout"]
+
+
+def pixels(raw):
+    return np.asarray(pictures.decode(raw.image).image).astype(int)
+
+
+def near(image, rgb):
+    """Where a picture has a colour."""
+    return np.abs(image - rgb).max(axis=-1) <= 3
+
+
+def centre(image, ink):
+    rows, cols = np.nonzero(near(image, tuple(bytes.fromhex(drawings.INKS[ink][1:]))))
+    return cols.mean(), rows.mean()
+
+
+def test_all_layouts_come_and_every_key_once(made):
+    counts = Counter(map(layout_of, made))
+    assert counts.keys() == {str(layout) for layout in composites.Layout}
+    assert counts["group"] > 75 and min(counts.values()) > 15
+    assert len({raw.key for raw in made}) == 200
+    assert all(len(raw.captions) == 3 for raw in made)
+
+
+def test_a_composite_follows_from_its_number(style, made, monkeypatch):
+    monkeypatch.setattr(composites, "PART", 7)
+    parts = composites.parts([style], digest="", count=200, size=SIDE)
+    assert len(parts) == 29
+    for number in (199, 4, 150):
+        part = next(p for p in parts if p.start <= number < p.stop)
+        assert part.at(number) == made[number]
+
+
+def test_relations_are_those_of_the_picture(made):
+    """The oracle finds the two by the colours that the caption names."""
+    seen = 0
+    for raw in made:
+        for caption in raw.captions[:2]:
+            found = re.match(
+                r"an? (\w+) \w+ (to the left of|left of|to the right of|right of|above|below) "
+                r"an? (\w+) \w+ on an? ([\w ]+) background",
+                caption,
+            )
+            if layout_of(raw) != "group" or not found or found[1] == found[3]:
+                continue
+            image = pixels(raw)
+            (x, y), (other_x, other_y) = centre(image, found[1]), centre(image, found[3])
+            gap = 0.3 * SIDE
+            truth = {
+                "left": other_x - x > gap,
+                "right": x - other_x > gap,
+                "above": other_y - y > gap,
+                "below": y - other_y > gap,
+            }
+            assert truth[found[2].replace("to the ", "").replace(" of", "")], caption
+            seen += 1
+    assert seen > 50
+
+
+def test_rows_are_told_in_order(made):
+    seen = 0
+    for raw in made:
+        found = re.match(
+            r"from (left|top) to \w+: an? (\w+) \w+, an? (\w+) \w+ and an? (\w+)", raw.captions[0]
+        )
+        if found and len(set(found.groups()[1:])) == 3:
+            axis = 0 if found[1] == "left" else 1
+            places = [centre(pixels(raw), ink)[axis] for ink in found.groups()[1:]]
+            assert places == sorted(places)
+            seen += 1
+    assert seen > 8
+
+
+def test_signs_stand_where_captions_say(made):
+    seen = 0
+    for raw in made:
+        if layout_of(raw) != "sign":
+            continue
+        found = re.match(
+            r'an? (\w+) sign with the words? "[^"]+" in \w+ letters (above|below) ', raw.captions[0]
+        )
+        assert found, raw.captions
+        image = pixels(raw)
+        rows, _ = np.nonzero(near(image, composites._BOARDS[found[1]]))
+        assert len(rows) > 0.05 * SIDE**2
+        assert (rows.mean() < SIDE / 2) == (found[2] == "above")
+        seen += 1
+    assert seen > 15
+
+
+def test_every_caption_quotes_all_words(made):
+    for raw in made:
+        quoted = [re.findall(r'"([^"]*)"', caption) for caption in raw.captions]
+        assert quoted[0] == quoted[1] == quoted[2]
+        assert len(quoted[0]) == (layout_of(raw) != "group")
+
+
+def test_what_is_held_out_is_in_the_test_split_alone(made, style):
+    held_out = {subject.key for _, subject in style[2] if subject.is_held_out}
+    assert 0 < len(held_out) < 10
+    for raw in made:
+        used = set(raw.attributes["subject"].split(", "))
+        assert bool(used & held_out) == (raw.attributes["split"] == Split.TEST)
+        if raw.attributes["split"] == Split.TRAIN:
+            for quoted in re.findall(r'"([^"]*)"', raw.captions[0]):
+                assert all(words.allowed(word, held_out=False) for word in quoted.split())
+    splits = Counter(raw.attributes["split"] for raw in made)
+    assert 2 <= splits["test"] <= 25
+
+
+def test_drawings_show_on_their_backgrounds():
+    dice = Dice(1)
+    scene = composites.Composite(composites.Layout.GROUP, (), "", 0.0, "", Split.TRAIN)
+    for ink in drawings.INKS.values():
+        rgb = tuple(bytes.fromhex(ink[1:]))
+        for _ in range(20):
+            ground = composites.choose_ground(dice, [[rgb] * 4, [(255, 255, 255)]], scene)
+            shades = palette.shades(ground)
+            assert min(palette.distance(rgb, shade) for shade in shades) >= composites.DISTANCE
+            white = (255, 255, 255)
+            assert min(palette.distance(white, shade) for shade in shades) >= composites.DISTANCE
+
+
+def test_the_rim_is_the_outline_and_not_what_is_inside():
+    drawn = np.zeros((40, 40, 4), np.uint8)
+    drawn[4:36, 4:36] = (255, 0, 0, 255)
+    drawn[8:32, 8:32] = (0, 0, 255, 255)
+    assert set(composites.rim(drawn)) == {(255, 0, 0)}
+
+
+def test_a_corpus_of_composites(style, tmp_path):
+    parts = composites.parts([style], digest="", count=40, size=48)
+    settings = ingest.Settings(near_duplicates=-1, test_fraction=0.0)
+    ingest.run(ingest.plan_parts(parts, tmp_path, tmp_path / "out", settings))
+    record = Corpus(tmp_path / "out")[0]
+    assert (record.width, record.height) == (48, 48)
+    assert record.attributes["license"] == "MIT" and record.attributes["source"] == "@a/b@1.0"
+    other = composites.parts([style], digest="x", count=40, size=48)
+    assert repr(other) != repr(parts)
