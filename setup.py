@@ -69,7 +69,7 @@ setuptools.setup(
         "corpora": CORPORA,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "plan": ["libtpu"],
+        "plan": ["jax[tpu]"],  # not libtpu alone: each release of jax reads the programs of one
         "test": [
             "pytest",
             "setuptools>=77",
