@@ -73,7 +73,7 @@ setuptools.setup(
         "beam": BEAM,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "plan": ["libtpu"],
+        "plan": ["jax[tpu]"],  # not libtpu alone: each release of jax reads the programs of one
         "test": [
             "pytest",
             "setuptools>=77",

@@ -151,8 +151,8 @@ def tree_sharding(mesh: Mesh, axes: Any) -> Any:
     )
 
 
-def shard(x: jax.Array, *names: str | None) -> jax.Array:
-    """Pins the layout of an activation whose dims are called `names`; no-op outside `jax.set_mesh`.
+def fitting_spec(shape: Sequence[int], names: Names) -> PartitionSpec:
+    """Translates names like `spec`, but splits each dim only as far as the current mesh divides it.
 
     A dim is split over as many of its mesh axes as divide it, so that a small batch of samples runs
     on a large mesh too; batches of training are checked by `data_shard`.
@@ -160,19 +160,45 @@ def shard(x: jax.Array, *names: str | None) -> jax.Array:
     Raises:
       ValueError: the wrong number of names, or a name that `spec` refuses.
     """
-    if len(names) != x.ndim:
-        raise ValueError(f"{len(names)} dim names {names} for an array of shape {x.shape}")
+    if len(names) != len(shape):
+        raise ValueError(f"{len(names)} dim names {names} for an array of shape {shape}")
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
-        return x
     entries = []
-    for size, entry in zip(x.shape, spec(names), strict=True):
+    for size, entry in zip(shape, spec(names), strict=True):
         kept: list[str] = []
-        for axis in _mesh_axes(entry):
+        for axis in () if mesh.empty else _mesh_axes(entry):
             if size % math.prod(mesh.shape[name] for name in (*kept, axis)) == 0:
                 kept.append(axis)
         entries.append(tuple(kept) or None)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*entries))
+    return PartitionSpec(*entries)
+
+
+def shard(x: jax.Array, *names: str | None) -> jax.Array:
+    """Pins the layout of an activation whose dims are called `names`; no-op outside `jax.set_mesh`.
+
+    Raises:
+      ValueError: as `fitting_spec`.
+    """
+    layout = fitting_spec(x.shape, names)
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, layout)
+
+
+def ways(name: str) -> int:
+    """Into how many parts the current mesh splits a dim of that name; 1 outside `jax.set_mesh`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in _mesh_axes(RULES[name]))
+
+
+def platform() -> str:
+    """What the program that is being traced will run on: "cpu", "gpu" or "tpu".
+
+    That is the platform of the mesh's devices, which need not be here (`omnigen.plan`); outside
+    `jax.set_mesh` it is the default backend.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
 
 
 def initialize() -> None:

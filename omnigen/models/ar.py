@@ -145,7 +145,8 @@ class AR(nnx.Module):
             sequence: the rows.
             vector_BLZ: image tokens at their places.
             causal: the caller's word that every element is its own group (`sequence.is_causal`),
-                which lets the kernel skip half of the work; segments are still kept apart.
+                which lets the kernel skip half of the work and do without a mask; segments are
+                still kept apart.
         """
         unroll = self.config.unroll
         return self._run(sequence, vector_BLZ, causal=causal, unroll=unroll)[0]
@@ -154,10 +155,11 @@ class AR(nnx.Module):
         self, sequence: Sequence, vector_BLZ: jax.Array, *, causal: bool, unroll: bool = False
     ) -> tuple[jax.Array, KVCache]:
         position_BLA = jnp.asarray(sequence.position)
-        mask_BLL = may_attend(sequence, sequence)
+        segment_BL = jnp.asarray(sequence.segment) if causal else None
+        mask_BLL = None if causal else may_attend(sequence, sequence)
 
         def call(block: Block, x: jax.Array) -> tuple[jax.Array, KVCache]:
-            return block(x, position_BLA, mask_BLL=mask_BLL, causal=causal)
+            return block(x, position_BLA, mask_BLL=mask_BLL, segment_BL=segment_BL, causal=causal)
 
         x_BLD = self.embed(sequence, vector_BLZ)
         x_BLD, caches = self.stack(x_BLD, call, remat=self.config.remat, unroll=unroll)

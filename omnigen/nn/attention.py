@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from omnigen import parallel
+from omnigen.nn import splash
 from omnigen.nn.layers import Linear, RMSNorm
 from omnigen.parallel import shard
 
@@ -49,22 +51,31 @@ def attend(
     v_BSKH: jax.Array,
     *,
     mask_BTS: jax.Array | None = None,
+    segment_BT: jax.Array | None = None,
     causal: bool = False,
 ) -> jax.Array:
-    """Scaled dot-product attention, `[B, T, N, H]`: fused (cuDNN) on GPUs in bfloat16, else XLA.
+    """Scaled dot-product attention, `[B, T, N, H]`: fused on GPUs and TPUs in bfloat16, else XLA.
+
+    The fused kernels are cuDNN's, and on TPUs splash attention for long rows without `mask_BTS`.
+    XLA writes the scores out, `[B, N, T, S]`.
 
     Args:
         q_BTNH: queries.
         k_BSKH: keys; K divides N.
         v_BSKH: values.
         mask_BTS: what may be seen; None for everything.
+        segment_BT: int32, instead of a mask: positions see their own segment alone; needs T == S.
+            Segment 0 is padding, which nobody sees; what a query there returns is not specified.
         causal: also hide what comes later; needs T == S.
     """
-    fused = (
-        jax.default_backend() == "gpu"
-        and q_BTNH.dtype in (jnp.bfloat16, jnp.float16)
-        and q_BTNH.shape[1] > 1
-    )
+    assert mask_BTS is None or segment_BT is None
+    platform, half = parallel.platform(), q_BTNH.dtype in (jnp.bfloat16, jnp.float16)
+    if platform == "tpu" and mask_BTS is None and splash.supports(q_BTNH, k_BSKH):
+        return splash.splash_attention(q_BTNH, k_BSKH, v_BSKH, segment_BT=segment_BT, causal=causal)
+    if segment_BT is not None:
+        same_BTS = segment_BT[:, :, None] == segment_BT[:, None, :]
+        mask_BTS = same_BTS & (segment_BT[:, None, :] > 0)
+    fused = platform == "gpu" and half and q_BTNH.shape[1] > 1
     return jax.nn.dot_product_attention(
         q_BTNH,
         k_BSKH,
@@ -149,12 +160,13 @@ class Attention(nnx.Module):
         position_BTA: jax.Array,
         *,
         mask_BTS: jax.Array | None = None,
+        segment_BT: jax.Array | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
         """Attends within x; also returns keys and values, so that a cache can start from them."""
         q, k, v = self.qkv(x_BTD, position_BTA)
-        y = self.out(attend(q, k, v, mask_BTS=mask_BTS, causal=causal))
-        return y, KVCache(k.swapaxes(1, 2), v.swapaxes(1, 2))
+        y_BTNH = attend(q, k, v, mask_BTS=mask_BTS, segment_BT=segment_BT, causal=causal)
+        return self.out(y_BTNH), KVCache(k.swapaxes(1, 2), v.swapaxes(1, 2))
 
     def step(
         self,

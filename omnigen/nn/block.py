@@ -41,11 +41,16 @@ class Block(nnx.Module):
         position_BLA: jax.Array,
         *,
         mask_BLL: jax.Array | None = None,
+        segment_BL: jax.Array | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
-        """The block over a whole sequence, and its keys and values."""
+        """The block over a whole sequence, and its keys and values; see `attend`."""
         y_BLD, cache = self.attention(
-            self.attention_norm(x_BLD), position_BLA, mask_BTS=mask_BLL, causal=causal
+            self.attention_norm(x_BLD),
+            position_BLA,
+            mask_BTS=mask_BLL,
+            segment_BT=segment_BL,
+            causal=causal,
         )
         return self._add_mlp(x_BLD + y_BLD), cache
 

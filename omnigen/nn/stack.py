@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from omnigen.nn import splash
+
 
 class Remat(enum.StrEnum):
     """What the backward pass keeps of a layer's activations."""
@@ -17,7 +19,9 @@ class Remat(enum.StrEnum):
     FULL = "full"  # the layer's input alone
 
 
-def _is_fused_attention(primitive: Any, *_: Any, **__: Any) -> bool:
+def _is_fused_attention(primitive: Any, *_: Any, **params: Any) -> bool:
+    if primitive.name == "name":
+        return params["name"] == splash.RESIDUALS
     return primitive.name.startswith("dot_product_attention_fwd")
 
 
