@@ -57,6 +57,7 @@ class DataConfig:
         split: which compositions may occur.
         workers: processes that make batches; 0 for threads, which suffice for small batches.
         caption_dropout: share of captions that are replaced by nothing, for guidance.
+        uncolored: share of the captions of scenes that name objects by their shapes alone.
         order: of picture tokens; random is another order for each example.
         buckets: sizes that pictures of corpora are trained at, as HEIGHTxWIDTH with commas between
             them; each batch is of one. Empty for squares of `image_size`.
@@ -74,6 +75,7 @@ class DataConfig:
     split: Split = Split.TRAIN
     workers: int = 0
     caption_dropout: float = 0.1
+    uncolored: float = 0.0
     order: Order = Order.RASTER
     crop: Crop = Crop.CENTER
     buckets: str = ""
@@ -98,8 +100,9 @@ class DataConfig:
         require("seed", self.seed, self.seed >= 0, "at least 0")
         require("split", self.split, self.split in list(Split), _names(Split))
         require("workers", self.workers, self.workers >= 0, "at least 0")
-        dropout = self.caption_dropout
-        require("caption_dropout", dropout, 0 <= dropout <= 1, "0 to 1")
+        for name in ("caption_dropout", "uncolored"):
+            share = getattr(self, name)
+            require(name, share, 0 <= share <= 1, "0 to 1")
         require("order", self.order, self.order in list(Order), _names(Order))
         require("crop", self.crop, self.crop in list(Crop), _names(Crop))
         require("bad_limit", self.bad_limit, 0 <= self.bad_limit <= 1, "0 to 1")
@@ -144,7 +147,8 @@ def caption_at(config: DataConfig, index: int, *, scene: Scene) -> str:
     """The caption of an example of the stream, or nothing if it is dropped."""
     if Dice("dropout", config.seed, index).chance(config.caption_dropout):
         return ""
-    return caption(scene, _seed(config, index), config.max_caption_bytes)
+    seed = _seed(config, index)
+    return caption(scene, seed, config.max_caption_bytes, uncolored=config.uncolored)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,20 +134,23 @@ LOOSELY: dict[Kind, Sequence[str]] = {
 }
 
 
-def caption(scene: Scene, seed: int, max_bytes: int) -> str:
+def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) -> str:
     """Describes a scene in English.
 
     Args:
         scene: what is in the picture.
         seed: decides between the true captions of the scene.
         max_bytes: the longest caption allowed, in UTF-8.
+        uncolored: share of the captions that name objects by their shapes alone where sizes are
+            not told either, as in "a star left of a ring".
 
     Returns:
         A caption without line breaks. All words of the scene are in it verbatim, in double quotes.
     """
     dice = Dice("caption", seed)
     outdoors = scene.landscape is not None
-    slots = Outdoors(scene, dice) if outdoors else Canvas(scene, dice)
+    colored = not Dice("uncolored", seed).chance(uncolored)
+    slots = Outdoors(scene, dice) if outdoors else Canvas(scene, dice, colored=colored)
     kind = Kind.LANDSCAPES if outdoors else scene.kind
     templates = (LOOSELY if dice.chance(LOOSE) else FULL)[kind]
     terse = TERSE_LANDSCAPE if outdoors else TERSE_CANVAS

@@ -70,9 +70,10 @@ class Group:
 class Canvas(grammar.Slots):
     """Slots of shapes and words."""
 
-    def __init__(self, scene: Scene, dice: Dice) -> None:
-        """See `Slots`."""
+    def __init__(self, scene: Scene, dice: Dice, *, colored: bool = True) -> None:
+        """See `Slots`; without colours, objects are named by their shapes."""
         super().__init__(scene, dice)
+        self.colored = colored
         self.digits = self.dice.chance(0.3)
         self.digit_one = self.digits and self.dice.chance(0.3)
         self.quotes_first = self.dice.chance(0.3)
@@ -233,7 +234,7 @@ class Canvas(grammar.Slots):
         return self._tersely(self._groups(lambda o: (None, None, None)))
 
     def _named(self) -> list[Group]:
-        return self._groups(lambda o: (None, o.color, o.shape))
+        return self._groups(lambda o: (None, o.color if self.colored else None, o.shape))
 
     def _sized(self) -> list[Group]:
         return self._groups(lambda o: (o.size, o.color, o.shape))

@@ -299,3 +299,27 @@ def test_single_objects_and_groups():
     assert "two red circles" in spoken and "2 red circles" in spoken
     assert any("two small red circles on the left" in text for text in spoken)
     assert not any("in the top left" in text for text in spoken)
+
+
+def test_uncolored_captions_name_objects_by_their_shapes():
+    unsized = related = 0
+    for seed, scene in enumerate(scenes(Kind.SHAPES)):
+        text = caption(scene, seed, 240, uncolored=1.0)
+        related += bool(
+            re.search(rf"({SHAPES}) (is )?(to the )?(left|right) of \w+ ({SHAPES})", text)
+        )
+        if not re.search(rf"\b({SIZES})\b", text):
+            assert not re.search(rf"\b({COLORS}) ({SHAPES})", text), text
+            unsized += 1
+    assert unsized > COUNT / 2 and related > 10
+
+
+def test_the_share_of_uncolored_captions():
+    found = scenes(Kind.SHAPES)
+    usual = [caption(scene, seed, 240) for seed, scene in enumerate(found)]
+    some = [caption(scene, seed, 240, uncolored=0.3) for seed, scene in enumerate(found)]
+    every = [caption(scene, seed, 240, uncolored=1.0) for seed, scene in enumerate(found)]
+    apart = [i for i in range(COUNT) if usual[i] != every[i]]
+    taken = [i for i in apart if some[i] == every[i]]
+    assert all(some[i] in (usual[i], every[i]) for i in range(COUNT))
+    assert 0.24 < len(taken) / len(apart) < 0.36
