@@ -16,7 +16,7 @@ from omnigen.models.omni import Omni, OmniConfig
 from omnigen.sequence import Sequence, padding
 
 # Weights of the whole model in millions, as the documentation may quote them.
-MILLIONS = {"nano": 47, "base": 472, "3b": 2109, "14b": 15100}
+MILLIONS = {"nano": 58, "base": 472, "3b": 2109, "14b": 15100}
 NAMES = list(sizes.SIZES)
 
 
