@@ -82,7 +82,7 @@ def measure(records: Records, split: str) -> np.ndarray:
     def fill(start: int) -> None:
         for index in range(start, min(start + _CHUNK, len(records))):
             try:
-                size = _size(records[index])
+                size = size_of(records[index])
             except Rejected:
                 continue
             sizes[index] = size.height, size.width
@@ -100,7 +100,12 @@ def measure(records: Records, split: str) -> np.ndarray:
     return sizes
 
 
-def _size(record: Record) -> Size:
+def size_of(record: Record) -> Size:
+    """The size of a record's picture; of a sample of a tar, by the picture's header.
+
+    Raises:
+        Rejected: it is none.
+    """
     if record.width and record.height:
         return Size(record.height, record.width)
     return pictures.measure(record.image)

@@ -10,20 +10,20 @@ import numpy as np
 from absl import flags
 
 from omnigen import cli
-from omnigen.data import pictures
-from omnigen.data.records import Corpus, Record, Rejected
+from omnigen.data import buckets, pictures, tars
+from omnigen.data.records import Corpus, Record, Records, Rejected
 from omnigen.data.scenes.scene import Split
 
 PROGRAM = "omnigen.data.inspect"
 USAGE = """
-Describes a prepared corpus:  python -m omnigen.data.inspect DIR
-Prints statistics and writes DIR/contact-SPLIT.png, pictures with their captions.
+Describes a prepared corpus, or WebDataset tars:  python -m omnigen.data.inspect PATH
+Prints statistics and writes contact-SPLIT.png in the folder, pictures with their captions.
 """
 COLUMNS, ROWS, SIDE, LINES = 8, 6, 128, 4
 _LETTER, _LINE = 6, 11  # pixels of Pillow's own font
 
 
-def describe(corpus: Corpus, *, most: int) -> list[str]:
+def describe(corpus: Records, *, most: int) -> list[str]:
     """Lines about the records of a split, those at equal distances if there are more than `most`.
 
     Args:
@@ -34,10 +34,11 @@ def describe(corpus: Corpus, *, most: int) -> list[str]:
     for index in _spread(len(corpus), most):
         try:
             record = corpus[index]
+            size = buckets.size_of(record)
         except Rejected as rejected:
             bad[str(rejected.reason)] += 1
             continue
-        sides.append((record.width, record.height))
+        sides.append((size.width, size.height))
         captions.append(len(record.captions))
         lengths += [len(caption.encode()) for caption in record.captions]
         bytes_.append(len(record.image))
@@ -61,7 +62,7 @@ def _spread(count: int, most: int) -> list[int]:
     return [k * count // most for k in range(most)] if count > most else list(range(count))
 
 
-def contact_sheet(corpus: Corpus) -> np.ndarray:
+def contact_sheet(corpus: Records) -> np.ndarray:
     """Pictures spread over a split, each above its first caption, uint8 `[H, W, 3]`."""
     from PIL import Image, ImageDraw
 
@@ -106,16 +107,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.parse(values, usage=USAGE, argv=arguments)
         if not folder:
             raise ValueError("name the folder of a corpus")
-        corpora = {split: Corpus(folder, split) for split in Split}
-    manifest = corpora[Split.TRAIN].manifest
-    for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
-        for value, count in counts.items():
-            print(f"{name}, {value}: {count}")
+        corpora = {split: tars.open_records(folder, split) for split in Split}
+    whole = corpora[Split.TRAIN]
+    if isinstance(whole, Corpus):
+        manifest = whole.manifest
+        for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
+            for value, count in counts.items():
+                print(f"{name}, {value}: {count}")
     for split, corpus in corpora.items():
         for line in describe(corpus, most=values.most):
             print(f"{split}: {line}")
         if len(corpus):
-            path = pathlib.Path(folder) / f"contact-{split}.png"
+            place = pathlib.Path(folder)
+            path = (place if place.is_dir() else place.parent) / f"contact-{split}.png"
             Image.fromarray(contact_sheet(corpus)).save(path)
             print(f"{split}: wrote {path}")
 

@@ -169,7 +169,7 @@ def test_one_square_is_no_bucket_at_all(folder):
 def test_sizes_are_measured_once(folder, monkeypatch):
     config = config_of({folder: 1.0})
     expected = [e.size for e in examples.Stock(config).buckets]
-    monkeypatch.setattr(buckets, "_size", None)
+    monkeypatch.setattr(buckets, "size_of", None)
     assert [e.size for e in examples.Stock(config).buckets] == expected
 
 
@@ -178,7 +178,7 @@ def test_tars_and_turned_pictures_are_measured_by_their_headers():
     exif[0x0112] = 6
     file = io.BytesIO()
     Image.new("RGB", (40, 20)).save(file, "JPEG", exif=exif)
-    assert buckets._size(Record("k", file.getvalue(), 0, 0)) == Size(40, 20)
+    assert buckets.size_of(Record("k", file.getvalue(), 0, 0)) == Size(40, 20)
 
 
 def test_the_test_split_has_its_own_buckets(folder):

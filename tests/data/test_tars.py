@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import examples, ingest, pipeline, sources, tars
+from omnigen.data import examples, ingest, inspect, pipeline, sources, tars
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes.scene import Kind, Split
@@ -204,3 +204,13 @@ def test_latents_are_of_prepared_corpora_alone(tmp_path):
     config = DataConfig(image_size=SIZE, mixture={str(path): 1.0}, latents=True)
     with pytest.raises(ValueError, match="only with prepared corpora"):
         examples.Stock(config, Encoding("x", SIZE, 4, 8))
+
+
+def test_tars_can_be_inspected(tmp_path, capsys):
+    path = write(tmp_path / "a.tar", [sample(n) for n in range(9)])
+    inspect.main([str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert "train: 8 pictures, of which 8 were read" in lines
+    assert any(line.startswith("test: width, pixels: 48 .. 48") for line in lines)
+    sheet = np.asarray(Image.open(tmp_path / "contact-train.png"))
+    assert (sheet[64, 64, 1:] == (0, 90)).all()
