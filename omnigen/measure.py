@@ -8,6 +8,7 @@ import pathlib
 import re
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -112,20 +113,26 @@ def read(path: pathlib.Path) -> list[list[Event]]:
     On GPUs these are the kernels of the streams, on TPUs the operations of the cores, on CPUs those
     of the threads that execute programs.
     """
-    found = []
-    for plane in jax.profiler.ProfileData.from_file(os.fspath(path)).planes:
-        device, lines = plane.name.startswith("/device:"), list(plane.lines)
+    with warnings.catch_warnings():
+        # Of jaxlib's own types, when Python first makes them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        planes = jax.profiler.ProfileData.from_file(os.fspath(path)).planes
+        return [events for plane in planes for events in _of_plane(plane) if events]
+
+
+def _of_plane(plane: Any) -> list[list[Event]]:
+    device, lines = plane.name.startswith("/device:"), list(plane.lines)
+    if device:
         ops = [line for line in lines if line.name == "XLA Ops"]
-        if device:
-            lines = ops or [line for line in lines if line.name.startswith("Stream")]
-        for line in lines:
-            events = [
-                Event(_NUMBERS.sub("", event.name), event.start_ns, event.end_ns)
-                for event in line.events
-                if device or any(name == "hlo_op" for name, _ in event.stats)
-            ]
-            found += [events] if events else []
-    return found
+        lines = ops or [line for line in lines if line.name.startswith("Stream")]
+    return [
+        [
+            Event(_NUMBERS.sub("", event.name), event.start_ns, event.end_ns)
+            for event in line.events
+            if device or any(name == "hlo_op" for name, _ in event.stats)
+        ]
+        for line in lines
+    ]
 
 
 def rows(lines: Iterable[Sequence[Event]]) -> list[Row]:

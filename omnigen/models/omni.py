@@ -135,12 +135,12 @@ class Omni:
     def prompts(self, texts: Iterable[str]) -> Sequence:
         """Lays prompts out up to where their images begin: numpy rows `[B, T]`.
 
-        All end together, padded on the left, with room there for the empty prompt; T is a multiple
-        of `PROMPT_BUCKET`, so that few lengths compile.
+        All end together, padded on the left, with room there for the empty prompt. All but the
+        last element is read ahead, and T - 1 is a multiple of `PROMPT_BUCKET`: few lengths compile.
         """
         samples = [self._prompt(text) for text in texts]
-        longest = max(len(sample.token) for sample in samples) + len(self._empty.token)
-        length = -(-longest // PROMPT_BUCKET) * PROMPT_BUCKET
+        longest = max(len(sample.token) for sample in samples) - 1 + len(self._empty.token) - 1
+        length = -(-longest // PROMPT_BUCKET) * PROMPT_BUCKET + 1
         padded = [
             jax.tree.map(
                 lambda *parts: np.concatenate(parts),

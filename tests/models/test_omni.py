@@ -21,6 +21,7 @@ from omnigen.models.omni import (
 from omnigen.sequence import ImageSpan, TextSpan, gather_slots, pack
 
 TEXTS = ["a red dot", "", "two blue squares"]
+ROOM = PROMPT_BUCKET - 2 * 5  # bytes, beside the empty prompt and what a prompt has but its text
 
 
 def batched(*samples):
@@ -57,7 +58,7 @@ def pictures(omni, params):
 
 def test_prompts_are_the_layout_up_to_the_image(omni, lay):
     prompts = omni.prompts(TEXTS)
-    assert prompts.token.shape == (3, PROMPT_BUCKET)
+    assert prompts.token.shape == (3, PROMPT_BUCKET + 1)
     for i, text in enumerate(TEXTS):
         sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4))
         start = int(np.argmax(sample.slot >= 0))
@@ -65,9 +66,8 @@ def test_prompts_are_the_layout_up_to_the_image(omni, lay):
             np.testing.assert_array_equal(field[i, -start:], sample.fields()[name][:start], name)
         assert (prompts.segment[i, :-start] == 0).all()
         assert (prompts.token[i, :-start] == 256).all()
-    room = PROMPT_BUCKET - 2 * 6  # the empty prompt, and what a prompt has besides its text
-    assert omni.prompts(["x" * room]).token.shape == (1, PROMPT_BUCKET)
-    assert omni.prompts(["x" * (room + 1)]).token.shape == (1, 2 * PROMPT_BUCKET)
+    assert omni.prompts(["x" * ROOM]).token.shape == (1, PROMPT_BUCKET + 1)
+    assert omni.prompts(["x" * (ROOM + 1)]).token.shape == (1, 2 * PROMPT_BUCKET + 1)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def read(omni, params, lay):
         (True, TEXTS, None, "constant", None),
         (False, TEXTS, None, "constant", None),
         (True, TEXTS, np.random.default_rng(0).permutation(16), "ramp", None),
-        (True, ["x" * (PROMPT_BUCKET - 2 * 6), "y", ""], None, "constant", None),  # a full row
+        (True, ["x" * ROOM, "y", ""], None, "constant", None),  # a full row
         (True, TEXTS, None, "constant", flow.annealed(16, first=4, last=1, shift=2.0)),
     ],
 )
