@@ -24,9 +24,8 @@ RUNS = {
     "3b": (1024, 300_000, 3e-4),
     "14b": (2048, 500_000, 2e-4),
 }
-# Parts of a batch, one after the other: 14b fits 256 v5p so; 3b, 154 GiB in one part on 64 of them,
-# has not been planned again.
-PARTS = {"3b": 4, "14b": 32}
+# Parts of a batch, one after the other: so 14b fits 256 v5p, eight rows a device at a time.
+PARTS = {"14b": 4}
 
 
 def get_config(arg: str = "nano") -> ml_collections.ConfigDict:

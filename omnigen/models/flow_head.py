@@ -20,6 +20,7 @@ from omnigen import flow
 from omnigen.nn.layers import Linear, SwiGLU, modulate, time_features
 from omnigen.nn.module import param
 from omnigen.nn.stack import Stack
+from omnigen.parallel import shard
 
 TIME_DIM = 256
 MODULATIONS = 3  # scale, shift, gate
@@ -98,8 +99,12 @@ class FlowHead(nnx.Module):
             t_N: times `[...]`.
             hidden_NH: hidden states `[..., H]`, which may broadcast against z.
         """
-        x_ND, shared = self._inputs(z_NZ, t_N, self.hidden_in(hidden_NH.astype(self.config.dtype)))
-        x_ND, _ = self.stack(x_ND, lambda block, x: (block(x, shared), None), unroll=True)
+        cond_ND = _pin(self.hidden_in(_pin(hidden_NH.astype(self.config.dtype))))
+        x_ND, shared = self._inputs(_pin(z_NZ), t_N, cond_ND)
+        shared = [_pin(modulation) for modulation in shared]
+        x_ND, _ = self.stack(
+            _pin(x_ND), lambda block, x: (_pin(block(x, shared)), None), unroll=True
+        )
         return self._output(x_ND)
 
     def _inputs(
@@ -128,6 +133,14 @@ class FlowHead(nnx.Module):
     def sampler(self) -> "Sampler":
         """The head laid out for drawing many tokens one after another."""
         return Sampler(self, self.stack.unstacked())
+
+
+def _pin(x: jax.Array) -> jax.Array:
+    """Lays the rows `[..., B, N, D]` of training out like the transformer's.
+
+    Without it XLA may gather all rows on every device, since noise and times come from nowhere.
+    """
+    return x if x.ndim < 3 else shard(x, *[None] * (x.ndim - 3), "batch", "length", None)
 
 
 @dataclasses.dataclass(frozen=True)
