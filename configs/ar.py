@@ -32,9 +32,8 @@ RUNS = {
 }
 # Words are the hardest to learn, landscapes the easiest.
 MIXTURE = {"shapes": 1.0, "words": 1.5, "landscapes": 0.75, "mixed": 1.25}
-# Parts of a batch, one after the other: 14b fits 256 v5p so; 3b, 154 GiB in one part on 64 of them,
-# has not been planned again.
-PARTS = {"3b": 4, "14b": 32}
+# Parts of a batch, one after the other: so 14b fits 256 v5p, eight rows a device at a time.
+PARTS = {"14b": 4}
 
 
 def get_config(arg: str = "nano") -> ml_collections.ConfigDict:

@@ -22,5 +22,5 @@ fi
 
 exec gcluster job submit --name="$NAME" --image="$IMAGE" --compute-type="$MACHINE_TYPE" \
   --topology="$GKE_TOPOLOGY" --num-slices="$slices" "${mount[@]}" --restarts=50 \
-  --restart-on-exit-codes=1,134,137,139,143 --grace-period=90s \
+  --restart-on-exit-codes=1,42,134,137,139,143 --grace-period=90s \
   --command="exec env$(printf ' %q' "${variables[@]}" "$@")"

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Plans the ladder's AR stages on the slices of the table in docs/scaling.md, a row for each:
 #   launch/plan_table.sh table.md [SIZE TOPOLOGY ...]
-# Pairs default to the whole table, which takes a few minutes a row. The 14b batch is cut so that a
-# device computes one row at a time. A plan that does not fit is a row too.
+# Pairs default to the whole table, which takes a few minutes a row. The batch of 14b is cut so that a
+# device computes as many rows at a time as its memory holds. A plan that does not fit is a row too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,7 +23,8 @@ while [ $# -gt 0 ]; do
   flags=()
   if [ "$size" = 14b ]; then
     hosts="$(python launch/topologies.py "$topology" | sed -n 's/^HOSTS=//p')"  # of four chips
-    flags=("--config.train.microbatches=$((2048 / hosts))")
+    case "$topology" in v5e-*) rows=1 ;; v6e-*) rows=2 ;; *) rows=8 ;; esac
+    flags=("--config.train.microbatches=$((2048 / hosts / rows))")
   fi
   python -m omnigen.plan --config "configs/ar.py:$size" --topology "$topology" --row "$table" \
     "${flags[@]}" || [ $? -eq 2 ]

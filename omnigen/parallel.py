@@ -35,6 +35,8 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "kv_heads": "tensor",
     "vocab": "tensor",
     "modulation": "tensor",
+    # the layers of a stack, while Muon orthogonalizes their matrices
+    "matrices": ("data", "fsdp"),
     # never sharded
     "layers": None,
     "head_dim": None,

@@ -39,8 +39,11 @@ def _flags() -> flags.FlagValues:
     return values
 
 
-def _check_workdir(path: pathlib.Path) -> None:
+def _check_workdir(location: str) -> None:
     """Refuses a workdir that could not be written, without making it."""
+    if "://" in location:
+        raise ValueError(f"--workdir {location}: must be a folder; mount the bucket as one")
+    path = pathlib.Path(location)
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise ValueError(f"--workdir {path}: {existing} is not a folder")
@@ -75,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = _flags()
     with cli.bad_input_exits(PROGRAM):
         overrides = cli.parse(values, usage=USAGE, argv=argv)
-        _check_workdir(pathlib.Path(values.workdir))
+        _check_workdir(values.workdir)
 
         from omnigen import parallel
         from omnigen import recipe as recipes

@@ -92,6 +92,7 @@ AR = ["--config", f"{CONFIGS / 'ar'}.py:debug", "--workdir", "run"]
         (["--config", f"{CONFIGS / 'ar'}.py:huge", "--workdir", "run"], "'huge': write one of"),
         (["--config", "absent.py", "--workdir", "run"], "config 'absent.py': no such file"),
         ([*AR[:2], "--workdir", "file"], "--workdir file: file is not a folder"),
+        ([*AR[:2], "--workdir", "gs://bucket/run"], "gs://bucket/run: must be a folder"),
         ([*AR[:2], "--workdir", "file/run"], "file is not a folder"),
     ],
 )

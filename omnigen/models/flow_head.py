@@ -20,6 +20,7 @@ from omnigen import flow
 from omnigen.nn.layers import Linear, SwiGLU, modulate, time_features
 from omnigen.nn.module import param
 from omnigen.nn.stack import Stack
+from omnigen.parallel import shard
 
 TIME_DIM = 256
 MODULATIONS = 3  # scale, shift, gate
@@ -99,10 +100,12 @@ class FlowHead(nnx.Module):
             hidden_NH: hidden states `[..., H]`, which may broadcast against z.
         """
         dtype = self.config.dtype
-        cond_ND = self.hidden_in(hidden_NH.astype(dtype))
-        shared = self._modulations(t_N, cond_ND)
-        x_ND = self.latent_in(z_NZ.astype(dtype)) + cond_ND
-        x_ND, _ = self.stack(x_ND, lambda block, x: (block(x, shared), None), unroll=True)
+        cond_ND = _pin(self.hidden_in(_pin(hidden_NH.astype(dtype))))
+        shared = [_pin(modulation) for modulation in self._modulations(t_N, cond_ND)]
+        x_ND = self.latent_in(_pin(z_NZ).astype(dtype)) + cond_ND
+        x_ND, _ = self.stack(
+            _pin(x_ND), lambda block, x: (_pin(block(x, shared)), None), unroll=True
+        )
         return self._output(x_ND)
 
     def _modulations(self, t_N: jax.Array, cond_ND: jax.Array) -> list[jax.Array]:
@@ -127,6 +130,14 @@ class FlowHead(nnx.Module):
     def sampler(self) -> "Sampler":
         """The head laid out for drawing many tokens one after another."""
         return Sampler(self, self.stack.unstacked())
+
+
+def _pin(x: jax.Array) -> jax.Array:
+    """Lays the rows `[..., B, N, D]` of training out like the transformer's.
+
+    Without it XLA may gather all rows on every device, since noise and times come from nowhere.
+    """
+    return x if x.ndim < 3 else shard(x, *[None] * (x.ndim - 3), "batch", "length", None)
 
 
 @dataclasses.dataclass(frozen=True)

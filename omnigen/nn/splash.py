@@ -58,8 +58,8 @@ def splash_attention(
     if jax.sharding.get_abstract_mesh().empty:
         return attend(q_BTNH, k_BTKH, v_BTKH, segment_BT)
     # Queries go with their keys, so that heads are split only as far as the keys' are.
-    heads = parallel.fitting_spec(k_BTKH.shape, ("batch", None, "kv_heads", None))
-    rows = PartitionSpec(heads[0])
+    heads = parallel.fitting_spec(k_BTKH.shape, ("batch", "length", "kv_heads", None))
+    rows = PartitionSpec(*heads[:2])
     mapped = jax.shard_map(
         attend, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False
     )

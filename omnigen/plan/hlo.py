@@ -28,6 +28,7 @@ _CALLED = re.compile(r"\b(?:calls|to_apply|true_computation|false_computation)=%
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _WHILE = re.compile(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
+_OPERAND = re.compile(r"%([\w.\-]+)")
 _CONSTANT = re.compile(r"\bs32\[\]\S* constant\((\d+)\)")
 
 
@@ -90,6 +91,15 @@ def collective(line: str) -> Collective | None:
     # others have results alone, and that of a reduce-scatter is one device's part of the operand.
     if kind == "reduce-scatter" and not started:
         sizes = nbytes(line.partition("replica_groups")[0].partition(f" {kind}(")[2]) or sizes
+    if kind == "all-reduce" and not started:
+        # Compiled with little effort, a TPU gathers by adding up parts in arrays of zeros.
+        operands = _OPERAND.findall(line.partition(" all-reduce(")[2].partition(")")[0])
+        placed = ["dynamic-update-slice" in operand for operand in operands]
+        if all(placed):
+            return Collective("all-gather", sum(sizes))
+        if len(placed) == len(sizes):
+            times = [1 if part else _TIMES[kind] for part in placed]
+            return Collective(kind, sum(n * size for n, size in zip(times, sizes, strict=True)))
     total = max(sizes) if started else sum(sizes)
     return Collective(kind, _TIMES.get(kind, 1) * total)
 

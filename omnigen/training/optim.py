@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from omnigen import parallel
+
 # Matrices that read from or write to these are no hidden matrices: AdamW, also under Muon.
 _OUTER = {"vocab", "latent", "pixels", "positions"}
 # Tables with one row per id or place; they do not decay.
@@ -107,6 +109,7 @@ class Treatment:
     """What the optimizer does to one parameter; `weight_decay` is absolute."""
 
     path: str
+    names: tuple[str | None, ...]
     matrix: bool
     weight_decay: float
     learning_rate: float
@@ -172,6 +175,7 @@ def treatments(config: OptimizerConfig, axes: Any, shapes: Any) -> Any:
         muon = config.name is Algorithm.MUON
         return Treatment(
             path=path,
+            names=names,
             matrix=muon and len(dims) == 2 and not _OUTER.intersection(dims),
             weight_decay=0.0 if rule.freeze else config.weight_decay * multiplier,
             learning_rate=rule.learning_rate,
@@ -199,18 +203,44 @@ def _stateless(update: Callable[..., Any]) -> optax.GradientTransformationExtraA
 
 
 def _muon(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Orthogonalized momentum of matrices, stacked or not, at AdamW's root mean square."""
+    """Orthogonalized momentum of matrices, stacked or not, at AdamW's root mean square.
+
+    On a mesh the matrices of a stack are shared out, each whole on one device, so that
+    orthogonalizing them needs no traffic and is not repeated.
+    """
     dims = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
     orthogonalize = optax.contrib.scale_by_muon(
         beta=config.momentum,
         weight_dimension_numbers=lambda updates: jax.tree.map(lambda _: dims, updates),
     )
 
+    def update(grads: Any, state: Any, params: Any = None) -> Any:
+        ways = parallel.ways("matrices")
+        if ways == 1:
+            return orthogonalize.update(grads, state, params)
+
+        def pad(x: jax.Array) -> jax.Array:
+            return jnp.pad(x, [(0, -len(x) % ways), (0, 0), (0, 0)]) if x.ndim == 3 else x
+
+        split = parallel.spec(("matrices", None, None))
+        grads_spec, state_spec = jax.tree.map(
+            lambda x: split if x.ndim == 3 else parallel.spec(()), (grads, state)
+        )
+        shared_out = jax.shard_map(
+            orthogonalize.update,
+            in_specs=(grads_spec, state_spec),
+            out_specs=(grads_spec, state_spec),
+            check_vma=False,
+        )
+        found = shared_out(*jax.tree.map(pad, (grads, state)))
+        return jax.tree.map(lambda x, like: x[: len(like)] if x.ndim else x, found, (grads, state))
+
     def rescale(updates: Any, params: Any, **_: Any) -> Any:
         del params
         return jax.tree.map(lambda u: u * (_MUON_RMS * math.sqrt(max(u.shape[-2:]))), updates)
 
-    return optax.chain(orthogonalize, _stateless(rescale))
+    muon = optax.GradientTransformation(orthogonalize.init, update)
+    return optax.chain(muon, _stateless(rescale))
 
 
 def build(
@@ -240,7 +270,7 @@ def build(
         rate = learning_rate(step)
 
         def one(treatment: Treatment, update: jax.Array, param: jax.Array) -> jax.Array:
-            decayed = update + treatment.weight_decay * param
+            decayed = parallel.shard(update, *treatment.names) + treatment.weight_decay * param
             return -rate * treatment.learning_rate * decayed
 
         return jax.tree.map(one, tree, updates, params)

@@ -16,7 +16,8 @@ from omnigen.training.stage import Batch, Params, Stage, TrainConfig
 def example_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
     """Returns one key for each example of the global batch, from its index alone."""
     key = jax.random.fold_in(jax.random.key(seed), step)
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(batch_size))
+    keys_B = jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(batch_size))
+    return parallel.shard(keys_B, "batch")
 
 
 def _gradients(loss: Callable[..., Any], params: Params, batch: Batch, keys_B: Any, parts: int):

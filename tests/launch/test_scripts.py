@@ -174,7 +174,7 @@ def test_gcluster(launch) -> None:
         *["gcluster", "job", "submit", "--name=my-run", "--image=registry/omnigen"],
         *["--compute-type=ct5p-hightpu-4t", "--topology=4x8x8", "--num-slices=1"],
         *["--mount=gs://b:/shared", "--restarts=50"],
-        *["--restart-on-exit-codes=1,134,137,139,143", "--grace-period=90s"],
+        *["--restart-on-exit-codes=1,42,134,137,139,143", "--grace-period=90s"],
     ]
     told = call[-1].removeprefix("--command=").replace("exec env", "exec env -i PATH=$PATH")
     told = told.replace("python -m omnigen.train", "python -c 'import os; print(dict(os.environ))'")

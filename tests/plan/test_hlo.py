@@ -17,6 +17,14 @@ from omnigen.plan.hlo import Collective
             Collective("all-reduce", 48),
         ),
         (
+            "%a = (f32[2]{0}, f32[4]{0}) all-reduce(%dynamic-update-slice.3, /*index=1*/%q)",
+            Collective("all-reduce", 8 + 2 * 16),
+        ),
+        (
+            "%a = f32[4]{0} all-reduce(%dynamic-update-slice.3), to_apply=%add",
+            Collective("all-gather", 16),
+        ),
+        (
             "%a = f32[2,4]{1,0} reduce-scatter(f32[8,4]{1,0} %p), replica_groups={}",
             Collective("reduce-scatter", 128),
         ),

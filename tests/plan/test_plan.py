@@ -38,6 +38,17 @@ def test_a_small_one_for_tpus():
     assert "all-gather" in found.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler")
+def test_no_device_computes_the_rows_of_others():
+    """Two layers of 3b, 16 rows a device: noise of the flow head once lay whole on every device."""
+    topology = ["--topology", "v5p-128", "--config.model.ar.num_layers=2"]
+    found = plan("--config", "configs/ar.py:3b", *topology)
+    assert found.returncode == 0, found.stderr
+    temporary = re.search(r"temporary +([\d.]+)", found.stdout)
+    assert temporary and float(temporary[1]) < 6.0, found.stdout
+
+
 def test_drawing():
     found = plan("--sample", "--config", "configs/ar.py:14b", "--topology", "v5p-8")
     assert found.returncode == 0, found.stderr

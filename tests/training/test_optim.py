@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from omnigen import parallel
 from omnigen.training import optim
 from omnigen.training.optim import Algorithm, Decay, OptimizerConfig, Rule
 
@@ -211,3 +212,27 @@ def test_muon_leaves_the_rest_to_adamw():
         np.testing.assert_array_equal(muon[name], adamw[name])
     np.testing.assert_array_equal(muon["layers"]["scale"], adamw["layers"]["scale"])
     assert not np.allclose(muon["mix"], adamw["mix"], atol=0.1)
+
+
+def test_muon_on_a_mesh_is_muon_and_each_device_takes_some_matrices():
+    """Three layers over four devices (and two that hold halves of each matrix)."""
+    config, params, grads = with_(PLAIN, name=Algorithm.MUON), tree(0), tree(1)
+    transformation = optim.build(config, axes=AXES, shapes=params, total_steps=10)
+
+    @jax.jit
+    def update(grads, state, params):
+        return transformation.update(grads, state, params, step=jnp.int32(5))
+
+    mesh = parallel.make_mesh(parallel.MeshConfig(data=2, fsdp=2, tensor=2))
+    shardings = parallel.tree_sharding(mesh, AXES)
+    state, placed = transformation.init(params), jax.device_put((grads, params), (shardings,) * 2)
+    with jax.set_mesh(mesh):
+        split = jax.jit(update, out_shardings=(shardings, None))
+        program = split.lower(placed[0], state, placed[1]).compile()
+        got = program(placed[0], state, placed[1])
+    want = update(grads, state, params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
+    alone = update.lower(grads, state, params).compile().cost_analysis()["flops"]
+    mixed = 5 * 2 * (2 * 16 * 16 * 32 + 16**3)  # the one matrix outside the stack is everybody's
+    stacked = program.cost_analysis()["flops"] - mixed
+    assert stacked < 0.45 * (alone - mixed)
