@@ -214,26 +214,27 @@ def _muon(config: OptimizerConfig) -> optax.GradientTransformation:
         weight_dimension_numbers=lambda updates: jax.tree.map(lambda _: dims, updates),
     )
 
-    def update(grads: Any, state: Any, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         ways = parallel.ways("matrices")
         if ways == 1:
-            return orthogonalize.update(grads, state, params)
+            return orthogonalize.update(updates, state, params)
 
         def pad(x: jax.Array) -> jax.Array:
             return jnp.pad(x, [(0, -len(x) % ways), (0, 0), (0, 0)]) if x.ndim == 3 else x
 
         split = parallel.spec(("matrices", None, None))
-        grads_spec, state_spec = jax.tree.map(
-            lambda x: split if x.ndim == 3 else parallel.spec(()), (grads, state)
+        specs = jax.tree.map(
+            lambda x: split if x.ndim == 3 else parallel.spec(()), (updates, state)
         )
         shared_out = jax.shard_map(
             orthogonalize.update,
-            in_specs=(grads_spec, state_spec),
-            out_specs=(grads_spec, state_spec),
+            in_specs=specs,
+            out_specs=specs,
             check_vma=False,
         )
-        found = shared_out(*jax.tree.map(pad, (grads, state)))
-        return jax.tree.map(lambda x, like: x[: len(like)] if x.ndim else x, found, (grads, state))
+        given = (updates, state)
+        found = shared_out(*jax.tree.map(pad, given))
+        return jax.tree.map(lambda x, like: x[: len(like)] if x.ndim else x, found, given)
 
     def rescale(updates: Any, params: Any, **_: Any) -> Any:
         del params
