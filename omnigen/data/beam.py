@@ -7,8 +7,9 @@ shared file system. As files are functions of input and settings and appear at o
 try work again or twice at a time, and the corpus has the same bytes as one that was made locally.
 """
 
+import dataclasses
+import json
 import pathlib
-import pickle
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
@@ -55,18 +56,21 @@ def executor(runner: str, options: str, folder: pathlib.Path) -> ingest.Execute:
                     | apache_beam.Reshuffle()
                     | apache_beam.Map(_call, work, results)
                 )
-            return [pickle.loads(_path(results, k).read_bytes()) for k in range(len(tasks))]
+            found = [json.loads(_path(results, k).read_text()) for k in range(len(tasks))]
+        return [each and records.Shard(**each) for each in found]
 
     return execute
 
 
 def _path(results: str, number: int) -> pathlib.Path:
-    return pathlib.Path(results, f"{number}.pickle")
+    return pathlib.Path(results, f"{number}.json")
 
 
-def _call(task: tuple[int, tuple], work: Callable[..., Any], results: str) -> None:
+def _call(task: tuple[int, tuple], work: Callable[..., records.Shard | None], results: str) -> None:
+    """Does the work and leaves what it returned: nothing pickled is read back."""
     number, arguments = task
     path = _path(results, number)
     partial = records.partial(path)
-    partial.write_bytes(pickle.dumps(work(*arguments)))
+    found = work(*arguments)
+    partial.write_text(json.dumps(found and dataclasses.asdict(found)))
     partial.replace(path)
