@@ -14,6 +14,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "nano": {
         "image_size": 128,
         "text": "bytes",
+        "sketch_length": 128,
         "tokenizer": {
             "patch_size": 8,
             "merge": 2,
@@ -230,7 +231,8 @@ def model(size: str, *, debug: bool, remat: str = "none") -> dict[str, Any]:
     for name in ("tokenizer", "decoder", "ar"):
         parts[name]["remat"] = remat
     image_size = DEBUG_IMAGE_SIZE if debug else SIZES[size]["image_size"]
-    return {"image_size": image_size, "text": SIZES[size]["text"], **parts}
+    others = {name: SIZES[size].get(name, 0) for name in ("text", "sketch_length")}
+    return {"image_size": image_size, **others, **parts}
 
 
 def mesh(size: str, *, debug: bool) -> dict[str, int]:

@@ -5,7 +5,9 @@ A sample is a list of spans, text or image; a layout turns it into elements. Eve
 L]`-shaped unless said, and `[L]` before batching. Arrays are numpy when they come from a data
 pipeline and jax inside a program.
 
-    [BOS] text [BOI] "rows*cols" [IMG] z ... z [EOI] [EOS]
+    [BOS] text [BOI] "rows*cols" sketch [IMG] z ... z [EOI] [EOS]
+
+The sketch is what a model writes about a picture before it draws it: any text, often none.
 
 Position i holds element i and the place of element i+1 (`target`), whose content it predicts. So
 raster and random orders differ in data only. Position q sees position k iff both are in the same
@@ -66,12 +68,12 @@ class Specials:
 
     @property
     def boi(self) -> int:
-        """Begins an image; its size follows as text."""
+        """Begins an image; its size follows as text, and a sketch if there is one."""
         return self.text_vocab + 3
 
     @property
     def img(self) -> int:
-        """Ends the size; image elements follow."""
+        """Ends size and sketch; image elements follow."""
         return self.text_vocab + 4
 
     @property
@@ -104,6 +106,7 @@ class ImageSpan:
         order: the raster index of each element in the order of the sequence; None for raster order.
         stride: side of an element in units of the finest grid, so that a preview's places agree
             with the picture's.
+        sketch: text ids that stand between the image's size and its elements.
     """
 
     rows: int
@@ -111,6 +114,7 @@ class ImageSpan:
     role: Role = Role.GENERATED
     order: np.ndarray | None = None
     stride: float = 1.0
+    sketch: Seq[int] = ()
 
 
 @jax.tree_util.register_dataclass
@@ -177,7 +181,8 @@ def layout(
             ids += span.ids
             weights += [weight] * len(span.ids)
             continue
-        head = [specials.boi, *encode(f"{span.rows}*{span.cols}"), specials.img]
+        size = encode(f"{span.rows}*{span.cols}")
+        head = [specials.boi, *size, *span.sketch, specials.img]
         parts.append(_text_part([*ids, *head], [*weights, *[weight] * len(head)]))
         parts.append(_image_part(span, slots, specials.pad))
         ids, weights = [specials.eoi], [weight]

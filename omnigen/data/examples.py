@@ -21,10 +21,11 @@ from omnigen.data.latents import Encoding, Latents
 from omnigen.data.mixing import Mixture, Shuffled, shorten
 from omnigen.data.pictures import Crop, Size
 from omnigen.data.records import Records, Rejected
-from omnigen.data.scenes.caption import caption
+from omnigen.data.scenes.caption import caption, is_colored
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Kind, Scene, Split
+from omnigen.data.scenes.sketch import MAX_BYTES, sketch
 
 LEAST_CAPTION_BYTES = 128
 """The words of any scene, quoted, and what holds them fit in this."""
@@ -58,6 +59,9 @@ class DataConfig:
         workers: processes that make batches; 0 for threads, which suffice for small batches.
         caption_dropout: share of captions that are replaced by nothing, for guidance.
         uncolored: share of the captions of scenes that name objects by their shapes alone.
+        sketches: scenes with a caption have a sketch too (`scenes.sketch`), written before the
+            picture.
+        learn_captions: captions carry a loss, so that the model could write them too.
         order: of picture tokens; random is another order for each example.
         buckets: sizes that pictures of corpora are trained at, as HEIGHTxWIDTH with commas between
             them; each batch is of one. Empty for squares of `image_size`.
@@ -76,6 +80,8 @@ class DataConfig:
     workers: int = 0
     caption_dropout: float = 0.1
     uncolored: float = 0.0
+    sketches: bool = False
+    learn_captions: bool = True
     order: Order = Order.RASTER
     crop: Crop = Crop.CENTER
     buckets: str = ""
@@ -151,17 +157,27 @@ def caption_at(config: DataConfig, index: int, *, scene: Scene) -> str:
     return caption(scene, seed, config.max_caption_bytes, uncolored=config.uncolored)
 
 
+def sketch_at(config: DataConfig, index: int, *, scene: Scene) -> str:
+    """The sketch that goes with a caption, or nothing if there are none or it is too long."""
+    if not config.sketches:
+        return ""
+    written = sketch(scene, colored=is_colored(_seed(config, index), config.uncolored))
+    return written if len(written) <= MAX_BYTES else ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Candidate:
     """An example of the stream whose picture is still to be made.
 
     Attributes:
         caption: short enough for the data's settings.
+        sketch: of the scene; empty if there is none.
         draw: makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
             raise `Rejected`.
     """
 
     caption: str
+    sketch: str
     draw: Callable[[], np.ndarray]
 
 
@@ -286,7 +302,8 @@ class Examples:
         if not source:
             scene = scene_at(config, self._first + index)
             words = caption_at(config, self._first + index, scene=scene)
-            return Candidate(words, functools.partial(self._render, scene))
+            sketched = sketch_at(config, self._first + index, scene=scene) if words else ""
+            return Candidate(words, sketched, functools.partial(self._render, scene))
         stream, latents = self._streams[source - 1], self._latents[source - 1]
         number, record = stream.read(ordinal, lambda k: (k, stream.corpus[k]))
         words = self._words(index, record.captions)
@@ -300,7 +317,7 @@ class Examples:
                 stream.note(rejected)
                 raise
 
-        return Candidate(words, draw)
+        return Candidate(words, "", draw)
 
     def _find(self, index: int) -> tuple[int, int]:
         """The source, 0 for scenes, and how many examples it gave before."""

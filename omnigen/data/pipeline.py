@@ -32,6 +32,7 @@ from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Kind, Scene, Split
+from omnigen.data.scenes.sketch import MAX_BYTES
 from omnigen.data.text import TextTokenizer
 from omnigen.parallel import DataShard
 
@@ -109,11 +110,13 @@ def sequence_dataset(
 
     _check_shard(batch_size, shard)
     rows = RowBatches(config, text, token_grid, batch_size, shard, encoding)
-    longest = rows.length(config.max_caption_bytes)
+    sketched = MAX_BYTES if config.sketches else 0
+    longest = rows.length(config.max_caption_bytes + sketched)
     if longest > config.row_length:
         raise ValueError(
             f"row_length is {config.row_length}; allowed: at least {longest}, which a caption of "
-            f"max_caption_bytes = {config.max_caption_bytes} and {rows.largest} picture tokens need"
+            f"max_caption_bytes = {config.max_caption_bytes}, {sketched} of a sketch and "
+            f"{rows.largest} picture tokens need"
         )
     return Batches(rows, workers=config.workers, content=rows.stock.content)
 
@@ -193,6 +196,7 @@ class _Packed:
 
     index: int
     ids: Sequence[int]
+    sketch: Sequence[int]
     draw: Callable[[], np.ndarray]
 
 
@@ -228,8 +232,8 @@ class RowBatches:
         return sequence.Specials(self.text.vocab_size)
 
     def length(self, text_length: int, grid: tuple[int, int] | None = None) -> int:
-        """Elements of an example whose caption has this many ids; of the largest grid if None."""
-        return text_length + len(self._sample(0, (), grid or self.largest).token)
+        """Elements of an example whose texts have this many ids; of the largest grid if None."""
+        return text_length + len(self._sample(0, (), (), grid or self.largest).token)
 
     def __call__(self, number: int) -> "Batch":
         """Draws a batch."""
@@ -254,16 +258,17 @@ class RowBatches:
         def lengths():
             for index in itertools.count(first):
                 candidate = examples.candidate(index)
-                ids = self.text.encode(candidate.caption)
-                found.append(_Packed(index, ids, candidate.draw))
-                yield base + len(ids)
+                texts = candidate.caption, candidate.sketch
+                ids, sketched = map(self.text.encode, texts)
+                found.append(_Packed(index, ids, sketched, candidate.draw))
+                yield base + len(ids) + len(sketched)
 
         return [[found[i] for i in row] for row in bins.fill(lengths())]
 
     def _row(self, examples: Sequence[_Packed], size: Size) -> "Batch":
         pictures, samples = self._no_pictures(size), []
         for place, example in enumerate(examples):
-            sample = self._sample(example.index, example.ids, self.grid(size))
+            sample = self._sample(example.index, example.ids, example.sketch, self.grid(size))
             try:
                 pictures[place] = example.draw()
             except Rejected:  # keeps its place, so that no other example has to move
@@ -282,13 +287,17 @@ class RowBatches:
             return np.zeros((count, self.encoding.tokens, self.encoding.latent_dim), np.float16)
         return np.zeros((count, size.height, size.width, 3), np.uint8)
 
-    def _sample(self, index: int, ids: Sequence[int], grid: tuple[int, int]) -> sequence.Sequence:
+    def _sample(
+        self, index: int, ids: Sequence[int], sketch: Sequence[int], grid: tuple[int, int]
+    ) -> sequence.Sequence:
         rows, cols = grid
         order = None
         if self.config.order == Order.RANDOM:
             dice = Dice("order", self.config.seed, index)
             order = np.array(sorted(range(rows * cols), key=lambda _: dice.unit()))
-        spans = [sequence.TextSpan(ids), sequence.ImageSpan(rows, cols, order=order)]
+        role = sequence.Role.GENERATED if self.config.learn_captions else sequence.Role.GIVEN
+        image = sequence.ImageSpan(rows, cols, order=order, sketch=sketch)
+        spans = [sequence.TextSpan(ids, role), image]
         return sequence.layout(spans, self.specials, self.text.encode)
 
 

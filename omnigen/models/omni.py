@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole model: encoder, transformer, flow head and decoder, and the calls that compose them.
 
-`generate` is three calls long: the prompt is read, the tokens are drawn, the picture is decoded;
-two jitted programs, with nothing returning to the host between tokens.
+`generate` reads the prompt, lets the model write its sketch of the picture if it has learnt to,
+draws the tokens and decodes the picture: two jitted programs, with nothing returning to the host
+between tokens.
 
 Shape legend: B pictures, R rows that are drawn (B, or 2B with guidance), T prompt length, N image
-tokens, S steps of the flow head, Z latent dim.
+tokens, S steps of the flow head, P elements of a sketch, Z latent dim.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
 from omnigen.models.flow_head import FlowHead, FlowHeadConfig
 from omnigen.models.tokenizer import Encoder, TokenizerConfig
+from omnigen.models.writing import write
 from omnigen.nn.module import Net, Params
 from omnigen.sequence import (
     Array,
@@ -38,6 +40,7 @@ from omnigen.sequence import (
 
 PROMPT_BUCKET = 128
 GUIDANCE, TEMPERATURE = 3.0, 0.8  # as pictures are drawn unless asked otherwise
+SKETCH_TEMPERATURE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,8 @@ class OmniConfig:
     Attributes:
         image_size: pixels a side of the pictures that it draws.
         text: "bytes", or the path of a `tokenizer.json`.
+        sketch_length: most elements that it writes before it draws, the one that begins the picture
+            included; 0 draws at once.
         tokenizer: encoder.
         decoder: decoder.
         ar: transformer.
@@ -55,6 +60,7 @@ class OmniConfig:
 
     image_size: int = 128
     text: str = "bytes"
+    sketch_length: int = 0
     tokenizer: TokenizerConfig = TokenizerConfig()
     decoder: DecoderConfig = DecoderConfig()
     ar: ARConfig = ARConfig()
@@ -66,6 +72,8 @@ class OmniConfig:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of the token size {size}"
             )
+        if self.sketch_length < 0:
+            raise ValueError(f"sketch_length is {self.sketch_length}; it must be at least 0")
         if self.decoder.token_size != size:
             raise ValueError(
                 f"decoder token_size is {self.decoder.token_size}; the tokenizer's is {size}"
@@ -100,12 +108,15 @@ class Dials:
     Attributes:
         guidance: classifier-free guidance scale, a scalar.
         temperature: scale of the noise that each token starts from, a scalar.
+        sketch_temperature: of the distribution of the sketch's elements, a scalar; 0 takes the
+            likeliest.
         order: int32 `[N]`, the raster index of each token in the order of drawing.
         steps: of the flow head, `[N, S]`: for each token in the order of drawing.
     """
 
     guidance: jax.Array | np.float32
     temperature: jax.Array | np.float32
+    sketch_temperature: jax.Array | np.float32
     order: Array
     steps: flow.Steps
 
@@ -133,12 +144,14 @@ class Omni:
         return {"encoder": self.encoder, "decoder": self.decoder, "ar": self.ar, "head": self.head}
 
     def prompts(self, texts: Iterable[str]) -> Sequence:
-        """Lays prompts out up to where their images begin: numpy rows `[B, T]`.
+        """Lays prompts out up to where their images begin, or sketches: numpy rows `[B, T]`.
 
         All end together, padded on the left, with room there for the empty prompt. All but the
         last element is read ahead, and T - 1 is a multiple of `PROMPT_BUCKET`: few lengths compile.
         """
         samples = [self._prompt(text) for text in texts]
+        if self.config.sketch_length:
+            samples = [sample.map(lambda field: field[:-1]) for sample in samples]
         longest = max(len(sample.token) for sample in samples) - 1 + len(self._empty.token) - 1
         length = -(-longest // PROMPT_BUCKET) * PROMPT_BUCKET + 1
         padded = [
@@ -175,6 +188,7 @@ class Omni:
         guidance: float = GUIDANCE,
         schedule: flow.GuidanceSchedule = flow.GuidanceSchedule.CONSTANT,
         temperature: float = TEMPERATURE,
+        sketch_temperature: float = SKETCH_TEMPERATURE,
         order: np.ndarray | None = None,
         head_steps: int | None = None,
         last_head_steps: int | None = None,
@@ -191,6 +205,7 @@ class Omni:
             schedule: how the scale grows from token to token.
             temperature: scale of the noise that each token starts from. Below 1 pictures are more
                 typical and vary less.
+            sketch_temperature: likewise of what is sketched.
             order: the raster index of each token in the order of drawing; raster order if None.
             head_steps: Euler steps of the flow head; the config's if None.
             last_head_steps: of the last token, if not all are to take as many; see `flow.annealed`.
@@ -202,13 +217,14 @@ class Omni:
         dials = self.dials(
             guidance=guidance,
             temperature=temperature,
+            sketch_temperature=sketch_temperature,
             order=order,
             head_steps=head_steps,
             last_head_steps=last_head_steps,
             head_shift=head_shift,
         )
         guided = guidance != 1.0
-        z = self.draw(weights, prompts, draw_keys, dials, guided=guided, schedule=schedule)
+        z, _ = self.draw(weights, prompts, draw_keys, dials, guided=guided, schedule=schedule)
         return self.decode(params["decoder"], z, decode_keys, num_steps=decoder_steps)
 
     def compile(
@@ -250,6 +266,7 @@ class Omni:
         *,
         guidance: float = GUIDANCE,
         temperature: float = TEMPERATURE,
+        sketch_temperature: float = SKETCH_TEMPERATURE,
         order: np.ndarray | None = None,
         head_steps: int | None = None,
         last_head_steps: int | None = None,
@@ -265,6 +282,7 @@ class Omni:
         return Dials(
             np.float32(guidance),
             np.float32(temperature),
+            np.float32(sketch_temperature),
             np.asarray(order, np.int32),
             flow.annealed(count, first=first, last=last_head_steps or first, shift=head_shift),
         )
@@ -279,8 +297,8 @@ class Omni:
         *,
         guided: bool = True,
         schedule: flow.GuidanceSchedule = flow.GuidanceSchedule.CONSTANT,
-    ) -> jax.Array:
-        """Draws the image tokens one after another.
+    ) -> tuple[jax.Array, jax.Array]:
+        """Writes sketches and draws the image tokens, one after another.
 
         With guidance the empty prompt is read in the same row as the prompt, as a segment of its
         own where padding was; from then on each picture has two rows, one for each segment.
@@ -294,7 +312,8 @@ class Omni:
             schedule: how guidance grows from token to token.
 
         Returns:
-            `[B, N, Z]` on the sphere, in raster order.
+            Tokens `[B, N, Z]` on the sphere, in raster order; ids of the sketches, int32 `[B, P]`,
+            padded.
         """
         ar, head = self.ar.bind(params["ar"]), self.head.bind(params["head"])
         batch, length = prompts.token.shape
@@ -302,16 +321,30 @@ class Omni:
         count = place_N2.shape[0]
         noise_BNZ = flow.normal(keys, (batch, count, self.config.head.latent_dim))
         noise_BNZ = noise_BNZ * dials.temperature
-        last = [prompts.map(lambda field: jnp.asarray(field[:, -1:]))]
+        last = prompts.map(lambda field: jnp.asarray(field[:, -1:]))
         row = prompts.map(lambda field: jnp.asarray(field[:, :-1]))
         if guided:
             row, end = _with_empty(row, self._empty)
-            last.append(end)
-        branches = len(last)
-        last = jax.tree.map(lambda *fields: jnp.concatenate(fields), *last)
         nothing = jnp.zeros((batch, length - 1, self.config.ar.latent_dim))
-        _, cache = ar.prefill(row, nothing, cache_length=length + count - 1)
+        room = length - 1 + self.config.sketch_length + count
+        _, cache = ar.prefill(row, nothing, cache_length=room)
         sample, step = head.sampler(), ar.stepper()
+        ids_BP = jnp.zeros((batch, 0), jnp.int32)
+        if self.config.sketch_length:
+            sketch = write(
+                step,
+                cache,
+                last,
+                keys,
+                specials=self.config.specials,
+                end=self.config.specials.img,
+                size=self.config.sketch_length,
+                temperature=dials.sketch_temperature,
+            )
+            cache, last, ids_BP = sketch.cache, sketch.last, sketch.ids
+        if guided:
+            last = jax.tree.map(lambda *fields: jnp.concatenate(fields), last, end)
+        branches = 1 + guided
 
         def body(i: jax.Array, carry: tuple) -> tuple:
             cache, z_BNZ, z_BZ = carry
@@ -328,7 +361,7 @@ class Omni:
         z_BNZ = jnp.zeros(noise_BNZ.shape, jnp.float32)
         carry = (cache.repeat(branches), z_BNZ, z_BNZ[:, 0])
         z_BNZ = jax.lax.fori_loop(0, count, body, carry)[1]
-        return z_BNZ[:, jnp.argsort(dials.order)]
+        return z_BNZ[:, jnp.argsort(dials.order)], ids_BP
 
     def _element(self, last: Sequence, place_N2: jax.Array, i: jax.Array) -> Sequence:
         """The element before the image's i-th, `[R, 1]`: the prompt's `last`, or an image's."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.scenes.scene import Split
+from omnigen.data.scenes.sketch import MAX_BYTES
 from omnigen.evals.base import Evaluator
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params
@@ -62,6 +63,11 @@ class Stage:
         if data.image_size != model.image_size:
             raise ValueError(
                 f"data.image_size is {data.image_size}; model.image_size is {model.image_size}"
+            )
+        if data.sketches and model.sketch_length <= MAX_BYTES:
+            raise ValueError(
+                f"data.sketches is True and model.sketch_length {model.sketch_length}; allowed: "
+                f"a length of more than {MAX_BYTES}, which sketches of scenes can have"
             )
         side = model.tokenizer.token_size
         if any(size.height % side or size.width % side for size in data.sizes):

@@ -45,8 +45,9 @@ def draw(omni, params):
         weights = {part: params[part] for part in ("ar", "head")}
         order = jnp.arange(16) if order is None else jnp.asarray(order)
         steps = flow.annealed(16, first=3, last=3) if steps is None else steps
-        dials = Dials(jnp.float32(guidance), jnp.float32(TEMPERATURE), order, steps)
-        return omni.draw(weights, omni.prompts(texts), keys, dials, **settings)
+        scales = map(jnp.float32, (guidance, TEMPERATURE, 1.0))
+        dials = Dials(*scales, order, steps)
+        return omni.draw(weights, omni.prompts(texts), keys, dials, **settings)[0]
 
     return run
 
@@ -75,8 +76,9 @@ def read(omni, params, lay):
     """Hidden states before each of a picture's tokens, by one pass over the training layout."""
     hidden = jax.jit(lambda *args: omni.ar.bind(params["ar"]).hidden(*args))
 
-    def run(text, z, order=None):
-        sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4, order=order))
+    def run(text, z, order=None, sketch=()):
+        image = ImageSpan(4, 4, order=order, sketch=sketch)
+        sample = lay(TextSpan(list(text.encode())), image)
         rows = batched(pack([sample], PROMPT_BUCKET + 16, omni.config.specials.pad))
         start = int(np.argmax(rows.slot[0] >= 0))
         states = hidden(rows.map(jnp.asarray), gather_slots(z[None], rows.slot))
@@ -118,6 +120,56 @@ def test_every_token_is_what_the_head_says_after_those_before(
         wanted = sample(jnp.stack(hidden, axis=1)[:, :, None], noise)
         drawn = z[i] if order is None else z[i][order]
         np.testing.assert_allclose(drawn, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_a_sketch_is_written_first_and_then_drawn(omni, params, lay, guided):
+    """Rows whose sketches end at different times; one ends because there is no more room."""
+    config = dataclasses.replace(omni.config, sketch_length=9)
+    sketching, img, count = Omni(config), config.specials.img, 6
+    w = params["ar"]["logits_out"]["w"]
+    eager = w.at[:, img].mul(12.0)  # so that some end early
+    weights = {**params, "ar": {**params["ar"], "logits_out": {"w": eager}}}
+    texts = ["a red dot", "", "two blue squares", "x", "yy", "a longer prompt than the others"]
+    prompts = sketching.prompts(texts)
+    assert prompts.token[0, -3:].tolist() == list(b"4*4")
+    dials = sketching.dials(head_steps=3, sketch_temperature=0.7)
+    few = {part: weights[part] for part in ("ar", "head")}
+    z, ids = sketching.draw(few, prompts, keys(count), dials, guided=guided)
+    lengths = [int(np.argmax(row == img)) for row in np.asarray(ids)]
+    assert len(set(lengths)) > 2 and 8 in lengths, lengths
+    ar, head = sketching.ar.bind(weights["ar"]), sketching.head.bind(weights["head"])
+    sample = jax.jit(
+        lambda hidden, noise, steps: head.sampler()(hidden, noise, guidance=GUIDANCE, steps=steps)
+    )
+    hidden = jax.jit(lambda *args: ar.hidden(*args))
+
+    def states(text, sketch, z):
+        row = lay(TextSpan(list(text.encode())), ImageSpan(4, 4, sketch=sketch))
+        row = batched(pack([row], PROMPT_BUCKET + 16, config.specials.pad))
+        return hidden(row.map(jnp.asarray), gather_slots(z[None], row.slot))[0], row
+
+    for i, text in enumerate(texts):
+        assert (ids[i, lengths[i] + 1 :] == config.specials.pad).all()
+        sketch = np.asarray(ids)[i, : lengths[i]].tolist()
+        h_LD, row = states(text, sketch, z[i])
+        first = int(np.argmax(row.slot[0] >= 0))
+        begin = first - 2 - len(sketch)  # what comes before the sketch
+        for j, written in enumerate([*sketch, img][:8]):
+            scores = ar.logits(h_LD[None, begin + j])[0] / 0.7
+            scores = jnp.where((jnp.arange(264) < 256) | (jnp.arange(264) == img), scores, -jnp.inf)
+            assert jax.random.categorical(jax.random.fold_in(keys(count)[i], j), scores) == written
+        branches = [h_LD[first - 1 : first + 15]]
+        if guided:
+            empty_LD, row = states("", (), z[i])
+            first = int(np.argmax(row.slot[0] >= 0))
+            branches.append(empty_LD[first - 1 : first + 15])
+        noise = TEMPERATURE * jax.random.normal(keys(count)[i], (16, 6))
+        for n in range(16):
+            wanted = sample(
+                jnp.stack([b[None, n] for b in branches]), noise[None, n], dials.steps[n]
+            )
+            np.testing.assert_allclose(z[i, n], wanted[0], atol=1e-4)
 
 
 def test_steps_that_do_not_change_are_the_plain_ones(draw, omni, params, pictures):
@@ -193,7 +245,7 @@ def test_drawing_stays_on_the_device(omni, params):
     prompts = omni.prompts(["x"])
     weights = {part: params[part] for part in ("ar", "head")}
     steps = flow.annealed(16, first=3, last=1)
-    dials = Dials(jnp.float32(1.0), jnp.float32(1.0), jnp.arange(16), steps)
+    dials = Dials(*map(jnp.float32, (1.0, 1.0, 1.0)), jnp.arange(16), steps)
     text = Omni.draw.lower(omni, weights, prompts, keys(1), dials, guided=False).as_text()
     assert "stablehlo.while" in text
     assert "callback" not in text and "outfeed" not in text and "stablehlo.send" not in text

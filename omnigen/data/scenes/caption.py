@@ -134,6 +134,11 @@ LOOSELY: dict[Kind, Sequence[str]] = {
 }
 
 
+def is_colored(seed: int, uncolored: float) -> bool:
+    """Whether a seed is not among the share whose captions name objects by their shapes alone."""
+    return not Dice("uncolored", seed).chance(uncolored)
+
+
 def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) -> str:
     """Describes a scene in English.
 
@@ -149,7 +154,7 @@ def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) 
     """
     dice = Dice("caption", seed)
     outdoors = scene.landscape is not None
-    colored = not Dice("uncolored", seed).chance(uncolored)
+    colored = is_colored(seed, uncolored)
     slots = Outdoors(scene, dice) if outdoors else Canvas(scene, dice, colored=colored)
     kind = Kind.LANDSCAPES if outdoors else scene.kind
     templates = (LOOSELY if dice.chance(LOOSE) else FULL)[kind]

@@ -77,7 +77,6 @@ class Canvas(grammar.Slots):
         self.digits = self.dice.chance(0.3)
         self.digit_one = self.digits and self.dice.chance(0.3)
         self.quotes_first = self.dice.chance(0.3)
-        self.backwards = self.dice.chance(0.5)
 
     def listed(self) -> str | None:
         """Every object by count, colour and shape, and the words."""
@@ -248,7 +247,6 @@ class Canvas(grammar.Slots):
         return [Group(tuple(found), *key(found[0])) for found in members.values()]
 
     def _things(self, groups: list[Group]) -> list[Group | Quote]:
-        groups = groups[::-1] if self.backwards else groups
         if self.quotes_first:
             return [*self.quotations, *groups]
         return [*groups, *self.quotations]
