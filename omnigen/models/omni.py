@@ -21,9 +21,9 @@ import numpy as np
 
 from omnigen import flow
 from omnigen.data.text import load as load_text
-from omnigen.models.ar import AR, ARConfig
+from omnigen.models.ar import AR, ARConfig, Cache, Stepper
 from omnigen.models.decoder import Decoder, DecoderConfig
-from omnigen.models.flow_head import FlowHead, FlowHeadConfig
+from omnigen.models.flow_head import FlowHead, FlowHeadConfig, Sampler
 from omnigen.models.tokenizer import Encoder, TokenizerConfig
 from omnigen.models.writing import write
 from omnigen.nn.module import Net, Params
@@ -317,8 +317,7 @@ class Omni:
         """
         ar, head = self.ar.bind(params["ar"]), self.head.bind(params["head"])
         batch, length = prompts.token.shape
-        place_N2 = jnp.asarray(places(*self.config.grid))[dials.order]
-        count = place_N2.shape[0]
+        count = dials.order.shape[0]
         noise_BNZ = flow.normal(keys, (batch, count, self.config.head.latent_dim))
         noise_BNZ = noise_BNZ * dials.temperature
         last = prompts.map(lambda field: jnp.asarray(field[:, -1:]))
@@ -328,7 +327,7 @@ class Omni:
         nothing = jnp.zeros((batch, length - 1, self.config.ar.latent_dim))
         room = length - 1 + self.config.sketch_length + count
         _, cache = ar.prefill(row, nothing, cache_length=room)
-        sample, step = head.sampler(), ar.stepper()
+        step = ar.stepper()
         ids_BP = jnp.zeros((batch, 0), jnp.int32)
         if self.config.sketch_length:
             sketch = write(
@@ -344,7 +343,24 @@ class Omni:
             cache, last, ids_BP = sketch.cache, sketch.last, sketch.ids
         if guided:
             last = jax.tree.map(lambda *fields: jnp.concatenate(fields), last, end)
-        branches = 1 + guided
+        z_BNZ = self._tokens(step, head.sampler(), cache, last, noise_BNZ, dials, schedule=schedule)
+        return z_BNZ[:, jnp.argsort(dials.order)], ids_BP
+
+    def _tokens(
+        self,
+        step: Stepper,
+        sample: Sampler,
+        cache: Cache,
+        last: Sequence,
+        noise_BNZ: jax.Array,
+        dials: Dials,
+        *,
+        schedule: flow.GuidanceSchedule,
+    ) -> jax.Array:
+        """Tokens in the order of drawing, `[B, N, Z]`, after the element `last` `[R, 1]`."""
+        place_N2 = jnp.asarray(places(*self.config.grid))[dials.order]
+        batch, count, _ = noise_BNZ.shape
+        branches = last.token.shape[0] // batch
 
         def body(i: jax.Array, carry: tuple) -> tuple:
             cache, z_BNZ, z_BZ = carry
@@ -360,8 +376,7 @@ class Omni:
 
         z_BNZ = jnp.zeros(noise_BNZ.shape, jnp.float32)
         carry = (cache.repeat(branches), z_BNZ, z_BNZ[:, 0])
-        z_BNZ = jax.lax.fori_loop(0, count, body, carry)[1]
-        return z_BNZ[:, jnp.argsort(dials.order)], ids_BP
+        return jax.lax.fori_loop(0, count, body, carry)[1]
 
     def _element(self, last: Sequence, place_N2: jax.Array, i: jax.Array) -> Sequence:
         """The element before the image's i-th, `[R, 1]`: the prompt's `last`, or an image's."""

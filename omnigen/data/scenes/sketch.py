@@ -8,13 +8,14 @@ what there will be, and where, in one place: counts, colours and relations becom
 |---|---|---|
 | background | fill, colours | `pw` plain white, `gwm` a gradient of white and mint |
 | landscape | sky, horizon | `Nk` night over a horizon at 20/32 |
-| object | how many of its like are still to come, itself included; colour, shape, x, y, diameter | `2rS4a6` |
+| object | how many of its like are left, with itself; colour, shape, x, y, diameter | `2rS4a6` |
 | element of a landscape | name, x, y, width, height | `Mg8u4` |
-| line of words | the words in quotes; colour, font, x, y, width, twice the letters' height | `"Hi"kaf8c5` |
+| line of words | the words in quotes; colour, font, x, y, width, twice the height | `"Hi"kaf8c5` |
 
-Places and lengths are digits of base 32, in 1/32 of the canvas's side; x and y are the centre's.
-Objects that are alike stand together, in the order in which captions name them. Alike are those of
-one colour and shape, or of one shape where a caption tells no colours.
+Places and lengths are digits of base 32, in 1/32 of the canvas's side; x and y are the centre's,
+and a line is as high as its capitals. Objects that are alike stand together, in the order in which
+captions name them. Alike are those of one colour and shape, or of one shape where a caption tells
+no colours.
 """
 
 from omnigen.data.scenes.fonts import FAMILIES
