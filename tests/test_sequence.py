@@ -85,6 +85,30 @@ def test_text_to_image():
     assert s.weight.tolist() == [0.0] + [1.0] * 13
 
 
+def test_a_sketch_stands_between_size_and_image():
+    s = lay(
+        TextSpan(list(b"hi"), role=Role.GIVEN),
+        ImageSpan(1, 2, order=np.array([1, 0]), sketch=list(b"pw")),
+    )
+    assert s.token.tolist() == [BOS, *b"hi", BOI, *b"1*2", *b"pw", IMG, PAD, PAD, EOI, EOS]
+    assert s.modality.tolist() == [TEXT] * 10 + [IMAGE] * 2 + [TEXT] * 2
+    assert s.slot.tolist() == [-1] * 10 + [1, 0] + [-1] * 2
+    assert s.position[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12]
+    in_image = [[0.5, 1.5], [0.5, 0.5]]
+    assert s.position[:, 1:].tolist() == [[0, 0]] * 10 + in_image + [[0, 0]] * 2
+    nowhere = list(NOWHERE)
+    assert s.target.tolist() == [nowhere] * 9 + in_image + [nowhere] * 3
+    assert s.group.tolist() == list(range(14))
+    assert s.segment.tolist() == [1] * 14
+    assert s.weight.tolist() == [0.0] * 3 + [1.0] * 11
+
+
+def test_the_sketch_of_a_given_image_carries_no_loss():
+    s = lay(ImageSpan(1, 1, role=Role.GIVEN, sketch=list(b"pw")), TextSpan(list(b"x")))
+    assert s.token.tolist() == [BOS, BOI, *b"1*1", *b"pw", IMG, PAD, EOI, *b"x", EOS]
+    assert s.weight.tolist() == [0.0] * 10 + [1.0] * 2
+
+
 def test_field_dtypes_are_those_that_devices_take():
     fields = lay(TextSpan([1]), ImageSpan(1, 2)).fields()
     floats = {"position", "target", "weight"}

@@ -11,8 +11,10 @@ import pytest
 
 from omnigen.data import examples, pipeline
 from omnigen.data.pipeline import DataConfig, Order, RowBatches
+from omnigen.data.scenes import caption as captions
 from omnigen.data.scenes.render import render
 from omnigen.data.scenes.scene import Kind, Split
+from omnigen.data.scenes.sketch import sketch
 from omnigen.data.scenes.splits import is_held_out
 from omnigen.data.text import ByteText
 from omnigen.parallel import DataShard
@@ -56,6 +58,16 @@ def samples(batch):
 def caption_of(token):
     """The text between BOS and BOI."""
     return TEXT.decode(token[1 : list(token).index(BOI)])
+
+
+def first_batch(config):
+    """Its batch, and of every sample the index of its example and its positions."""
+    rows = RowBatches(config, TEXT, GRID, pipeline.WINDOW_ROWS, WHOLE)
+    packed = rows.window(rows.stock.buckets[0], 0)
+    batch = rows(0)
+    found = [(packed[row][number - 1].index, row, where) for row, number, where in samples(batch)]
+    assert len(found) == sum(map(len, packed)) > 2 * pipeline.WINDOW_ROWS
+    return batch, found
 
 
 @pytest.mark.parametrize("dataset", [rows_of, images_of])
@@ -206,6 +218,76 @@ def test_captions_are_dropped_at_the_given_rate():
         assert caption_of(batch["token"][row, where]) == ""
 
 
+def test_a_sketch_stands_between_the_size_and_the_picture():
+    config = dataclasses.replace(SMALL, sketches=True, caption_dropout=0.3)
+    batch, found = first_batch(config)
+    sketched = 0
+    for index, row, where in found:
+        scene = examples.scene_at(config, index)
+        words = examples.caption_at(config, index, scene=scene)
+        ids = TEXT.encode(sketch(scene)) if words else []
+        head = [BOS, *TEXT.encode(words), BOI, *b"3*2", *ids, IMG]
+        rest = [PAD] * 6 + [EOI, EOS]
+        assert batch["token"][row, where].tolist() == head + rest
+        assert batch["weight"][row, where].tolist() == [0] + [1] * (len(where) - 1)
+        np.testing.assert_array_equal(
+            batch["image"][row, batch["segment"][row, where[0]] - 1], render(scene, 16)
+        )
+        sketched += bool(ids)
+    assert 0.5 * len(found) < sketched < len(found)
+
+
+def test_where_all_captions_are_dropped_nothing_is_sketched():
+    config = dataclasses.replace(SMALL, sketches=True, caption_dropout=1.0)
+    batch, found = first_batch(config)
+    for _, row, where in found:
+        token = batch["token"][row, where].tolist()
+        assert token == [BOS, BOI, *b"3*2", IMG, *[PAD] * 6, EOI, EOS]
+
+
+def test_a_sketch_groups_like_its_caption():
+    mixture = {Kind.SHAPES: 1.0}
+    config = DataConfig(mixture=mixture, sketches=True, uncolored=0.5)
+    seen = collections.Counter()
+    for index in range(300):
+        scene = examples.scene_at(config, index)
+        words = examples.caption_at(config, index, scene=scene)
+        plain = captions.caption(scene, index, config.max_caption_bytes)
+        shapes_alone = captions.caption(scene, index, config.max_caption_bytes, uncolored=1.0)
+        forms = [sketch(scene), sketch(scene, colored=False)]
+        written = examples.sketch_at(config, index, scene=scene)
+        assert written in forms
+        if words and plain != shapes_alone and forms[0] != forms[1]:
+            assert written == forms[words == shapes_alone], words
+            seen[words == shapes_alone] += 1
+    assert min(seen[True], seen[False]) > 10, seen
+
+
+@pytest.mark.parametrize("sketches", [True, False])
+def test_captions_need_not_be_learnt(sketches):
+    config = dataclasses.replace(SMALL, sketches=sketches, learn_captions=False)
+    batch, found = first_batch(config)
+    learnt, _ = first_batch(dataclasses.replace(config, learn_captions=True))
+    for _, row, where in found:
+        token, weight = batch["token"][row, where].tolist(), batch["weight"][row, where]
+        caption = token.index(BOI)
+        assert weight.tolist() == [0] * caption + [1] * (len(where) - caption)
+    assert_equal({**batch, "weight": learnt["weight"]}, learnt)
+    assert (batch["weight"] <= learnt["weight"]).all()
+
+
+def test_nothing_is_sketched_unless_asked():
+    assert not DataConfig().sketches and DataConfig().learn_captions
+    batch, found = first_batch(SMALL)
+    for index, row, where in found:
+        scene = examples.scene_at(SMALL, index)
+        assert examples.sketch_at(SMALL, index, scene=scene) == ""
+        words = examples.caption_at(SMALL, index, scene=scene)
+        token = batch["token"][row, where].tolist()
+        head = [BOS, *TEXT.encode(words), BOI, *b"3*2", IMG]
+        assert token == [*head, *[PAD] * 6, EOI, EOS]
+
+
 def test_seeds_and_splits_give_other_examples():
     base, other = SMALL, dataclasses.replace(SMALL, seed=1)
     assert examples.scene_at(base, 5) == examples.scene_at(base, 5)
@@ -261,6 +343,13 @@ def test_rows_too_short_for_an_example_are_refused():
     with pytest.raises(ValueError, match="row_length is 300; allowed: at least 312"):
         rows_of(DataConfig(row_length=300), grid=(8, 8))
     rows_of(DataConfig(row_length=312), grid=(8, 8))
+    message = (
+        "row_length is 438; allowed: at least 439, which a caption of max_caption_bytes = 240, "
+        r"127 of a sketch and \(8, 8\) picture tokens need"
+    )
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        rows_of(DataConfig(row_length=438, sketches=True), grid=(8, 8))
+    rows_of(DataConfig(row_length=439, sketches=True), grid=(8, 8))
 
 
 def test_batches_of_nothing_are_refused():
