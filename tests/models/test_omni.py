@@ -286,6 +286,8 @@ def test_parts_that_do_not_fit_are_refused(omni):
         dataclasses.replace(config, head=dataclasses.replace(config.head, latent_dim=5))
     with pytest.raises(ValueError, match="head cond_dim is 33; the ar embed_dim is 32"):
         dataclasses.replace(config, head=dataclasses.replace(config.head, cond_dim=33))
+    with pytest.raises(ValueError, match="sketch_length is -1; it must be at least 0"):
+        dataclasses.replace(config, sketch_length=-1)
 
 
 def test_every_byte_survives_the_way_through_pixels():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names, and the held-out loss on a stage whose loss is known."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,21 @@ def test_data_of_the_test_split_keeps_its_captions(config, data, weights):
     assert stage.data_of(Split.TRAIN) == data and data.caption_dropout > 0
     held_out = stage.data_of(Split.TEST)
     assert (held_out.split, held_out.workers, held_out.caption_dropout) == (Split.TEST, 0, 0.0)
+
+
+@pytest.mark.parametrize("length", [0, 127])
+def test_sketches_need_a_model_that_can_write_them(config, data, weights, length):
+    sketched = dataclasses.replace(data, sketches=True)
+    model = dataclasses.replace(config, sketch_length=length)
+    message = (
+        f"data.sketches is True and model.sketch_length {length}; allowed: a length of more than "
+        "127, which sketches of scenes can have"
+    )
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        ARStage(model, ARObjective(), sketched, weights)
+    assert ARStage(model, ARObjective(), data, weights).data == data
+    enough = dataclasses.replace(config, sketch_length=128)
+    assert ARStage(enough, ARObjective(), sketched, weights).omni.config.sketch_length == 128
 
 
 class Known:
