@@ -246,8 +246,7 @@ def test_where_all_captions_are_dropped_nothing_is_sketched():
 
 
 def test_a_sketch_groups_like_its_caption():
-    mixture = {Kind.SHAPES: 1.0}
-    config = DataConfig(mixture=mixture, sketches=True, uncolored=0.5)
+    config = DataConfig(mixture={"shapes": 1.0}, sketches=True, uncolored=0.5)
     seen = collections.Counter()
     for index in range(300):
         scene = examples.scene_at(config, index)

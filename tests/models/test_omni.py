@@ -45,8 +45,8 @@ def draw(omni, params):
         weights = {part: params[part] for part in ("ar", "head")}
         order = jnp.arange(16) if order is None else jnp.asarray(order)
         steps = flow.annealed(16, first=3, last=3) if steps is None else steps
-        scales = map(jnp.float32, (guidance, TEMPERATURE, 1.0))
-        dials = Dials(*scales, order, steps)
+        scale, heat, sketch_heat = map(jnp.float32, (guidance, TEMPERATURE, 1.0))
+        dials = Dials(scale, heat, sketch_heat, order, steps)
         return omni.draw(weights, omni.prompts(texts), keys, dials, **settings)[0]
 
     return run
@@ -139,8 +139,9 @@ def test_a_sketch_is_written_first_and_then_drawn(omni, params, lay, guided):
     lengths = [int(np.argmax(row == img)) for row in np.asarray(ids)]
     assert len(set(lengths)) > 2 and 8 in lengths, lengths
     ar, head = sketching.ar.bind(weights["ar"]), sketching.head.bind(weights["head"])
+    scale = jnp.float32(GUIDANCE)
     sample = jax.jit(
-        lambda hidden, noise, steps: head.sampler()(hidden, noise, guidance=GUIDANCE, steps=steps)
+        lambda hidden, noise, steps: head.sampler()(hidden, noise, guidance=scale, steps=steps)
     )
     hidden = jax.jit(lambda *args: ar.hidden(*args))
 
@@ -245,7 +246,8 @@ def test_drawing_stays_on_the_device(omni, params):
     prompts = omni.prompts(["x"])
     weights = {part: params[part] for part in ("ar", "head")}
     steps = flow.annealed(16, first=3, last=1)
-    dials = Dials(*map(jnp.float32, (1.0, 1.0, 1.0)), jnp.arange(16), steps)
+    one = jnp.float32(1.0)
+    dials = Dials(one, one, one, jnp.arange(16), steps)
     text = Omni.draw.lower(omni, weights, prompts, keys(1), dials, guided=False).as_text()
     assert "stablehlo.while" in text
     assert "callback" not in text and "outfeed" not in text and "stablehlo.send" not in text
