@@ -231,8 +231,12 @@ def model(size: str, *, debug: bool, remat: str = "none") -> dict[str, Any]:
     for name in ("tokenizer", "decoder", "ar"):
         parts[name]["remat"] = remat
     image_size = DEBUG_IMAGE_SIZE if debug else SIZES[size]["image_size"]
-    others = {name: SIZES[size].get(name, 0) for name in ("text", "sketch_length")}
-    return {"image_size": image_size, **others, **parts}
+    return {
+        "image_size": image_size,
+        "text": SIZES[size]["text"],
+        "sketch_length": SIZES[size].get("sketch_length", 0),
+        **parts,
+    }
 
 
 def mesh(size: str, *, debug: bool) -> dict[str, int]:

@@ -56,6 +56,8 @@ class Request:
         guidance: how strongly the prompt steers; 1 turns guidance off, and costs half.
         temperature: scale of the noise that each token starts from; below 1 pictures are more
             typical and vary less.
+        sketch_temperature: likewise of the sketch that a model may write before it draws; 0 takes
+            the likeliest.
         head_steps: steps of the flow head a token; None is the checkpoint's own number.
         last_head_steps: steps of the last token, if their number is to change linearly on the way
             there; None for the same number at all tokens.
@@ -68,6 +70,7 @@ class Request:
     num_images: int = 1
     guidance: float = 3.0
     temperature: float = 0.8
+    sketch_temperature: float = 0.5
     head_steps: int | None = None
     last_head_steps: int | None = None
     head_shift: float = 1.0
@@ -88,10 +91,10 @@ class Request:
             raise ValueError(f"seed is {self.seed}; seeds must lie in 0 ... {MAX_SEED}")
         if not (math.isfinite(self.guidance) and 0 <= self.guidance <= MAX_GUIDANCE):
             raise ValueError(f"guidance is {self.guidance}; allowed: 0 ... {MAX_GUIDANCE:g}")
-        if not 0 <= self.temperature <= MAX_TEMPERATURE:
-            raise ValueError(
-                f"temperature is {self.temperature}; allowed: 0 ... {MAX_TEMPERATURE:g}"
-            )
+        for name in ("temperature", "sketch_temperature"):
+            value = getattr(self, name)
+            if not 0 <= value <= MAX_TEMPERATURE:
+                raise ValueError(f"{name} is {value}; allowed: 0 ... {MAX_TEMPERATURE:g}")
         if not MIN_SHIFT <= self.head_shift <= MAX_SHIFT:
             raise ValueError(
                 f"head_shift is {self.head_shift}; allowed: {MIN_SHIFT:g} ... {MAX_SHIFT:g}"
@@ -179,6 +182,7 @@ class Sampler:
                 make_keys(np.asarray(seeds, np.uint32)),
                 guidance=request.guidance,
                 temperature=request.temperature,
+                sketch_temperature=request.sketch_temperature,
                 head_steps=request.head_steps,
                 last_head_steps=request.last_head_steps,
                 head_shift=request.head_shift,
@@ -188,7 +192,7 @@ class Sampler:
 
 
 _SHAPING = ("guidance", "head_steps", "last_head_steps", "decoder_steps")  # shape the programs
-_SETTINGS = (*_SHAPING, "temperature", "head_shift")
+_SETTINGS = (*_SHAPING, "temperature", "sketch_temperature", "head_shift")
 
 
 def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
@@ -258,6 +262,12 @@ def _flags() -> flags.FlagValues:
         f"scale of the noise that each token starts from, 0 ... {MAX_TEMPERATURE:g}",
         flag_values=values,
     )
+    flags.DEFINE_float(
+        "sketch_temperature",
+        Request.sketch_temperature,
+        f"likewise for what the model writes before it draws, 0 ... {MAX_TEMPERATURE:g}",
+        flag_values=values,
+    )
     flags.DEFINE_multi_string("image", [], "a picture to start from", flag_values=values)
     text("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
     integer("head_steps", None, "steps of the flow head a token; the checkpoint's if not given")
@@ -315,6 +325,7 @@ def _job(values: flags.FlagValues) -> _Job:
         num_images=values.num_images,
         guidance=values.guidance,
         temperature=values.temperature,
+        sketch_temperature=values.sketch_temperature,
         head_steps=values.head_steps,
         last_head_steps=values.last_head_steps,
         head_shift=values.head_shift,

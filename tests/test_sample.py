@@ -42,6 +42,7 @@ def test_batches_draw_the_same_pictures(sampler: sample.Sampler) -> None:
 def test_what_is_not_asked_for_is_the_models_own() -> None:
     request = sample.Request("x")
     assert (request.guidance, request.temperature) == (omni.GUIDANCE, omni.TEMPERATURE)
+    assert request.sketch_temperature == omni.SKETCH_TEMPERATURE
 
 
 def test_programs_compiled_while_weights_are_read_draw_the_same(
@@ -76,17 +77,29 @@ def test_command_writes_pngs_that_can_be_recreated(
     common = ["--checkpoint", str(untrained)]
     output = tmp_path / "out.png"
     argv = ["--prompt", PROMPT, "--output", str(output), "--seed=3", "--num_images=2"]
-    sample.main([*argv, "--guidance=2.5", "--temperature=0.5", "--decoder_steps=3", *common])
+    sample.main(
+        [
+            *argv,
+            "--guidance=2.5",
+            "--temperature=0.5",
+            "--sketch_temperature=0.25",
+            "--decoder_steps=3",
+            *common,
+        ]
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out-0.png", "out-1.png"]
     second = tmp_path / "out-1.png"
     with Image.open(second) as image:
-        expected = sampler(PROMPT, seed=4, guidance=2.5, temperature=0.5, decoder_steps=3)[0]
+        expected = sampler(
+            PROMPT, seed=4, guidance=2.5, temperature=0.5, sketch_temperature=0.25, decoder_steps=3
+        )[0]
         np.testing.assert_array_equal(np.asarray(image), expected)
         assert image.info["prompt"] == PROMPT
         assert image.info["seed"] == "4"
         settings = {
             "guidance": 2.5,
             "temperature": 0.5,
+            "sketch_temperature": 0.25,
             "head_steps": None,
             "last_head_steps": None,
             "head_shift": 1.0,
@@ -148,6 +161,7 @@ GOOD = ["--prompt", "a star", *OUT]
         ([*GOOD, "--guidance=31"], "guidance is 31.0; allowed: 0 ... 30"),
         ([*GOOD, "--temperature=nan"], "temperature is nan; allowed: 0 ... 2"),
         ([*GOOD, "--temperature=2.1"], "temperature is 2.1; allowed: 0 ... 2"),
+        ([*GOOD, "--sketch_temperature=-1"], "sketch_temperature is -1.0; allowed: 0 ... 2"),
         ([*GOOD, "--guidance=much"], "flag --guidance=much"),
         ([*GOOD, "--seed=-1"], "seed is -1; seeds must lie in 0 ... 4294967295"),
         ([*GOOD, "--seed=4294967295", "--num_images=2"], "seed is 4294967295"),

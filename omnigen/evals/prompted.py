@@ -22,7 +22,14 @@ from omnigen.evals import benchmark, pictures, results, second
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Outcome
-from omnigen.models.omni import GUIDANCE, TEMPERATURE, Omni, to_pixels, to_uint8
+from omnigen.models.omni import (
+    GUIDANCE,
+    SKETCH_TEMPERATURE,
+    TEMPERATURE,
+    Omni,
+    to_pixels,
+    to_uint8,
+)
 from omnigen.nn.module import Params
 
 CEILING = "-ceiling"
@@ -203,6 +210,7 @@ class Prompted:
         return {
             "guidance": GUIDANCE,
             "temperature": TEMPERATURE,
+            **({"sketch_temperature": SKETCH_TEMPERATURE} if config.sketch_length else {}),
             "head_steps": config.head.num_steps,
             "decoder_steps": config.decoder.num_steps,
             "first_seed": self._seed,
