@@ -69,8 +69,8 @@ class Request:
     seed: int = 0
     num_images: int = 1
     guidance: float = 3.0
-    temperature: float = 0.8
-    sketch_temperature: float = 0.5
+    temperature: float = 0.65
+    sketch_temperature: float = 0.25
     head_steps: int | None = None
     last_head_steps: int | None = None
     head_shift: float = 1.0

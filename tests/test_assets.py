@@ -6,12 +6,15 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from omnigen import pretrained
+from omnigen.evals import exact
 from omnigen.evals.reconstruction import Reconstruction
+from omnigen.models.omni import to_uint8
 
 PARTS = ("encoder", "decoder", "ar", "head")
 
@@ -52,3 +55,19 @@ def test_draws_from_the_command_line(nano: pretrained.Pretrained, tmp_path: path
     is_white = pictures[0].min(axis=-1) > 200
     is_red = (red > 150) & (green < 100) & (blue < 100)
     assert is_white.mean() > 0.5 and is_red.mean() > 0.03
+
+
+def test_draws_what_it_is_told(nano: pretrained.Pretrained) -> None:
+    """A count, two places, colours that were never trained together, a scene of eight."""
+    prompts = exact.all_prompts()
+    wanted = {"counting_5_8": False, "position": False, "color_attr": True, "scene_8": True}
+    asked = [
+        next(p for p in prompts if p["tag"] == tag and p["held_out"] == held_out)
+        for tag, held_out in wanted.items()
+    ]
+    keys = jax.vmap(jax.random.key)(np.zeros(len(asked), np.uint32))
+    rows = nano.omni.prompts([metadata["prompt"] for metadata in asked])
+    images = to_uint8(nano.omni.generate(nano.params, rows, keys))
+    for metadata, image in zip(asked, images, strict=True):
+        found = exact.verdict(metadata, image)
+        assert found["strict"], (metadata["prompt"], found["reasons"])

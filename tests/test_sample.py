@@ -82,7 +82,7 @@ def test_command_writes_pngs_that_can_be_recreated(
             *argv,
             "--guidance=2.5",
             "--temperature=0.5",
-            "--sketch_temperature=0.25",
+            "--sketch_temperature=0.75",
             "--decoder_steps=3",
             *common,
         ]
@@ -91,7 +91,7 @@ def test_command_writes_pngs_that_can_be_recreated(
     second = tmp_path / "out-1.png"
     with Image.open(second) as image:
         expected = sampler(
-            PROMPT, seed=4, guidance=2.5, temperature=0.5, sketch_temperature=0.25, decoder_steps=3
+            PROMPT, seed=4, guidance=2.5, temperature=0.5, sketch_temperature=0.75, decoder_steps=3
         )[0]
         np.testing.assert_array_equal(np.asarray(image), expected)
         assert image.info["prompt"] == PROMPT
@@ -99,7 +99,7 @@ def test_command_writes_pngs_that_can_be_recreated(
         settings = {
             "guidance": 2.5,
             "temperature": 0.5,
-            "sketch_temperature": 0.25,
+            "sketch_temperature": 0.75,
             "head_steps": None,
             "last_head_steps": None,
             "head_shift": 1.0,

@@ -39,8 +39,8 @@ from omnigen.sequence import (
 )
 
 PROMPT_BUCKET = 128
-GUIDANCE, TEMPERATURE = 3.0, 0.8  # as pictures are drawn unless asked otherwise
-SKETCH_TEMPERATURE = 0.5
+GUIDANCE, TEMPERATURE = 3.0, 0.65  # as pictures are drawn unless asked otherwise
+SKETCH_TEMPERATURE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
