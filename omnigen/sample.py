@@ -70,7 +70,7 @@ class Request:
     num_images: int = 1
     guidance: float = 3.0
     temperature: float = 0.65
-    sketch_temperature: float = 0.25
+    sketch_temperature: float = 0.35
     head_steps: int | None = None
     last_head_steps: int | None = None
     head_shift: float = 1.0

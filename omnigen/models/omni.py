@@ -40,7 +40,7 @@ from omnigen.sequence import (
 
 PROMPT_BUCKET = 128
 GUIDANCE, TEMPERATURE = 3.0, 0.65  # as pictures are drawn unless asked otherwise
-SKETCH_TEMPERATURE = 0.25
+SKETCH_TEMPERATURE = 0.35
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from omnigen.data.scenes.palette import BACKGROUNDS
 from omnigen.data.scenes.scene import Color, Element, Object, Prop, Scene, Shape, Sky, Text
 
 MAX_BYTES = 127
-"""What would be longer (none of a million was) is left out in training."""
+"""What would be longer is left out in training; of 400 000 scenes, the longest had 123."""
 
 DIGITS = "0123456789abcdefghijklmnopqrstuv"
 COLORS = dict(zip(Color, "roygbpknxw", strict=True))
