@@ -108,10 +108,17 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         if len(slices) != sizes[0]:
             raise ValueError(f"mesh slice={sizes[0]}, but the devices form {len(slices)} slices")
         grid = mesh_utils.create_hybrid_device_mesh(
-            (1, *sizes[1:]), (sizes[0], 1, 1, 1, 1), devices=devices
+            (1, *sizes[1:]),
+            (sizes[0], 1, 1, 1, 1),
+            devices=devices,
+            allow_split_physical_axes=True,
         )
         return Mesh(grid, AXES, axis_types=types)
-    return jax.make_mesh(sizes, AXES, types, devices=devices)
+    try:
+        return jax.make_mesh(sizes, AXES, types, devices=devices)
+    except NotImplementedError:  # an axis that is part of a side of the torus, 128 of 16 x 16
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(grid, AXES, axis_types=types)
 
 
 def _mesh_axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import os
 import subprocess
 import sys
@@ -26,6 +27,32 @@ def test_mesh_takes_what_is_left():
 def test_mesh_over_some_devices():
     made = parallel.make_mesh(parallel.MeshConfig(fsdp=2), devices=jax.devices()[:4])
     assert made.shape["data"] == 2 and made.size == 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What placing devices looks at."""
+
+    id: int
+    coords: tuple[int, int, int]
+    process_index: int
+    device_kind: str = "TPU v6 lite"
+    platform: str = "tpu"
+    core_on_chip: int = 0
+    slice_index: int = 0
+
+
+def test_an_axis_may_be_part_of_a_side_of_the_torus():
+    """128 of 16 x 16 chips: two halves of 16 x 8, not chips strewn about."""
+    chips = [
+        Chip(16 * y + x, (x, y, 0), 8 * (x // 2) + y // 2) for y in range(16) for x in range(16)
+    ]
+    made = parallel.make_mesh(parallel.MeshConfig(data=2, fsdp=128), devices=chips)
+    assert made.shape["data"] == 2 and made.shape["fsdp"] == 128
+    assert set(made.devices.flat) == set(chips)
+    for half in made.devices.reshape(2, 128):
+        sides = [{chip.coords[axis] for chip in half} for axis in (0, 1)]
+        assert sorted(map(len, sides)) == [8, 16]
 
 
 @pytest.mark.parametrize(
