@@ -12,8 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -21,12 +21,14 @@ from omnigen import cli
 
 if TYPE_CHECKING:
     from omnigen.measure import Row
+    from omnigen.models.omni import Omni
+    from omnigen.nn.module import Params
     from omnigen.recipe import Recipe
 
 PROGRAM = "omnigen.bench"
 USAGE = """
 A training step:  python -m omnigen.bench train --config configs/ar.py:nano
-Drawing:          python -m omnigen.bench sample --batch_size 16
+Drawing:          python -m omnigen.bench sample --batch_size 16 [--config configs/ar.py:base]
 Input pipeline:   python -m omnigen.bench data --config configs/ar.py:nano
 Checkpoints:      python -m omnigen.bench checkpoint --config configs/ar.py:nano
 How costs grow:   python -m omnigen.bench grow --config configs/ar.py:nano --markdown grow.md
@@ -71,7 +73,12 @@ def bench_train(
 
 
 def bench_sample(
-    checkpoint: str | None, *, batch_size: int, repeats: int, trace: str | None = None
+    omni: "Omni",
+    params: Mapping[str, "Params"],
+    *,
+    batch_size: int,
+    repeats: int,
+    trace: str | None = None,
 ) -> tuple[dict[str, float], list["Row"]]:
     """A batch of pictures, and the time that reading the weights alone would take.
 
@@ -81,12 +88,10 @@ def bench_sample(
     import jax
     import jax.numpy as jnp
 
-    from omnigen import measure, pretrained
+    from omnigen import measure
     from omnigen.workload import PROMPT
 
-    model = pretrained.load(checkpoint, needed=("decoder", "ar", "head"))
-    omni, params, top = model.omni, model.params, measure.ceilings()
-    rows = omni.prompts([PROMPT] * batch_size)
+    top, rows = measure.ceilings(), omni.prompts([PROMPT] * batch_size)
     keys = jax.vmap(jax.random.key)(jnp.arange(batch_size, dtype=jnp.uint32))
     since = time.perf_counter()
     jax.block_until_ready(omni.generate(params, rows, keys))
@@ -183,7 +188,7 @@ SUBJECTS = ("train", "sample", "data", "checkpoint", "grow")
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     for name, text in (
-        ("config", "the recipe, FILE.py:ARGUMENT; of train, data and checkpoint"),
+        ("config", "the recipe, FILE.py:ARGUMENT; sample draws with random weights of its sizes"),
         ("checkpoint", "a workdir or checkpoint folder, of sample; the shipped model if not given"),
         ("json", "a file for the figures"),
         ("profile", "a folder for a trace, of train and sample"),
@@ -205,13 +210,30 @@ def _flags() -> flags.FlagValues:
     return values
 
 
+def _drawn(values: flags.FlagValues, overrides: Sequence[str]) -> tuple["Omni", dict[str, Any]]:
+    """The model to draw with: a recipe's with random weights, or a trained one."""
+    needed = ("decoder", "ar", "head")
+    if values.config is None:
+        from omnigen import pretrained
+
+        model = pretrained.load(values.checkpoint, needed=needed)
+        return model.omni, model.params
+    from omnigen import recipe as recipes
+    from omnigen import workload
+    from omnigen.models.omni import Omni
+
+    omni = Omni(recipes.read(values.config, overrides).model)
+    return omni, workload.random_weights(omni, needed)
+
+
 def _measure(
     subject: str, values: flags.FlagValues, overrides: Sequence[str]
 ) -> tuple[dict[str, float], list["Row"]]:
     repeats, trace = values.repeats, values.profile
     if subject == "sample":
         size = values.batch_size
-        return bench_sample(values.checkpoint, batch_size=size, repeats=repeats, trace=trace)
+        omni, params = _drawn(values, overrides)
+        return bench_sample(omni, params, batch_size=size, repeats=repeats, trace=trace)
     from omnigen import recipe as recipes
 
     recipe = recipes.read(values.config, overrides)
@@ -248,6 +270,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{subject or 'nothing'} cannot be measured: {', '.join(SUBJECTS)}")
         if subject != "sample" and values.config is None:
             raise ValueError(f"{subject} needs --config")
+        if values.config and values.checkpoint:
+            raise ValueError("--config and --checkpoint: sample takes one of them")
         if values.profile and subject not in ("train", "sample"):
             raise ValueError(f"--profile is of train and sample, not of {subject}")
         for name in ("json", "markdown"):

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from omnigen import measure, parallel
 from omnigen.models.omni import Omni, OmniConfig
+from omnigen.nn.module import Params
 from omnigen.sequence import ImageSpan, TextSpan, layout, pack
 from omnigen.stages import base as stages
 from omnigen.stages.base import Batch, Stage
@@ -37,6 +37,17 @@ def stage_of(recipe: Any) -> Stage:
     stage, nets = stages.find(recipe.stage), Omni(recipe.model).nets
     frozen = {part: nets[part].init(jax.random.key(1)) for part in stage.needed}
     return stage(recipe.model, recipe.objective, recipe.data, frozen)
+
+
+def random_weights(omni: Omni, parts: Sequence[str]) -> dict[str, Params]:
+    """Weights of some parts of a model that mean nothing, each in its computing dtype."""
+
+    def make(part: str) -> Params:
+        dtype = getattr(omni.config, part).dtype
+        init = lambda key: jax.tree.map(lambda w: w.astype(dtype), omni.nets[part].init(key))  # noqa: E731
+        return jax.jit(init)(jax.random.key(0))
+
+    return {part: make(part) for part in parts}
 
 
 def state_of(recipe: Any, stage: Stage, mesh: Any) -> tuple[Any, Any, Any]:
@@ -216,12 +227,7 @@ def _train_cost(recipe: Any, repeats: int) -> Cost:
 def _draw_cost(recipe: Any, repeats: int) -> Cost:
     config: OmniConfig = recipe.model
     omni, batch = Omni(config), recipe.train.global_batch_size
-    dtype = jnp.dtype(config.ar.dtype)
-    cast = lambda tree: jax.tree.map(lambda leaf: leaf.astype(dtype), tree)  # noqa: E731
-    weights = {
-        part: jax.jit(lambda key, part=part: cast(omni.nets[part].init(key)))(jax.random.key(0))
-        for part in ("ar", "head")
-    }
+    weights = random_weights(omni, ("ar", "head"))
     keys = jax.random.split(jax.random.key(0), batch)
     arguments = (weights, omni.prompts([PROMPT] * batch), keys, omni.dials())
     compiled = Omni.draw.lower(omni, *arguments).compile()

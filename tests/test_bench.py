@@ -2,9 +2,11 @@
 import json
 import pathlib
 
+import jax
 import pytest
 
-from omnigen import bench
+from omnigen import bench, recipe
+from omnigen.models.omni import Omni
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -48,6 +50,22 @@ def test_drawing(untrained, one_device, tmp_path, capsys) -> None:
     assert figures["times_the_floor"] == pytest.approx(ratio)
 
 
+def test_drawing_with_random_weights_of_a_recipe(one_device, tmp_path) -> None:
+    output = tmp_path / "figures.json"
+    sizes = ["--config.model.ar.num_layers=1", "--config.model.head.num_steps=3"]
+    config = f"{ROOT}/configs/ar.py:debug"
+    bench.main(["sample", "--config", config, "--repeats", "1", "--json", str(output), *sizes])
+    figures = json.loads(output.read_text())
+    omni = Omni(recipe.read(config, sizes).model)
+    ar, head = (4 * count(omni.nets[part].shapes()) for part in ("ar", "head"))
+    read = figures["weights_floor_s"] * figures["measured_bandwidth_GB_per_s"] * 1e9
+    assert read == pytest.approx(omni.config.grid[0] ** 2 * (ar + 3 * head))
+
+
+def count(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -56,6 +74,7 @@ def test_drawing(untrained, one_device, tmp_path, capsys) -> None:
         (["train"], "train needs --config"),
         (["sample", "--json", "/no/such/folder/x.json"], "its folder is missing"),
         (["sample", "--repeats", "0"], "--repeats=0"),
+        (["sample", "--config", "x", "--checkpoint", "y"], "sample takes one of them"),
         (["data", "--profile", "x", "--config", "x"], "--profile is of train and sample"),
     ],
 )
