@@ -21,7 +21,7 @@ from omnigen.data.corpora import drawings, subjects
 from omnigen.data.corpora.drawings import INKS
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Subject
-from omnigen.data.records import Rejected
+from omnigen.data.records import Reason, Rejected
 from omnigen.data.scenes import grammar, layout, palette
 from omnigen.data.scenes.compose import lines_of_words
 from omnigen.data.scenes.dice import Dice
@@ -138,9 +138,10 @@ class Composites:
         composite = compose(dice, self._pools, self.art)
         try:
             drawn = [self._drawing(figure) for figure in composite.figures]
+            rims = [rim(one) for one in drawn]
         except Rejected as rejected:
             return Raw(key, rejected, (), {})
-        ground = choose_ground(dice, [rim(one) for one in drawn], composite)
+        ground = choose_ground(dice, rims, composite)
         inks = palette.ink_colors(ground)
         if composite.board:
             inks = palette.holder_inks(_BOARDS[composite.board])
@@ -261,8 +262,14 @@ def _arrange(dice: Dice, kind: Layout) -> tuple[str, float, str, list[tuple[floa
 
 
 def rim(drawn: np.ndarray) -> list[RGB]:
-    """The colours along the outline of a drawing: the mean of each eighth, where it has any."""
+    """The colours along the outline of a drawing: the mean of each eighth, where it has any.
+
+    Raises:
+        Rejected: the drawing is fainter than that everywhere.
+    """
     seen = drawn[..., 3] >= _SEEN
+    if not seen.any():
+        raise Rejected(Reason.DAMAGED, "too faint to have an outline")
     padded = np.pad(seen, 2)
     inner = padded.copy()
     for axis in (0, 1):

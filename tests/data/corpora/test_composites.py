@@ -12,7 +12,7 @@ import pytest
 from omnigen.data import ingest, pictures
 from omnigen.data.corpora import composites, drawings
 from omnigen.data.corpora.recipes import Art, Kind, Tier
-from omnigen.data.records import Corpus
+from omnigen.data.records import Corpus, Reason, Rejected
 from omnigen.data.scenes import palette, words
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Split
@@ -183,6 +183,13 @@ def test_the_rim_is_the_outline_and_not_what_is_inside():
     drawn[4:36, 4:36] = (255, 0, 0, 255)
     drawn[8:32, 8:32] = (0, 0, 255, 255)
     assert set(composites.rim(drawn)) == {(255, 0, 0)}
+
+
+def test_a_drawing_too_faint_for_an_outline_is_left_out(style, monkeypatch):
+    faint = np.full((8, 8, 4), 100, np.uint8)
+    monkeypatch.setattr(drawings, "draw", lambda *args, **kwargs: faint)
+    raw = composites.parts([style], digest="", count=1, size=SIDE)[0].at(0)
+    assert isinstance(raw.image, Rejected) and raw.image.reason == Reason.DAMAGED
 
 
 def test_a_corpus_of_composites(style, tmp_path):
