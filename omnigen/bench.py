@@ -82,8 +82,8 @@ def bench_sample(
 ) -> tuple[dict[str, float], list["Row"]]:
     """A batch of pictures, and the time that reading the weights alone would take.
 
-    The floor counts each weight of the transformer once a token and each of the flow head once a
-    step of a token, whatever the batch: what bounds drawing one picture.
+    The floor counts each weight of the transformer once a group of tokens and each of the flow head
+    once a step of a group, whatever the batch: what bounds drawing one picture.
     """
     import jax
     import jax.numpy as jnp
@@ -100,8 +100,8 @@ def bench_sample(
     seconds = measure.median_seconds(run, repeats=repeats)
     traced = measure.profile(run, trace) if trace else []
     size = {part: sum(w.nbytes for w in jax.tree.leaves(params[part])) for part in params}
-    tokens, steps = omni.config.grid[0] * omni.config.grid[1], omni.config.head.num_steps
-    floor = tokens * (size["ar"] + steps * size["head"]) / (top.bandwidth * 1e9)
+    groups, steps = omni.config.groups, omni.config.head.num_steps
+    floor = groups * (size["ar"] + steps * size["head"]) / (top.bandwidth * 1e9)
     figures = {
         "first_call_s": first,
         "batch_s": seconds,

@@ -13,6 +13,10 @@ Position i holds element i and the place of element i+1 (`target`), whose conten
 raster and random orders differ in data only. Position q sees position k iff both are in the same
 segment and `group[k] <= group[q]`: with one element a group this is causal attention; a larger
 group is seen whole by its members.
+
+An image may come in groups of k elements (`ImageSpan.block`). Each then predicts the k-th element
+after it, of which it has seen no sibling, and `[IMG]` stands k times, to predict the first group.
+From k = 1 to the whole image this goes from autoregression to diffusion.
 """
 
 import dataclasses
@@ -107,6 +111,8 @@ class ImageSpan:
         stride: side of an element in units of the finest grid, so that a preview's places agree
             with the picture's.
         sketch: text ids that stand between the image's size and its elements.
+        block: elements a group, predicted together; the last group may have fewer. A given image
+            is one group anyway.
     """
 
     rows: int
@@ -115,6 +121,7 @@ class ImageSpan:
     order: np.ndarray | None = None
     stride: float = 1.0
     sketch: Seq[int] = ()
+    block: int = 1
 
 
 @jax.tree_util.register_dataclass
@@ -182,9 +189,9 @@ def layout(
             weights += [weight] * len(span.ids)
             continue
         size = encode(f"{span.rows}*{span.cols}")
-        head = [specials.boi, *size, *span.sketch, specials.img]
+        head = [specials.boi, *size, *span.sketch]
         parts.append(_text_part([*ids, *head], [*weights, *[weight] * len(head)]))
-        parts.append(_image_part(span, slots, specials.pad))
+        parts.append(_image_part(span, slots, specials))
         ids, weights = [specials.eoi], [weight]
         slots += span.rows * span.cols
     parts.append(_text_part([*ids, specials.eos], [*weights, weight]))
@@ -296,35 +303,38 @@ def _text_part(ids: Seq[int], weights: Seq[float]) -> Sequence:
     )
 
 
-def _image_part(span: ImageSpan, first_slot: int, pad: int) -> Sequence:
-    part = _raster_part(span.rows, span.cols, span.stride, span.role == Role.GIVEN, pad)
-    if span.order is None:
-        return dataclasses.replace(part, slot=part.slot + np.int32(first_slot))
-    order, count = np.asarray(span.order), len(part.slot)
-    if sorted(order.tolist()) != list(range(count)):
-        raise ValueError(f"order must be a permutation of 0..{count - 1}, got {order.tolist()}")
-    position = part.position.copy()
-    position[:, 1:] = position[order, 1:]
-    return dataclasses.replace(part, slot=(first_slot + order).astype(np.int32), position=position)
+def _image_part(span: ImageSpan, first_slot: int, specials: Specials) -> Sequence:
+    """`[IMG]`, as often as a group has elements, and the image."""
+    given, count, block = span.role == Role.GIVEN, span.rows * span.cols, span.block
+    part = _raster_part(span.rows, span.cols, span.stride, given, block, specials)
+    slot, position, target = part.slot.copy(), part.position.copy(), part.target.copy()
+    if span.order is not None:
+        order = np.asarray(span.order)
+        if sorted(order.tolist()) != list(range(count)):
+            raise ValueError(f"order must be a permutation of 0..{count - 1}, got {order.tolist()}")
+        slot[block:], position[block:, 1:] = order, position[block + order, 1:]
+        target[:count] = target[order]
+    slot[block:] += first_slot
+    return dataclasses.replace(part, slot=slot, position=position, target=target)
 
 
 @functools.lru_cache(maxsize=256)
-def _raster_part(rows: int, cols: int, stride: float, given: bool, pad: int) -> Sequence:
+def _raster_part(
+    rows: int, cols: int, stride: float, given: bool, block: int, specials: Specials
+) -> Sequence:
     """An image in raster order, its slots from 0; shared, so nobody writes to it."""
-    count = rows * cols
-    position = np.zeros((count, 3), np.float32)
-    position[:, 1:] = places(rows, cols, stride=stride)
-    position[0, 0] = 1.0  # all elements of an image share one place on the sequence axis
-    group = np.full(count, 0 if given else 1, np.int32)
-    group[0] = 1
-    return dataclasses.replace(
-        padding(count, pad),
-        slot=np.arange(count, dtype=np.int32),
-        modality=np.full(count, Modality.IMAGE, np.int32),
-        position=position,
-        group=group,
-        weight=np.full(count, 0.0 if given else 1.0, np.float32),
-    )
+    count, place = rows * cols, places(rows, cols, stride=stride)
+    part = padding(block + count, specials.pad)
+    part.token[:block] = specials.img
+    part.slot[block:] = np.arange(count)
+    part.modality[:block], part.modality[block:] = Modality.TEXT, Modality.IMAGE
+    part.position[block:, 1:] = place
+    part.position[[0, block], 0] = 1.0  # one place on the sequence axis for the image, one before
+    part.target[:count] = place
+    part.group[[0, *range(block, block + count, count if given else block)]] = 1
+    part.weight[:] = 0.0 if given else 1.0
+    part.weight[1:block] = 0.0  # the first `[IMG]` is text to learn, those after it are not
+    return part
 
 
 def _concatenated(parts: Seq[Sequence]) -> Sequence:
@@ -337,13 +347,9 @@ def _join(parts: Seq[Sequence]) -> Sequence:
     joined = _concatenated(parts)
     position = joined.position.copy()
     position[:, 0] = np.cumsum(position[:, 0]) - 1.0
-    target = np.full_like(joined.target, -1.0)
-    is_image = joined.modality[1:] == Modality.IMAGE
-    target[:-1][is_image] = position[1:, 1:][is_image]
     return dataclasses.replace(
         joined,
         position=position,
-        target=target,
         group=(np.cumsum(joined.group) - 1).astype(np.int32),
         segment=np.ones_like(joined.segment),
     )

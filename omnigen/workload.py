@@ -207,7 +207,7 @@ def _tried(run: Callable[[Any, int], Cost], recipe: Any, repeats: int) -> Cost |
 def _rows(omni: Omni, batch: int) -> Batch:
     """Rows of a caption and a picture, without drawing any."""
     config, specials = omni.config, omni.config.specials
-    spans = [TextSpan(omni.text.encode(PROMPT)), ImageSpan(*config.grid)]
+    spans = [TextSpan(omni.text.encode(PROMPT)), ImageSpan(*config.grid, block=config.block)]
     sample = layout(spans, specials, omni.text.encode)
     row = pack([sample], -(-len(sample.token) // _ROW) * _ROW, specials.pad)
     side = config.image_size

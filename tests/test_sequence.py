@@ -46,7 +46,9 @@ def random_sample(rng):
         else:
             rows, cols = rng.integers(1, 4, 2).tolist()
             order = rng.permutation(rows * cols) if rng.random() < 0.5 else None
-            spans.append(ImageSpan(rows, cols, role=rng.choice(list(Role)), order=order))
+            block = int(rng.choice([1, 1, 1, 2, 3]))
+            role = rng.choice(list(Role))
+            spans.append(ImageSpan(rows, cols, role=role, order=order, block=block))
     return lay(*spans)
 
 
@@ -188,6 +190,29 @@ def test_random_order_moves_slots_places_and_targets_together():
     assert s.target[6:10].tolist() == wanted
     assert s.target[10].tolist() == list(NOWHERE)
     assert s.group.tolist() == list(range(13))
+
+
+def test_groups_of_two_are_predicted_by_the_two_elements_before():
+    order = [2, 0, 3, 1]
+    s = lay(TextSpan([7]), ImageSpan(2, 2, order=np.array(order), sketch=[9], block=2))
+    assert s.token.tolist() == [BOS, 7, BOI, *b"2*2", 9, IMG, IMG, *[PAD] * 4, EOI, EOS]
+    assert s.modality.tolist() == [TEXT] * 9 + [IMAGE] * 4 + [TEXT] * 2
+    assert s.slot.tolist() == [-1] * 9 + order + [-1] * 2
+    assert s.position[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 8, 8, 8, 9, 10]
+    wanted = [list(HALVES_2X2[i]) for i in order]
+    assert s.position[:, 1:].tolist() == [[0, 0]] * 9 + wanted + [[0, 0]] * 2
+    nowhere = list(NOWHERE)
+    assert s.target.tolist() == [nowhere] * 7 + wanted + [nowhere] * 4
+    assert s.group.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 8, 9, 9, 10, 11]
+    assert s.segment.tolist() == [1] * 15
+    assert s.weight.tolist() == [0.0] + [1.0] * 7 + [0.0] + [1.0] * 6
+    # A last group may be short; a given image is one group still, and carries no loss.
+    s = lay(ImageSpan(1, 3, block=2))
+    assert s.group.tolist() == [0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 8, 9]
+    assert np.flatnonzero(s.target[:, 0] >= 0).tolist() == [5, 6, 7]
+    s = lay(ImageSpan(1, 3, role=Role.GIVEN, block=2))
+    assert s.group.tolist() == [0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 7, 8]
+    assert not s.weight.any()
 
 
 def test_an_order_that_is_no_permutation_is_refused():

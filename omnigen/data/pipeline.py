@@ -85,6 +85,8 @@ def sequence_dataset(
     batch_size: int,
     shard: DataShard,
     encoding: Encoding | None = None,
+    *,
+    block: int = 1,
 ) -> "Batches":
     """Packed rows of captions, each followed by its picture.
 
@@ -95,6 +97,7 @@ def sequence_dataset(
         batch_size: rows in a local batch.
         shard: which part of each global batch is made here.
         encoding: of the latents to read instead of pictures.
+        block: picture tokens that are predicted together.
 
     Returns:
         An endless stream of the fields of `Sequence`, `[B, row_length]`, and `image`, uint8
@@ -109,7 +112,7 @@ def sequence_dataset(
     from omnigen.data.stream import Batches
 
     _check_shard(batch_size, shard)
-    rows = RowBatches(config, text, token_grid, batch_size, shard, encoding)
+    rows = RowBatches(config, text, token_grid, batch_size, shard, encoding, block)
     sketched = MAX_BYTES if config.sketches else 0
     longest = rows.length(config.max_caption_bytes + sketched)
     if longest > config.row_length:
@@ -210,6 +213,7 @@ class RowBatches:
     batch_size: int
     shard: DataShard
     encoding: Encoding | None = None
+    block: int = 1
 
     @functools.cached_property
     def stock(self) -> Stock:
@@ -296,7 +300,7 @@ class RowBatches:
             dice = Dice("order", self.config.seed, index)
             order = np.array(sorted(range(rows * cols), key=lambda _: dice.unit()))
         role = sequence.Role.GENERATED if self.config.learn_captions else sequence.Role.GIVEN
-        image = sequence.ImageSpan(rows, cols, order=order, sketch=sketch)
+        image = sequence.ImageSpan(rows, cols, order=order, sketch=sketch, block=self.block)
         spans = [sequence.TextSpan(ids, role), image]
         return sequence.layout(spans, self.specials, self.text.encode)
 

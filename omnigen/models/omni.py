@@ -6,11 +6,12 @@ draws the tokens and decodes the picture: two jitted programs, with nothing retu
 between tokens.
 
 Shape legend: B pictures, R rows that are drawn (B, or 2B with guidance), T prompt length, N image
-tokens, S steps of the flow head, P elements of a sketch, Z latent dim.
+tokens in G groups of K, S steps of the flow head, P elements of a sketch, Z latent dim.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from concurrent import futures
 from typing import Any
@@ -52,6 +53,8 @@ class OmniConfig:
         text: "bytes", or the path of a `tokenizer.json`.
         sketch_length: most elements that it writes before it draws, the one that begins the picture
             included; 0 draws at once.
+        block: image tokens that are drawn together, each knowing only the groups before its own: 1
+            is autoregression, all of them diffusion.
         tokenizer: encoder.
         decoder: decoder.
         ar: transformer.
@@ -61,6 +64,7 @@ class OmniConfig:
     image_size: int = 128
     text: str = "bytes"
     sketch_length: int = 0
+    block: int = 1
     tokenizer: TokenizerConfig = TokenizerConfig()
     decoder: DecoderConfig = DecoderConfig()
     ar: ARConfig = ARConfig()
@@ -74,6 +78,11 @@ class OmniConfig:
             )
         if self.sketch_length < 0:
             raise ValueError(f"sketch_length is {self.sketch_length}; it must be at least 0")
+        tokens = math.prod(self.grid)
+        if self.block < 1 or tokens % self.block:
+            raise ValueError(
+                f"block is {self.block}; it must divide the {tokens} tokens of a picture"
+            )
         if self.decoder.token_size != size:
             raise ValueError(
                 f"decoder token_size is {self.decoder.token_size}; the tokenizer's is {size}"
@@ -95,6 +104,11 @@ class OmniConfig:
         return side, side
 
     @property
+    def groups(self) -> int:
+        """In how many groups the tokens of a picture are drawn."""
+        return math.prod(self.grid) // self.block
+
+    @property
     def specials(self) -> Specials:
         """Ids of the special tokens."""
         return Specials(self.ar.vocab_size - Specials(0).vocab_size)
@@ -111,7 +125,7 @@ class Dials:
         sketch_temperature: of the distribution of the sketch's elements, a scalar; 0 takes the
             likeliest.
         order: int32 `[N]`, the raster index of each token in the order of drawing.
-        steps: of the flow head, `[N, S]`: for each token in the order of drawing.
+        steps: of the flow head, `[G, S]`: for each group of tokens in the order of drawing.
     """
 
     guidance: jax.Array | np.float32
@@ -202,13 +216,13 @@ class Omni:
             prompts: rows `[B, T]` from `prompts`.
             keys: one for each picture, which alone decides its noise.
             guidance: classifier-free guidance scale; 1 turns it off.
-            schedule: how the scale grows from token to token.
+            schedule: how the scale grows from group to group.
             temperature: scale of the noise that each token starts from. Below 1 pictures are more
                 typical and vary less.
             sketch_temperature: likewise of what is sketched.
             order: the raster index of each token in the order of drawing; raster order if None.
             head_steps: Euler steps of the flow head; the config's if None.
-            last_head_steps: of the last token, if not all are to take as many; see `flow.annealed`.
+            last_head_steps: of the last group, if not all are to take as many; see `flow.annealed`.
             head_shift: time shift of the head's steps, s of (6) in `flow`.
             decoder_steps: Euler steps of the decoder; the config's if None.
         """
@@ -273,7 +287,7 @@ class Omni:
         head_shift: float = 1.0,
     ) -> Dials:
         """What `draw` takes; see `generate`."""
-        count = self.config.grid[0] * self.config.grid[1]
+        count = math.prod(self.config.grid)
         if order is None:
             order = np.arange(count)
         elif sorted(order) != list(range(count)):
@@ -284,7 +298,9 @@ class Omni:
             np.float32(temperature),
             np.float32(sketch_temperature),
             np.asarray(order, np.int32),
-            flow.annealed(count, first=first, last=last_head_steps or first, shift=head_shift),
+            flow.annealed(
+                self.config.groups, first=first, last=last_head_steps or first, shift=head_shift
+            ),
         )
 
     @functools.partial(jax.jit, static_argnums=0, static_argnames=("guided", "schedule"))
@@ -298,7 +314,7 @@ class Omni:
         guided: bool = True,
         schedule: flow.GuidanceSchedule = flow.GuidanceSchedule.CONSTANT,
     ) -> tuple[jax.Array, jax.Array]:
-        """Writes sketches and draws the image tokens, one after another.
+        """Writes sketches and draws the image tokens, one group after another.
 
         With guidance the empty prompt is read in the same row as the prompt, as a segment of its
         own where padding was; from then on each picture has two rows, one for each segment.
@@ -309,7 +325,7 @@ class Omni:
             keys: one for each picture.
             dials: what may change from call to call without compiling.
             guided: whether pictures are also drawn without their prompts, for guidance.
-            schedule: how guidance grows from token to token.
+            schedule: how guidance grows from group to group.
 
         Returns:
             Tokens `[B, N, Z]` on the sphere, in raster order; ids of the sketches, int32 `[B, P]`,
@@ -358,40 +374,44 @@ class Omni:
         schedule: flow.GuidanceSchedule,
     ) -> jax.Array:
         """Tokens in the order of drawing, `[B, N, Z]`, after the element `last` `[R, 1]`."""
-        place_N2 = jnp.asarray(places(*self.config.grid))[dials.order]
-        batch, count, _ = noise_BNZ.shape
-        branches = last.token.shape[0] // batch
+        batch, _, width = noise_BNZ.shape
+        groups, block = self.config.groups, self.config.block
+        branches, drawn = last.token.shape[0] // batch, batch * block
+        place_GK2 = jnp.asarray(places(*self.config.grid))[dials.order].reshape(groups, block, 2)
+        noise_BGKZ = noise_BNZ.reshape(batch, groups, block, width)
+        last = last.map(lambda field: jnp.repeat(field, block, axis=1))
 
-        def body(i: jax.Array, carry: tuple) -> tuple:
-            cache, z_BNZ, z_BZ = carry
-            vector = jnp.tile(z_BZ, (branches, 1))[:, None]
-            hidden_R1D, cache = step(cache, self._element(last, place_N2, i), vector)
-            z_BZ = sample(
-                hidden_R1D.reshape(branches, batch, -1),
-                noise_BNZ[:, i],
-                guidance=schedule.at(dials.guidance, i / max(count - 1, 1)),
-                steps=dials.steps[i],
+        def body(g: jax.Array, carry: tuple) -> tuple:
+            cache, z_BGKZ, z_BKZ = carry
+            vector_RKZ = jnp.tile(z_BKZ, (branches, 1, 1))
+            hidden_RKD, cache = step(cache, self._group(last, place_GK2, g), vector_RKZ)
+            z = sample(
+                hidden_RKD.reshape(branches, drawn, -1),
+                noise_BGKZ[:, g].reshape(drawn, width),
+                guidance=schedule.at(dials.guidance, g / max(groups - 1, 1)),
+                steps=dials.steps[g],
             )
-            return cache, z_BNZ.at[:, i].set(z_BZ), z_BZ
+            z_BKZ = z.reshape(batch, block, width)
+            return cache, z_BGKZ.at[:, g].set(z_BKZ), z_BKZ
 
-        z_BNZ = jnp.zeros(noise_BNZ.shape, jnp.float32)
-        carry = (cache.repeat(branches), z_BNZ, z_BNZ[:, 0])
-        return jax.lax.fori_loop(0, count, body, carry)[1]
+        z_BGKZ = jnp.zeros(noise_BGKZ.shape, jnp.float32)
+        carry = (cache.repeat(branches), z_BGKZ, z_BGKZ[:, 0])
+        return jax.lax.fori_loop(0, groups, body, carry)[1].reshape(noise_BNZ.shape)
 
-    def _element(self, last: Sequence, place_N2: jax.Array, i: jax.Array) -> Sequence:
-        """The element before the image's i-th, `[R, 1]`: the prompt's `last`, or an image's."""
-        place = jnp.broadcast_to(place_N2[i - 1], last.target.shape)
+    def _group(self, last: Sequence, place_GK2: jax.Array, g: jax.Array) -> Sequence:
+        """What stands before the image's g-th group, `[R, K]`: the prompt's `last`, or a group."""
+        place = jnp.broadcast_to(place_GK2[g - 1], last.target.shape)
         start = last.position[..., :1] + 1.0  # all elements of an image share it
         image = dataclasses.replace(
             last,
             token=jnp.full_like(last.token, self.config.specials.pad),
             modality=jnp.full_like(last.modality, Modality.IMAGE),
             position=jnp.concatenate([start, place], axis=-1),
-            group=last.group + i,
+            group=last.group + g,
         )
-        element = jax.tree.map(lambda a, b: jnp.where(i == 0, a, b), last, image)
-        target = jnp.broadcast_to(place_N2[i], last.target.shape)
-        return dataclasses.replace(element, target=target)
+        group = jax.tree.map(lambda a, b: jnp.where(g == 0, a, b), last, image)
+        target = jnp.broadcast_to(place_GK2[g], last.target.shape)
+        return dataclasses.replace(group, target=target)
 
     @functools.partial(jax.jit, static_argnums=0, static_argnames="num_steps")
     def decode(

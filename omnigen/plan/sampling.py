@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What drawing pictures takes, by formula: weights, KV cache, and the time that no code can beat.
 
-Drawing a token reads every weight of the transformer once, those of the flow head once a step, and
-the keys and values of all tokens before it. With few pictures at a time that is all that counts.
+Drawing a group of tokens, which may be one, reads every weight of the transformer once, those of
+the flow head once a step, and the keys and values of all tokens before it. With few pictures at a
+time that is all that counts.
 """
 
 import dataclasses
@@ -58,7 +59,9 @@ def sampling(
     per_token = 2 * _WIDTH * ar.num_layers * ar.num_kv_heads * ar.head_dim
     length = PROMPT_BUCKET + tokens
     mean_length = PROMPT_BUCKET + tokens / 2
-    read = tokens * (size["ar"] + head.num_steps * size["head"] + rows * per_token * mean_length)
+    read = config.groups * (
+        size["ar"] + head.num_steps * size["head"] + rows * per_token * mean_length
+    )
     read += config.decoder.num_steps * size["decoder"]
     work = rows * tokens * 2 * (size["ar"] + head.num_steps * size["head"]) / _WIDTH
     work += batch_size * config.decoder.num_steps * flops.decoder(config.decoder, config.image_size)

@@ -75,7 +75,13 @@ class ARStage(Stage):
         """Rows: the fields of `Sequence`, and `image`, uint8 `[b, I, H, W, 3]`, or latents."""
         data, omni = self.data_of(split), self.omni
         return pipeline.sequence_dataset(
-            data, omni.text, omni.config.grid, batch_size, shard, self._encoding
+            data,
+            omni.text,
+            omni.config.grid,
+            batch_size,
+            shard,
+            self._encoding,
+            block=omni.config.block,
         )
 
     @functools.cached_property
@@ -114,8 +120,9 @@ class ARStage(Stage):
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
         sigma_BN = self.objective.context_noise * uniform.sample(keys[0], latents_BNZ.shape[:2])
         context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
-        ar = self.omni.ar.bind(params["ar"])
-        hidden_BLD = ar.hidden(sequence, gather_slots(context_BNZ, sequence.slot))
+        ar, causal = self.omni.ar.bind(params["ar"]), self.omni.config.block == 1
+        context_BLZ = gather_slots(context_BNZ, sequence.slot)
+        hidden_BLD = ar.hidden(sequence, context_BLZ, causal=causal)
         flow_sum = self._flow_loss(params["head"], hidden_BLD, sequence, latents_BNZ, keys[2:])
         text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
         flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
@@ -131,10 +138,10 @@ class ARStage(Stage):
         latents_BNZ: jax.Array,
         keys: jax.Array,
     ) -> jax.Array:
-        """Weighted sum over the image tokens, each predicted from the position before it."""
+        """Weighted sum over the image tokens, each predicted from `block` positions before it."""
         head, objective = self.omni.head.bind(params), self.objective
         place_BN, is_used_BN = slot_places(sequence.slot, latents_BNZ.shape[1])
-        before_BN = jnp.maximum(place_BN - 1, 0)
+        before_BN = jnp.maximum(place_BN - self.omni.config.block, 0)
         hidden_BND = jnp.take_along_axis(hidden_BLD, before_BN[..., None], axis=1)
         weight_BN = jnp.take_along_axis(jnp.asarray(sequence.weight), place_BN, axis=1)
         shape = (*latents_BNZ.shape[:2], objective.draws)

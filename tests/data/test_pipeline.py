@@ -351,6 +351,22 @@ def test_rows_too_short_for_an_example_are_refused():
     rows_of(DataConfig(row_length=439, sketches=True), grid=(8, 8))
 
 
+def test_tokens_in_groups_take_one_img_each():
+    short = DataConfig(row_length=314)
+    with pytest.raises(ValueError, match="row_length is 314; allowed: at least 315"):
+        pipeline.sequence_dataset(short, TEXT, (8, 8), 8, WHOLE, block=4)
+    (one,) = take(rows_of(SMALL), 1)
+    (three,) = take(pipeline.sequence_dataset(SMALL, TEXT, GRID, 8, WHOLE, block=3), 1)
+    found = [
+        [batch["token"][row][where] for row, _, where in samples(batch)] for batch in (one, three)
+    ]
+    assert all((token == IMG).sum() == 3 for token in found[1])
+    assert caption_of(found[0][0]) == caption_of(found[1][0])
+    row, _, where = next(samples(three))
+    image = three["slot"][row][where] >= 0
+    assert (np.diff(three["group"][row][where][image]) == [0, 0, 1, 0, 0]).all()
+
+
 def test_batches_of_nothing_are_refused():
     with pytest.raises(ValueError, match="batch_size is 0; allowed: at least 1"):
         images_of(SMALL, batch_size=0)

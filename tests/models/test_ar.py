@@ -106,16 +106,27 @@ def test_a_given_image_is_seen_whole_by_itself(lay, influence):
 
 
 def test_groups_decode_in_blocks(lay, influence):
-    row = pack([lay(ImageSpan(2, 2))], 32, PAD)
+    row = pack([lay(ImageSpan(2, 2, block=2))], 32, PAD)
     first = int(np.argmax(row.modality == Modality.IMAGE))
-    group = row.group.copy()
-    group[first + 1] = group[first]  # two elements at a time
-    group[first + 3] = group[first + 2]
-    row = dataclasses.replace(row, group=group)
     seen, used = influence(row), row.segment > 0
     allowed = np.asarray(may_attend(batched(row), batched(row)))[0]
     np.testing.assert_array_equal(seen[used], allowed[used])
     assert seen[first, first + 1] and not seen[first + 1, first + 2]
+
+
+@pytest.mark.parametrize("block", [2, 3, 6])
+def test_what_predicts_a_token_knows_the_groups_before_its_own_alone(lay, hidden, block):
+    order = np.array([3, 1, 0, 5, 2, 4])
+    row = lay(TextSpan([5]), ImageSpan(2, 3, order=order, block=block))
+    first = int(np.argmax(row.modality == Modality.IMAGE))
+    latents = gaussian(0, 1, 6, LATENT)
+    before = hidden(batched(row), latents)[0]
+    for n in range(6):
+        moved = hidden(batched(row), latents.at[0, order[n]].add(1.0))[0]
+        changed = np.asarray(jnp.abs(moved - before).max(-1) > 1e-6)
+        for m in range(6):  # predicted from as many places before as a group has elements
+            assert changed[first + m - block] == (m // block > n // block), (n, m)
+        assert changed[first + 6 :].all()
 
 
 def test_a_packed_row_is_its_samples_alone(lay, hidden):

@@ -173,6 +173,37 @@ def test_a_sketch_is_written_first_and_then_drawn(omni, params, lay, guided):
             np.testing.assert_allclose(z[i, n], wanted[0], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("block", "length", "guided", "order"),
+    [(4, 5, True, np.random.default_rng(0).permutation(16)), (16, 0, False, None)],
+)
+def test_groups_are_drawn_as_they_are_read(omni, params, lay, block, length, guided, order):
+    """Each token on its own, from what the training layout says before it."""
+    model = Omni(dataclasses.replace(omni.config, block=block, sketch_length=length))
+    dials = model.dials(last_head_steps=2, sketch_temperature=0.0, order=order)
+    assert dials.steps.at.shape == (16 // block, 3)
+    weights = {part: params[part] for part in ("ar", "head")}
+    z, ids = model.draw(weights, model.prompts(TEXTS[:2]), keys(2), dials, guided=guided)
+    ar, head = model.ar.bind(params["ar"]), model.head.bind(params["head"])
+    hidden = jax.jit(lambda *args: ar.hidden(*args, causal=False))
+    sample = jax.jit(lambda *args: head.sampler()(*args[:2], guidance=GUIDANCE, steps=args[2]))
+    for i, text in enumerate(TEXTS[:2]):
+        sketch = [int(token) for token in ids[i] if token < 256]
+        states = []
+        for words, written in [(text, sketch), ("", ())][: 1 + guided]:
+            image = ImageSpan(4, 4, order=order, sketch=written, block=block)
+            row = pack([lay(TextSpan(list(words.encode())), image)], 64, 256)
+            first, rows = int(np.argmax(row.slot >= 0)), batched(row).map(jnp.asarray)
+            h_LD = hidden(rows, gather_slots(z[i : i + 1], rows.slot))[0]
+            states.append(h_LD[first - block : first - block + 16])
+        noise = TEMPERATURE * jax.random.normal(keys(2)[i], (16, 6))  # whatever the block is
+        for n in range(16):
+            branches = jnp.stack([h[None, n] for h in states])
+            wanted = sample(branches, noise[None, n], dials.steps[n // block])[0]
+            drawn = z[i, n if order is None else order[n]]
+            np.testing.assert_allclose(drawn, wanted, atol=1e-4)
+
+
 def test_steps_that_do_not_change_are_the_plain_ones(draw, omni, params, pictures):
     plain, most = draw(TEXTS, keys(3)), flow.annealed(16, first=5, last=3)
     same = flow.annealed(16, first=3, last=3)
@@ -290,6 +321,9 @@ def test_parts_that_do_not_fit_are_refused(omni):
         dataclasses.replace(config, head=dataclasses.replace(config.head, cond_dim=33))
     with pytest.raises(ValueError, match="sketch_length is -1; it must be at least 0"):
         dataclasses.replace(config, sketch_length=-1)
+    for block in (0, 3, 32):
+        with pytest.raises(ValueError, match=f"block is {block}; it must divide the 16 tokens"):
+            dataclasses.replace(config, block=block)
 
 
 def test_every_byte_survives_the_way_through_pixels():

@@ -93,7 +93,7 @@ def pictures():
 def rows():
     """A batch of the autoregressive stage: one or two samples a row, captions of any length."""
 
-    def make(count, *, random_order=False):
+    def make(count, *, random_order=False, block=1):
         rng = np.random.default_rng(1)
         packed = []
         for row in range(count):
@@ -101,9 +101,9 @@ def rows():
             for _ in range(1 + row % PICTURES):
                 order = rng.permutation(TOKENS) if random_order else None
                 caption = rng.integers(97, 123, rng.integers(0, 7)).tolist()
-                spans = [TextSpan(caption), ImageSpan(2, 2, order=order)]
+                spans = [TextSpan(caption), ImageSpan(2, 2, order=order, block=block)]
                 samples.append(layout(spans, Specials(256), ByteText().encode))
-            packed.append(pack(samples, ROW, 256))
+            packed.append(pack(samples, ROW + PICTURES * (block - 1), 256))
         batch = jax.tree.map(lambda *fields: np.stack(fields), *packed).fields()
         image = rng.integers(0, 256, (count, PICTURES, SIZE, SIZE, 3), np.uint8)
         return {**batch, "image": image}

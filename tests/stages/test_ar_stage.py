@@ -6,6 +6,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec
 
@@ -119,7 +120,7 @@ def by_hand(stage, params, batch, keys_B):
                 n = sequence.slot[b, i]
                 s = t[n][:, None]
                 noisy = (1 - s) * z[b, n] + s * noise[n]
-                states = np.stack([hidden[b, i - 1]] * objective.draws)
+                states = np.stack([hidden[b, i - omni.config.block]] * objective.draws)
                 out = np.asarray(velocity(jnp.asarray(noisy), jnp.asarray(t[n]), states))
                 flow_sum += weight * ((out - (noise[n] - z[b, n])) ** 2).mean()
                 images += weight
@@ -143,6 +144,37 @@ def test_loss_is_the_mean_over_learnt_tokens(stage, prepare, run, params, rows, 
     for path, leaf in jax.tree_util.tree_flatten_with_path(grads)[0]:
         name = jax.tree_util.keystr(path)
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, name
+
+
+def test_a_token_of_a_group_is_predicted_from_as_many_places_before(
+    config, data, weights, prepare, params, rows, keys
+):
+    model = dataclasses.replace(config, block=2)
+    stage = ARStage(model, ARObjective(draws=2), data, weights)
+    batch = prepare(rows(2, random_order=True, block=2))
+    _, metrics = jax.jit(lambda: stage.loss(params, {}, batch, keys(2)))()
+    flow_mse, text_nats = by_hand(stage, params, batch, keys(2))
+    np.testing.assert_allclose(metrics["flow_mse"], flow_mse, rtol=1e-4)
+    np.testing.assert_allclose(metrics["text_nats"], text_nats, rtol=1e-4)
+
+
+def test_groups_of_tokens_are_learnt(config, data, weights, prepare, params, rows, keys):
+    model = dataclasses.replace(config, block=4)
+    stage = ARStage(model, ARObjective(draws=2), data, weights)
+    batch, adam = prepare(rows(2, block=4)), optax.adam(3e-3)
+
+    @jax.jit
+    def learn(params, state):
+        grad = jax.grad(lambda p: stage.loss(p, {}, batch, keys(2)), has_aux=True)
+        grads, metrics = grad(params)
+        updates, state = adam.update(grads, state)
+        return optax.apply_updates(params, updates), state, metrics
+
+    state, seen = adam.init(params), []
+    for _ in range(30):
+        params, state, metrics = learn(params, state)
+        seen.append(metrics)
+    assert all(seen[-1][name] < 0.8 * seen[0][name] for name in seen[0]), (seen[0], seen[-1])
 
 
 def test_settings_weigh_the_parts(config, data, weights, prepare, run, params, rows, keys):
