@@ -2,8 +2,9 @@
 """Floating-point operations of the models, counted by formula.
 
 A multiply-add is two operations. Matrix products only: no norms, softmax, embedding lookups,
-rematerialisation or padding. Causal attention counts half of the square. A forward pass is counted;
-training costs three times that for what is trained (forward, and two products for each backward).
+rematerialisation or padding. Causal attention counts half of the square, also where tokens come in
+groups. A forward pass is counted; training costs three times that for what is trained (forward, and
+two products for each backward).
 """
 
 import numpy as np
