@@ -29,30 +29,12 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from omnigen.training import seal
+from omnigen.training import position, seal
 from omnigen.training.seal import DamagedError
 
 FORMAT = 1
 _FOLDER = "checkpoints"
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class Position:
-    """The place of a data iterator, as bytes; what the `data` item stores for each process."""
-
-    state: bytes = b""
-
-    def get_state(self) -> bytes:
-        """Returns what to store."""
-        return self.state
-
-    def set_state(self, state: bytes) -> None:
-        """Takes what was stored."""
-        self.state = state
-
-    def start_prefetch(self) -> None:
-        """Part of the protocol of Grain's checkpoint handler; there is nothing to fetch here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +58,13 @@ class Checkpoints:
     def __init__(
         self, workdir: str | pathlib.Path, *, keep: int, warn: Callable[[str], None] = _log.warning
     ) -> None:
-        import grain
-
         handlers: dict[str, Any] = {
             "state": ocp.StandardCheckpointHandler(),
             "frozen": ocp.StandardCheckpointHandler(),
-            "data": grain.checkpoint.CheckpointHandler(),
+            "data": position.Handler(),
             "config": ocp.JsonCheckpointHandler(),
         }
         self._folder = pathlib.Path(workdir).absolute() / _FOLDER
-        self._grain = grain.checkpoint
         self._warn = warn
         self._digester = seal.Digester()
         self._saving: Callable[[], None] = lambda: None
@@ -95,7 +74,11 @@ class Checkpoints:
                 max_to_keep=keep,
                 save_interval_steps=1,
                 cleanup_tmp_directories=True,
-                async_options=ocp.AsyncOptions(post_finalization_callback=lambda: self._saving()),
+                async_options=ocp.AsyncOptions(
+                    post_finalization_callback=lambda: self._saving(),
+                    # else Orbax waits for five minutes for a folder that cannot be made
+                    create_directories_asynchronously=False,
+                ),
             ),
             item_handlers=handlers,
         )
@@ -135,7 +118,7 @@ class Checkpoints:
         self._saving = write_seal
         items: dict[str, Any] = {
             **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
-            "data": self._grain.CheckpointSave(Position(snapshot.position)),
+            "data": position.Save(snapshot.position),
             "config": ocp.args.JsonSave(_describe(config, step=step)),
         }
         self._manager.save(step, args=ocp.args.Composite(**items), force=True)
@@ -173,7 +156,7 @@ class Checkpoints:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             if found is not None:
                 digests = self._digester({name: restored[name] for name in trees})()
-            position = _position(folder / "data")
+            place = position.read(folder / "data")
         except Exception as error:
             raise _explain(folder, error, bad) from error
         if found is None:
@@ -183,7 +166,7 @@ class Checkpoints:
         return Snapshot(
             state=restored["state"],
             frozen=restored["frozen"] if frozen else {},
-            position=position,
+            position=place,
         )
 
     def restore_newest(self, *, state: Any, frozen: Any) -> Snapshot | None:
@@ -238,12 +221,6 @@ class Checkpoints:
 def _items(state: Any, frozen: Any) -> dict[str, Any]:
     """The items of a run's checkpoint that hold arrays."""
     return {"frozen": frozen, "state": state} if frozen else {"state": state}
-
-
-def _position(folder: pathlib.Path) -> bytes:
-    """The place in the data, which is the same for all processes, whatever their number was."""
-    ours = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
-    return (ours if ours.exists() else min(folder.glob("process_0-of-*.json"))).read_bytes()
 
 
 def _check_fits(found: seal.Seal, trees: Mapping[str, Any]) -> None:

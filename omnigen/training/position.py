@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The place in the data: the item `data` of a run's checkpoint, a file for each process.
+
+Grain's own handler writes the same files, but lets the caller wait for them.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import future
+
+
+class Handler(ocp.AsyncCheckpointHandler):
+    """Writes the place in the background."""
+
+    async def async_save(self, directory: epath.Path, args: "Save") -> list[future.Future]:
+        """Starts to write; `args.item` is the place, as a data iterator described it."""
+        return [future.CommitFutureAwaitingContractedSignals(_write(directory, args.item))]
+
+    def save(self, directory: epath.Path, args: "Save") -> None:
+        """Not needed."""
+        raise NotImplementedError
+
+    def restore(self, directory: epath.Path, args: Any = None) -> bytes:
+        """Returns the place."""
+        del args
+        return read(pathlib.Path(directory))
+
+
+@ocp.args.register_with_handler(Handler, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class Save(ocp.args.CheckpointArgs):
+    """What to save."""
+
+    item: bytes
+
+
+async def _write(folder: epath.Path, place: bytes) -> None:
+    (folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json").write_bytes(place)
+
+
+def read(folder: pathlib.Path) -> bytes:
+    """Returns the place, which is the same for all processes, whatever their number was."""
+    ours = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+    return (ours if ours.exists() else min(folder.glob("process_0-of-*.json"))).read_bytes()
