@@ -96,3 +96,14 @@ def test_files(tmp_path):
         path.write_bytes(large)
         found.add(digest.of_file(path))
     assert len(found) == 8
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 2**20 + 5])
+def test_files_that_several_threads_read(tmp_path, more):
+    path, size = tmp_path / "file", 48 * 2**20 + more
+    content = np.random.default_rng(0).bytes(size)
+    path.write_bytes(content)
+    whole = size // 2**20 * 2**20
+    words = np.frombuffer(content[:whole], np.uint64).reshape(-1, 256, 512)
+    expected = hashlib.sha256(words.sum(axis=1).tobytes() + content[whole:])
+    assert digest.of_file(path) == expected.hexdigest()[:16]
