@@ -4,7 +4,7 @@
 1. Background: most of the border has one tone, or one that changes smoothly with the place; what
    departs from it is an object that the border cuts, unless it comes again and again: a texture.
    These colours lie on one line of colour space, from one tone to another. Where the border misses
-   a texture's second tone, dozens of parts of its colour give it away.
+   a texture's second tone, dozens of parts of its colour, however small or faint, give it away.
 2. Foreground: pixels far from that line in CIELAB; each connected part is one object.
 3. Colour: the median of the object's pixels farthest from the background, named by `colors`.
 4. Outline: how far each pixel is on the way from the background to that colour is its coverage;
@@ -20,7 +20,7 @@ from scipy import ndimage, spatial
 
 from omnigen.evals.judges import colors, outlines
 
-VERSION = "3"
+VERSION = "4"
 
 _NEAR = 14.0  # CIELAB distance up to which a pixel is background
 _FAINT = 22.0  # the same, up to which all of a part may be stain or shadow
@@ -33,7 +33,8 @@ _LEAST_AREA = 1.2e-3  # of the canvas; smaller specks are no objects
 _SMALL_AREA = 2e-3
 _VALLEY = 0.65  # of the lower summit's height, up to which the pass between two objects reaches
 _LEVELS = 7  # at which valleys are looked for
-_MOST_OBJECTS = 24  # more are the dots of a texture
+_MOST_OBJECTS = 24  # more of one colour are the dots of a texture
+_LEAST_DOT = 2e-4  # of the canvas
 _MOST_SEEN = 40  # the largest; more are noise, and no prompt asks for so many
 _MARGIN = 4  # pixels around an object that its fit sees
 _SOFT = 1.8  # blur in pixels from which on an outline is looked at by brightness as well
@@ -133,6 +134,23 @@ def _recurring(ring: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return ring[away & near]
 
 
+def _dotted(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
+    """The same tones, or those up to the colour of more parts than there are objects."""
+    distance = _distance(image, tones)
+    labels = _labelled(distance > _NEAR)
+    parts = _large(image, distance, labels, area=_LEAST_DOT, faint=0, ghost=0)
+    if len(parts) <= _MOST_OBJECTS:
+        return tones
+    found = np.stack([color for _, color, _ in parts])
+    alike = spatial.KDTree(found).query_ball_point(found, _AGREE)
+    dots = max(alike, key=len)
+    if len(dots) <= _MOST_OBJECTS:
+        return tones
+    dot = np.median(found[dots], axis=0)
+    far = tones[np.linalg.norm(tones - dot, axis=1).argmax()]
+    return np.linspace(far, dot, _TONES)
+
+
 def _distance(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
     """CIELAB distance of each pixel from the nearest tone, `[height, width]`."""
     pixels = colors.lab(image)
@@ -180,14 +198,22 @@ def _parts(image: np.ndarray, tones: np.ndarray) -> tuple[np.ndarray, list[_Part
     return labels, parts
 
 
-def _large(image: np.ndarray, distance: np.ndarray, labels: np.ndarray) -> list[_Part]:
-    """The parts that are large and distinct enough for objects."""
+def _large(
+    image: np.ndarray,
+    distance: np.ndarray,
+    labels: np.ndarray,
+    *,
+    area: float = _LEAST_AREA,
+    faint: float = _FAINT,
+    ghost: float = _GHOST,
+) -> list[_Part]:
+    """The parts that are large and distinct enough, unless told otherwise for objects."""
     parts = []
     for index, window in enumerate(ndimage.find_objects(labels), 1):
         part = labels[window] == index
         far = np.where(part, distance[window], 0)
-        least = _FAINT if part.sum() >= _SMALL_AREA * distance.size else _GHOST
-        if part.sum() >= _LEAST_AREA * distance.size and far.max() >= least:
+        least = faint if part.sum() >= _SMALL_AREA * distance.size else ghost
+        if part.sum() >= area * distance.size and far.max() >= least:
             core = image[window][part & (far >= np.percentile(far[part], 60))]
             parts.append((index, np.median(core, axis=0), window))
     return parts
@@ -233,12 +259,8 @@ def look(image: np.ndarray) -> tuple[Seen, ...]:
         raise ValueError(f"not a uint8 picture [height, width, 3]: {image.dtype} {image.shape}")
     pixels = image.astype(np.float32)
     height, width, _ = image.shape
-    tones = _background(pixels)
+    tones = _dotted(pixels, _background(pixels))
     labels, parts = _parts(pixels, tones)
-    if len(parts) > _MOST_OBJECTS:
-        dots = np.median([color for _, color, _ in parts], axis=0)
-        tones = np.linspace(tones.mean(0), dots, _TONES)
-        labels, parts = _parts(pixels, tones)
     parts.sort(key=lambda part: -np.count_nonzero(labels[part[2]] == part[0]))
     seen = [_seen(pixels, labels, tones, *part) for part in parts[:_MOST_SEEN]]
     return tuple(sorted(seen, key=lambda s: -s.radius))

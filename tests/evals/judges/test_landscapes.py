@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the judge of landscapes may be trusted with; its tones were measured on other scenes.
 
-OMNIGEN_GATES=1 pytest -s tests/evals/judges/test_landscapes.py
+OMNIGEN_GATES=1 pytest -s -m slow tests/evals/judges/test_landscapes.py
 """
 
 import ast

@@ -3,7 +3,7 @@
 
 The renderer is used as a black box. Parts of the gates run always; the whole takes forty minutes:
 
-    OMNIGEN_GATES=1 pytest -s tests/evals/judges/test_shapes.py
+    OMNIGEN_GATES=1 pytest -s -m slow tests/evals/judges/test_shapes.py
 """
 
 import ast
@@ -135,6 +135,15 @@ def gate(name: str, passed: list[bool], least: float) -> None:
 def test_perfect_pictures_are_judged_exactly(side: int, count: int, least: float) -> None:
     scenes = [scene_of(10_000 + i) for i in range(count)]
     gate(f"perfect at {side}", [exact(render(s, side), s) for s in scenes], least)
+
+
+@pytest.mark.parametrize(
+    ("seed", "side"), [(10_189, 256), (10_189, 128), (10_502, 256), (11_444, 256)]
+)
+def test_an_object_may_touch_a_dot_of_the_background(seed: int, side: int) -> None:
+    """The border misses these dots, which are smaller or fainter than objects."""
+    scene = scene_of(seed)
+    assert exact(render(scene, side), scene)
 
 
 def damaged(damage: str, side: int, count: int, least: float) -> None:
