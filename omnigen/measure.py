@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _NUMBERS = re.compile(r"([._]\d+)+$")  # what XLA appends to tell operations of one kind apart
 
@@ -59,6 +60,21 @@ def ceilings(*, repeats: int = 5) -> Ceilings:
 
     copied = median_seconds(run, repeats=repeats)
     return Ceilings(tflops=2 * side**3 / seconds / 1e12, bandwidth=2 * x.nbytes / copied / 1e9)
+
+
+def seconds_to_host(tree: Any, *, repeats: int) -> float:
+    """The median time in which all arrays of a tree are copied from the devices to the host."""
+    duplicate = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+    times = []
+    for _ in range(repeats):
+        fresh = jax.block_until_ready(duplicate(tree))  # arrays keep what was copied of them once
+        since = time.perf_counter()
+        for leaf in jax.tree.leaves(fresh):
+            leaf.copy_to_host_async()
+        copies = [np.array(leaf) for leaf in jax.tree.leaves(fresh)]
+        times.append(time.perf_counter() - since)
+        del fresh, copies
+    return statistics.median(times)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,8 @@ def test_figures_fit_together(subject, one_device, tmp_path, capsys) -> None:
             1e3 * figures["state_GB"]
         )
         assert figures["blocking_s"] <= figures["save_s"]
+        ratio = figures["blocking_s"] / figures["copy_to_host_s"]
+        assert figures["blocking_times_the_copy"] == pytest.approx(ratio)
 
 
 def test_drawing(untrained, one_device, tmp_path, capsys) -> None:
