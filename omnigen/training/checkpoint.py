@@ -68,6 +68,7 @@ class Checkpoints:
         self._warn = warn
         self._digester = seal.Digester()
         self._saving: Callable[[], None] = lambda: None
+        self._early: seal.EarlyFiles | None = None
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -110,10 +111,18 @@ class Checkpoints:
         digests: futures.Future[Callable[[], dict[str, str]]] = futures.Future()
         described = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), trees)
 
+        def unnamed() -> pathlib.Path | None:
+            return next(self._folder.glob(f"{step}.orbax-checkpoint-tmp*"), None)
+
+        if self._early is not None:
+            self._early.stop()
+        early = self._early = seal.EarlyFiles(unnamed)
+
         def write_seal() -> None:
-            unnamed = self._folder.glob(f"{step}.orbax-checkpoint-tmp*")
-            folder = next(unnamed, self._folder / str(step))
-            seal.write(folder, step=step, leaves=seal.leaves(described, digests.result()()))
+            early.stop()
+            leaves = seal.leaves(described, digests.result()())
+            folder = unnamed() or self._folder / str(step)
+            seal.write(folder, step=step, leaves=leaves, describe=early)
 
         self._saving = write_seal
         items: dict[str, Any] = {
@@ -214,8 +223,12 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self._manager.wait_until_finished()
+            self._manager.close()
+        finally:
+            if self._early is not None:
+                self._early.stop()
 
 
 def _items(state: Any, frozen: Any) -> dict[str, Any]:

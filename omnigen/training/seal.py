@@ -10,6 +10,7 @@ Digests are not secret, so a seal proves nothing about who wrote a checkpoint. W
 put in one is refused by `refuse_links`, `distrust` and `check_size`, before arrays are read.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -29,7 +30,11 @@ NAME = "digests.json"
 _MOST_METADATA = 64 * 2**20  # bytes of a JSON file
 _MOST_TIMES = 1000  # bytes of arrays for each byte of their files; zeros are compressed well
 _KEY = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
+_PAUSE = 0.02  # seconds between two looks at what has been written
 _KINDS = {"jax.Array", "np.ndarray", "scalar", "None"}
+
+
+_Identity = tuple[int, int, int]  # inode, size, time of the last change
 
 
 class DamagedError(ValueError):
@@ -131,13 +136,63 @@ def _jitted(trees: Any) -> Any:
     return jax.jit(digest.of_tree, out_shardings=whole)
 
 
-def write(folder: pathlib.Path, *, step: int, leaves: Mapping[str, Leaf]) -> Seal:
-    """Seals a checkpoint whose files are all there."""
-    files = {}
+class EarlyFiles:
+    """Digests the data files of a checkpoint in a thread while others are being written.
+
+    So the seal has to wait for the last of them alone. Data files grow, and are then never touched
+    again: one that did not grow between two looks is taken for whole, and digested again if it is
+    not the same any more when the seal asks.
+    """
+
+    def __init__(self, find: Callable[[], pathlib.Path | None]):
+        """Starts; `find` gives the checkpoint's folder once there is one."""
+        self._find = find
+        self._found: dict[_Identity, tuple[int, str]] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="early digests", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        seen: set[_Identity] = set()
+        with contextlib.suppress(OSError):  # the seal will meet it too, and report it
+            while not self._stopped.wait(_PAUSE):
+                folder = self._find()
+                for path in folder.glob("*/ocdbt.process_*/d/*") if folder else ():
+                    identity = _identity(path)
+                    is_whole = identity in seen and _is_ours(path.as_posix())
+                    if is_whole and identity not in self._found and not self._stopped.is_set():
+                        self._found[identity] = _describe(path)
+                    seen.add(identity)
+
+    def stop(self) -> None:
+        """Waits for the file in hand, and looks for no other."""
+        self._stopped.set()
+        self._thread.join()
+
+    def __call__(self, path: pathlib.Path) -> tuple[int, str]:
+        """Size and digest of a file, once stopped."""
+        return self._found.get(_identity(path)) or _describe(path)
+
+
+def _identity(path: pathlib.Path) -> _Identity:
+    """The same for a file that was renamed, as Orbax does, but not for one that grew."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def write(
+    folder: pathlib.Path,
+    *,
+    step: int,
+    leaves: Mapping[str, Leaf],
+    describe: Callable[[pathlib.Path], tuple[int, str]] | None = None,
+) -> Seal:
+    """Seals a checkpoint whose files are all there; `describe` gives a file's size and digest."""
+    describe, files = describe or _describe, {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in (NAME, "commit_success.txt"):
-            files[name] = _describe(path) if _is_ours(name) else (path.stat().st_size, "")
+            files[name] = describe(path) if _is_ours(name) else (path.stat().st_size, "")
     seal = Seal(step=step, leaves=leaves, files=files)
     body = json.dumps(dataclasses.asdict(seal), sort_keys=True)
     partial = folder / f"{NAME}.partial"

@@ -8,12 +8,13 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
 import pytest
 
-from omnigen.training import checkpoint, seal
+from omnigen.training import checkpoint, digest, seal
 from omnigen.training.checkpoint import Checkpoints, Snapshot
 from omnigen.training.seal import DamagedError
 
@@ -373,6 +374,37 @@ def test_malice_is_refused(original, tmp_path, malice, resealed):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "outside"]
 
 
+def test_early_digests_are_those_of_the_files(tmp_path, monkeypatch):
+    """Files that are whole are read once; one that grew after all is read again."""
+    data = tmp_path / "state/ocdbt.process_0/d"
+    data.mkdir(parents=True)
+    names = ["whole", "growing"]
+    for number, name in enumerate(names):
+        (data / name).write_bytes(bytes([number]) * 5000)
+    wanted = {name: digest.of_file(data / name) for name in names}
+    read, both = [], threading.Event()
+
+    def of_file(path):
+        read.append(path.name)
+        if len(read) == 2:
+            both.set()
+        return found(path)
+
+    found = digest.of_file
+    monkeypatch.setattr(digest, "of_file", of_file)
+    early = seal.EarlyFiles(lambda: tmp_path)
+    assert both.wait(30)
+    early.stop()
+    assert sorted(read) == ["growing", "whole"]
+    with (data / "growing").open("ab") as file:
+        file.write(b"more")
+    wanted["growing"] = found(data / "growing")
+    sealed = seal.write(tmp_path, step=0, leaves={}, describe=early)
+    assert sorted(read) == ["growing", "growing", "whole"]
+    for name in names:
+        assert sealed.files[f"state/ocdbt.process_0/d/{name}"][1] == wanted[name]
+
+
 COST = """
 import pathlib, shutil, statistics, sys, time
 import jax, numpy as np
@@ -382,46 +414,54 @@ from omnigen.training.checkpoint import Checkpoints, Snapshot
 rng = np.random.default_rng(0)
 held = jax.device_put({f"w{i}": rng.normal(size=(10, 1024, 1024)).astype("f4") for i in range(30)})
 target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), held)
-write, spent, walls, shares, blocked, copies = seal.write, [], [], [], [], []
+write, stop, shares, blocked, copies, marks = seal.write, seal.EarlyFiles.stop, [], [], [], []
 
 
-def measured(folder, **given):
-    since, start = time.process_time(), time.perf_counter()
+def stopped(early):  # the first that a save does for its digests when all files are there
+    marks.append(time.perf_counter())
+    stop(early)
+
+
+def written(folder, **given):
     write(folder, **given)
-    spent.append(time.process_time() - since)
-    walls.append(time.perf_counter() - start)
+    marks.append(time.perf_counter())
 
 
-seal.write = measured
+seal.EarlyFiles.stop, seal.write = stopped, written
 for _ in range(5):
     saved = Checkpoints(sys.argv[1], keep=1)
     saved.prepare(state=target, frozen={})
     saved._digester._compiling.join()
     saved._digester({"state": held})()
-    start, since = time.process_time(), time.perf_counter()
+    start = time.process_time()
     saved._digester({"state": held})()
-    arrays, arrays_wall = time.process_time() - start, time.perf_counter() - since
+    arrays = time.process_time() - start
     since = time.perf_counter()
     copy = [np.array(leaf) for leaf in held.values()]
     copies.append(time.perf_counter() - since)
     del copy
+    marks.clear()
     start, since = time.process_time(), time.perf_counter()
     saved.save(1, Snapshot({**held}, {}, b""), {})
     blocked.append(time.perf_counter() - since)
     saved.close()
     total, wall = time.process_time() - start, time.perf_counter() - since
-    shares.append(((arrays + spent[-1]) / total, (arrays_wall + walls[-1]) / wall))
-    print(f"arrays {arrays:.2f} s, files {spent[-1]:.2f} s of {total:.2f} s of CPU; "
-          f"{arrays_wall:.2f} s, {walls[-1]:.2f} s of {wall:.2f} s; "
-          f"blocking {blocked[-1]:.2f} s, a copy {copies[-1]:.2f} s")
+    start, added = time.process_time(), marks[1] - marks[0]
+    for path in pathlib.Path(sys.argv[1]).rglob("*"):
+        if path.is_file():
+            seal._describe(path)
+    files = time.process_time() - start
+    shares.append(((arrays + files) / total, added / wall))
+    print(f"arrays {arrays:.2f} s, files {files:.2f} s of {total:.2f} s of CPU; "
+          f"{added:.3f} s of {wall:.2f} s; blocking {blocked[-1]:.2f} s, a copy {copies[-1]:.2f} s")
     shutil.rmtree(sys.argv[1])
 size = sum(leaf.nbytes for leaf in held.values()) / 1e9
 cpu, wall = (statistics.median(share) for share in zip(*shares))
 times = statistics.median(a / b for a, b in zip(blocked, copies))
-print(f"{size:.2f} GB: digests take {100 * cpu:.1f} % of the CPU time of a save and "
-      f"{100 * wall:.1f} % of its time,")
+print(f"{size:.2f} GB: digests take {100 * cpu:.1f} % of the CPU time of a save and add "
+      f"{100 * wall:.1f} % to its time,")
 print(f"which blocks the caller {times:.2f} times as long as a copy in memory takes")
-sys.exit(cpu > 0.20 or wall > 0.20 or times > 1.3)
+sys.exit(wall > 0.03 or times > 1.3)
 """
 
 
