@@ -204,6 +204,21 @@ def test_muon_turns_every_stacked_matrix_orthogonal():
         assert np.sqrt((update**2).mean()) == pytest.approx(0.2, rel=0.2)
 
 
+@pytest.mark.parametrize(("platform", "products"), [("gpu", 3), ("tpu", 0), ("cpu", 0)])
+def test_on_gpus_muon_multiplies_in_bfloat16(monkeypatch, platform, products):
+    """Three products in the body of the iteration; TPUs do so anyway."""
+    monkeypatch.setattr(parallel, "platform", lambda: platform)
+    weights = {"mix": jnp.ones((4, 4))}
+    config = with_(PLAIN, name=Algorithm.MUON)
+    optimizer = optim.build(config, axes={"mix": ("embed", "mlp")}, shapes=weights, total_steps=1)
+
+    def update(grads):
+        return optimizer.update(grads, optimizer.init(weights), weights, step=0)
+
+    program = str(jax.make_jaxpr(update)(weights))
+    assert program.count("BF16_BF16_F32") == products
+
+
 def test_muon_leaves_the_rest_to_adamw():
     grads = tree(1)
     muon = directions(with_(PLAIN, name=Algorithm.MUON, weight_decay=0.2), grads, tree(0), steps=3)
