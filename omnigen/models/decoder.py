@@ -48,6 +48,7 @@ class DecoderConfig:
         num_steps: Euler steps when sampling.
         dtype: of the computation.
         remat: what the backward pass keeps.
+        unroll: compiles each layer for itself in training: faster, longer to compile.
     """
 
     token_size: int = 16
@@ -60,6 +61,7 @@ class DecoderConfig:
     num_steps: int = 4
     dtype: str = "float32"
     remat: Remat = Remat.NONE
+    unroll: bool = False
 
     def __post_init__(self) -> None:
         if self.embed_dim % self.num_heads:
@@ -156,6 +158,8 @@ class Decoder(nnx.Module):
         t_B: jax.Array,
         z_BNZ: jax.Array,
         known_BN: jax.Array | None = None,
+        *,
+        unroll: bool = False,
     ) -> jax.Array:
         """Clean pixels, float32.
 
@@ -164,6 +168,7 @@ class Decoder(nnx.Module):
             t_B: times in [0, 1].
             z_BNZ: tokens on the sphere, raster order.
             known_BN: which of them are known; None for all.
+            unroll: compiles each layer for itself, as the config wants it in training.
         """
         c = self.config
         batch, height, width, _ = noisy_BHWC.shape
@@ -188,7 +193,7 @@ class Decoder(nnx.Module):
         def call(block: JointBlock, streams: Pair) -> tuple[Pair, None]:
             return block(streams, positions, shared), None
 
-        (_, x_BPD), _ = self.stack((l_BND, x_BPD), call, remat=c.remat)
+        (_, x_BPD), _ = self.stack((l_BND, x_BPD), call, remat=c.remat, unroll=unroll)
         pixels = self.pixels_out(modulate(x_BPD, scale, shift)).astype(jnp.float32)
         return unpatchify(pixels, c.patch_size, rows, cols)
 

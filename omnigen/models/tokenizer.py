@@ -40,6 +40,7 @@ class TokenizerConfig:
         noise_max: in training, σ of the latent noise is uniform up to this, drawn for each image.
         dtype: of the computation.
         remat: what the backward pass keeps.
+        unroll: compiles each layer for itself: faster in training, longer to compile.
     """
 
     patch_size: int = 8
@@ -52,6 +53,7 @@ class TokenizerConfig:
     noise_max: float = 0.5
     dtype: str = "float32"
     remat: Remat = Remat.NONE
+    unroll: bool = False
 
     def __post_init__(self) -> None:
         if self.embed_dim % self.num_heads:
@@ -107,7 +109,7 @@ class Encoder(nnx.Module):
         def call(block: Block, x: jax.Array) -> tuple[jax.Array, None]:
             return block(x, position_BPA)[0], None
 
-        x_BPD, _ = self.stack(x_BPD, call, remat=c.remat)
+        x_BPD, _ = self.stack(x_BPD, call, remat=c.remat, unroll=c.unroll)
         x_BRCD = self.norm(x_BPD).reshape(batch, rows, cols, c.embed_dim)
         return flow.sphere(self.latent_out(patchify(x_BRCD, c.merge)).astype(jnp.float32))
 

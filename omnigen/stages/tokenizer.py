@@ -88,7 +88,8 @@ class TokenizerStage(Stage):
         noise_BHWC = flow.normal(keys[4], image_BHWC.shape)
         noisy_BHWC = flow.interpolate(image_BHWC, noise_BHWC, t_B)
         decoder = self.omni.decoder.bind(params["decoder"])
-        clean_BHWC = decoder(noisy_BHWC, t_B, z_BNZ, known_BN)
+        unroll = self.omni.config.decoder.unroll
+        clean_BHWC = decoder(noisy_BHWC, t_B, z_BNZ, known_BN, unroll=unroll)
         errors = flow.velocity_loss(clean_BHWC, image_BHWC, noise_BHWC, t_B, flow.Prediction.DATA)
         loss = errors.mean(axis=(1, 2, 3)).sum() / batch["count"]
         squares = jnp.square(clean_BHWC - image_BHWC).mean(axis=(1, 2, 3)).sum() / batch["count"]

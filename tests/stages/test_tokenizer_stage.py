@@ -87,6 +87,30 @@ def test_pictures_need_not_be_square(config, stage, run, params, pictures, keys)
     np.testing.assert_allclose(rates.flops, 4 * (3 * encode + 3 * decode))
 
 
+def test_unrolled_layers_learn_the_same(config, data, pictures, keys, assert_close_gradients):
+    depths = {"tokenizer": 2, "decoder": 3}
+
+    def of(**fields):
+        parts = {
+            name: dataclasses.replace(getattr(config, name), num_layers=depth, **fields)
+            for name, depth in depths.items()
+        }
+        return TokenizerStage(dataclasses.replace(config, **parts), HALF_SHORT, data, {})
+
+    scanned, unrolled = of(), of(unroll=True)
+    params = scanned.init(jax.random.key(0))
+    batch, keys_B = scanned.prepare(params, {}, pictures(4), keys(4)), keys(4)
+    learn, wanted = (
+        jax.jit(jax.value_and_grad(lambda p, stage=stage: stage.loss(p, {}, batch, keys_B)[0]))
+        for stage in (unrolled, scanned)
+    )
+    for depth in depths.values():
+        assert f"unroll={depth}\n" in str(jax.make_jaxpr(learn)(params))
+        assert f"unroll={depth}\n" not in str(jax.make_jaxpr(wanted)(params))
+    np.testing.assert_allclose(learn(params)[0], wanted(params)[0], rtol=1e-5)
+    assert_close_gradients(learn(params)[1], wanted(params)[1])
+
+
 def test_sides_are_multiples_of_the_tokens(config, data):
     bad = dataclasses.replace(data, buckets="16x16,16x20")
     with pytest.raises(ValueError, match="'16x16,16x20'; allowed: .* multiples of .* 8 pixels"):
