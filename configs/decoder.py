@@ -4,10 +4,13 @@
     python -m omnigen.train --config configs/decoder.py:nano --workdir runs/decoder \
         --config.train.tokenizer=runs/ar --config.train.init_from=runs/ar
 
-| size | hardware | time | held-out PSNR, 4 steps |
+| size | hardware | time | held-out PSNR, before and after |
 |---|---|---|---|
-| nano | 1 H100 | unmeasured | unmeasured |
+| nano | 2 H200 | 3 min (27 ms a step, 17 % MFU) | 36.4 dB; 38.6 dB, of words 34.4; 36.8 |
 | base, 3b, 14b | see sizes.py | unmeasured | unmeasured |
+
+The transformer's latents stay what they are, so it needs no more training. Before, in four steps;
+after, in two, which are better.
 
 `:nano,debug` (or `:debug`) trains a toy on a laptop in a minute.
 """
@@ -18,11 +21,14 @@ import sizes
 
 # global batch size, steps, peak learning rate
 RUNS = {
-    "nano": (512, 4_000, 3e-4),
+    "nano": (512, 6_500, 1.5e-3),
     "base": (512, 50_000, 2e-4),
     "3b": (1024, 100_000, 1e-4),
     "14b": (1024, 100_000, 1e-4),
 }
+# Words are what a picture loses first.
+MIXTURE = {"words": 2.2, "mixed": 1.2, "shapes": 0.6, "landscapes": 0.6}
+NOISE_MAX = 0.3  # less than in the first stage: latents need no more regularizing
 
 
 def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
@@ -30,14 +36,21 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     size, debug = sizes.parse(arg)
     batch, steps, learning_rate = (16, 20, 1e-3) if debug else RUNS[size]
     model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
+    model["tokenizer"]["noise_max"] = NOISE_MAX
     return ml_collections.ConfigDict(
         {
             "stage": "decoder",
             "seed": 0,
             "model": model,
-            "objective": {},
-            "data": {"image_size": model["image_size"]},
-            "optimizer": {"learning_rate": learning_rate, "warmup_steps": 5 if debug else 200},
+            # Few steps start near the noise.
+            "objective": {"time_mean": 1.2},
+            "data": {"image_size": model["image_size"], "mixture": MIXTURE},
+            "optimizer": {
+                "name": "muon",
+                "learning_rate": learning_rate,
+                "warmup_steps": 5 if debug else 100,
+                "decay_fraction": 0.85,
+            },
             "mesh": sizes.mesh(size, debug=debug),
             "train": {
                 "steps": steps,

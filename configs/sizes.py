@@ -32,6 +32,8 @@ SIZES: dict[str, dict[str, Any]] = {
             "num_layers": 6,
             "num_heads": 5,
             "mlp_dim": 832,
+            "num_steps": 2,
+            "unroll": True,
         },
         "ar": {
             "vocab_size": 264,

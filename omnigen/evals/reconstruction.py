@@ -78,15 +78,16 @@ class Reconstruction:
         omni: Omni,
         *,
         count: int = 64,
-        num_steps: int = 4,
+        num_steps: int | None = None,
         batch_size: int = 32,
         reader: Reader | None = None,
         output: pathlib.Path | None = None,
         column: str = "model",
     ):
-        """Judges by `count` pictures of each kind, decoded in `num_steps` Euler steps."""
+        """Judges by `count` pictures of each kind, decoded in `num_steps` or the model's own."""
         self._omni, self._count = omni, count
-        self._num_steps, self._batch_size = num_steps, batch_size
+        self._num_steps = num_steps or omni.config.decoder.num_steps
+        self._batch_size = batch_size
         self._reader, self._output, self._column = reader, output, column
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
