@@ -253,6 +253,31 @@ def is_causal(sequence: Sequence) -> bool:
     return bool(np.all((np.diff(group, axis=-1) > 0) | ~same | (segment[..., 1:] == 0)))
 
 
+def without_prompts(sequence: Sequence, specials: Specials, size: int) -> Sequence:
+    """Rows as they would be if captions and sketches were empty: nobody sees those.
+
+    They become padding where they stand, and what follows moves up on the sequence axis.
+
+    Args:
+        sequence: rows of samples that are a caption and an image each.
+        specials: ids of the special tokens.
+        size: text elements that tell an image's size.
+    """
+    token, is_text = jnp.asarray(sequence.token), jnp.asarray(sequence.modality) == Modality.TEXT
+    is_boi = token == specials.boi
+    kept = token >= specials.text_vocab
+    for behind in range(1, size + 1):
+        kept |= jnp.pad(is_boi, ((0, 0), (behind, 0)))[:, : token.shape[1]]
+    gone = is_text & ~kept
+    moved = jnp.cumsum(gone, axis=1)
+    position = jnp.asarray(sequence.position)
+    return dataclasses.replace(
+        sequence,
+        position=position.at[..., 0].add(-moved.astype(position.dtype)),
+        segment=jnp.where(gone, 0, jnp.asarray(sequence.segment)),
+    )
+
+
 def gather_slots(latents_BND: jax.Array, slot_BL: Array) -> jax.Array:
     """Puts each image element's latent at its place in the row; zeros elsewhere.
 

@@ -68,7 +68,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
         loaded = checkpoint.load_model(recipe.train.tokenizer)
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
-        frozen = graft(given, loaded)
+        frozen = graft(given, loaded, added=stage.added)
     return stage(recipe.model, recipe.objective, recipe.data, frozen)
 
 

@@ -13,7 +13,7 @@ from omnigen.models.omni import Omni
 from omnigen.training import checkpoint
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-STAGES = ("tokenizer", "ar", "decoder")
+STAGES = ("tokenizer", "ar", "decoder", "distillation")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -119,6 +119,7 @@ def runs(one_device: None, tmp_path_factory: pytest.TempPathFactory) -> pathlib.
     _train("ar", folder / "ar", *FEW, f"--config.train.tokenizer={folder / 'tokenizer'}")
     given = [f"--config.train.{key}={folder / 'ar'}" for key in ("tokenizer", "init_from")]
     _train("decoder", folder / "decoder", *FEW, *given)
+    _train("distillation", folder / "distillation", *FEW, *given)
     return folder
 
 
@@ -128,6 +129,7 @@ def runs(one_device: None, tmp_path_factory: pytest.TempPathFactory) -> pathlib.
         ("tokenizer", {"velocity_mse", "pixel_mse"}),
         ("ar", {"flow_mse", "text_nats"}),
         ("decoder", {"velocity_mse", "pixel_mse"}),
+        ("distillation", {"average_mse", "text_nats"}),
     ],
 )
 def test_a_workdir_holds_what_it_should(runs: pathlib.Path, stage: str, parts: set[str]) -> None:
@@ -144,7 +146,7 @@ def test_a_workdir_holds_what_it_should(runs: pathlib.Path, stage: str, parts: s
 
 
 def test_stages_train_their_parts_and_keep_the_others(runs: pathlib.Path) -> None:
-    tokenizer, ar, decoder = (checkpoint.load_model(runs / stage).params for stage in STAGES)
+    tokenizer, ar, decoder, fast = (checkpoint.load_model(runs / stage).params for stage in STAGES)
     assert tokenizer.keys() == {"encoder", "decoder"}
     assert ar.keys() == {"encoder", "decoder", "ar", "head"}
     assert decoder.keys() == {"encoder", "decoder"}
@@ -153,6 +155,9 @@ def test_stages_train_their_parts_and_keep_the_others(runs: pathlib.Path) -> Non
     np.testing.assert_equal(decoder["encoder"], tokenizer["encoder"])
     before, after = (jax.tree.leaves(run["decoder"]) for run in (tokenizer, decoder))
     assert any((a != b).any() for a, b in zip(after, before, strict=True))
+    assert fast.keys() == ar.keys()
+    assert fast["head"].keys() - ar["head"].keys() == {"span_in", "guidance_in"}
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(fast["head"]["span_in"]))
 
 
 def test_the_same_command_goes_on(runs: pathlib.Path) -> None:
@@ -169,9 +174,12 @@ def test_a_tokenizer_of_another_shape_is_refused(runs: pathlib.Path, capsys) -> 
     assert not (runs / "other").exists()
 
 
-def test_a_workdir_is_enough_to_sample(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    output = tmp_path / "star.png"
-    sample.main(["--checkpoint", str(runs / "ar"), "--prompt", "a star", "--output", str(output)])
+@pytest.mark.parametrize("stage", ["ar", "distillation"])
+def test_a_workdir_is_enough_to_sample(
+    runs: pathlib.Path, tmp_path: pathlib.Path, stage: str
+) -> None:
+    output, workdir = tmp_path / "star.png", runs / stage
+    sample.main(["--checkpoint", str(workdir), "--prompt", "a star", "--output", str(output)])
     with Image.open(output) as image:
         assert image.size == (32, 32) and image.mode == "RGB"
 

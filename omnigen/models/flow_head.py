@@ -6,6 +6,10 @@ quantization") on the noisy token, modulated by the time and the hidden state, w
 velocity. Its modulation is computed once and shared by its blocks. The number of its steps, not
 its size, sets the latency of a picture.
 
+A head of averages (`FlowHeadConfig.average`) predicts what (10) in `flow` calls the average
+velocity over a span of time, and that of the field that guidance makes, whose scale it is told. So
+it needs one or two steps, and no second branch. It is distilled (`stages/distillation.py`).
+
 Shape legend: N tokens in any leading dims, Z latent dim, D width, H width of the hidden state.
 """
 
@@ -23,6 +27,8 @@ from omnigen.nn.stack import Stack
 from omnigen.parallel import shard
 
 TIME_DIM = 256
+ADDED = ("span_in", "guidance_in")  # what a head of averages has besides
+GUIDANCE_UNIT = 10.0  # a guidance scale of so much looks like a time of 1
 MODULATIONS = 3  # scale, shift, gate
 
 
@@ -38,6 +44,7 @@ class FlowHeadConfig:
         mlp_dim: hidden width of the SwiGLUs.
         num_steps: Euler steps when sampling.
         prediction: what the net predicts.
+        average: whether it predicts average velocities of guided fields.
         dtype: of the computation.
     """
 
@@ -48,7 +55,15 @@ class FlowHeadConfig:
     mlp_dim: int = 768
     num_steps: int = 8
     prediction: flow.Prediction = flow.Prediction.VELOCITY
+    average: bool = False
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.average and self.prediction != flow.Prediction.VELOCITY:
+            raise ValueError(
+                f"head prediction is {str(self.prediction)!r}; a head of averages predicts "
+                f"{str(flow.Prediction.VELOCITY)!r}"
+            )
 
 
 class HeadBlock(nnx.Module):
@@ -86,31 +101,58 @@ class FlowHead(nnx.Module):
             gain=0.5,
             bias=True,
         )
+        if c.average:  # they do nothing at first, so that a plain head can become one of averages
+            axes, size = ("cond", "embed"), (TIME_DIM, c.embed_dim)
+            self.span_in = Linear(*size, axes=axes, rngs=rngs, gain=0.0)
+            self.guidance_in = Linear(*size, axes=axes, rngs=rngs, gain=0.0)
         self.stack = Stack(lambda r: HeadBlock(c, rngs=r), c.num_blocks, rngs=rngs)
         self.latent_out = Linear(
             c.embed_dim, c.latent_dim, axes=("embed", "latent"), rngs=rngs, gain=0.1
         )
 
-    def __call__(self, z_NZ: jax.Array, t_N: jax.Array, hidden_NH: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        z_NZ: jax.Array,
+        t_N: jax.Array,
+        hidden_NH: jax.Array,
+        span_N: jax.Array | None = None,
+        guidance_N: jax.Array | None = None,
+    ) -> jax.Array:
         """The prediction, float32 `[..., Z]`.
 
         Args:
             z_NZ: noisy tokens `[..., Z]`.
             t_N: times `[...]`.
             hidden_NH: hidden states `[..., H]`, which may broadcast against z.
+            span_N: how far back from t to average, `[...]`; of a head of averages alone.
+            guidance_N: scale of the guided field, `[...]`; likewise.
         """
         dtype = self.config.dtype
         cond_ND = _pin(self.hidden_in(_pin(hidden_NH.astype(dtype))))
-        shared = [_pin(modulation) for modulation in self._modulations(t_N, cond_ND)]
+        modulations = self._modulations(t_N, cond_ND, span_N, guidance_N)
+        shared = [_pin(modulation) for modulation in modulations]
         x_ND = self.latent_in(_pin(z_NZ).astype(dtype)) + cond_ND
         x_ND, _ = self.stack(
             _pin(x_ND), lambda block, x: (_pin(block(x, shared)), None), unroll=True
         )
         return self._output(x_ND)
 
-    def _modulations(self, t_N: jax.Array, cond_ND: jax.Array) -> list[jax.Array]:
+    def _modulations(
+        self,
+        t_N: jax.Array,
+        cond_ND: jax.Array,
+        span_N: jax.Array | None = None,
+        guidance_N: jax.Array | None = None,
+    ) -> list[jax.Array]:
         """Scale, shift and gate, which all blocks share."""
-        time_ND = self.time_in(time_features(t_N, TIME_DIM).astype(self.config.dtype))
+
+        def read(layer: Linear, value: jax.Array) -> jax.Array:
+            return layer(time_features(value, TIME_DIM).astype(self.config.dtype))
+
+        time_ND = read(self.time_in, t_N)
+        if self.config.average and span_N is not None and guidance_N is not None:
+            time_ND += read(self.span_in, span_N)
+            time_ND += read(self.guidance_in, guidance_N / GUIDANCE_UNIT)
         return jnp.split(self.modulation(jax.nn.silu(cond_ND + time_ND)), MODULATIONS, axis=-1)
 
     def _output(self, x_ND: jax.Array) -> jax.Array:
@@ -163,14 +205,16 @@ class Sampler:
             hidden_CBH: hidden states with the prompt and, if C is 2, without it; both go through
                 in one batch.
             noise_BZ: where the flow starts.
-            guidance: classifier-free guidance scale, scalar; unused if C is 1.
+            guidance: classifier-free guidance scale, scalar; of two branches, or told to a head of
+                averages.
             steps: Euler steps; evenly spaced ones, the config's number, if None.
         """
         head, dtype = self.head, self.head.config.dtype
         steps = steps or flow.Solver(num_steps=head.config.num_steps).steps()
         cond_CBD = head.hidden_in(hidden_CBH.astype(dtype))
-        t_S11 = jnp.asarray(steps.at).reshape(-1, 1, 1)
-        shared_SCBD = head._modulations(t_S11, cond_CBD[None])
+        t_S11, span_S11 = (jnp.asarray(x).reshape(-1, 1, 1) for x in (steps.at, steps.size))
+        scale_S11 = jnp.full_like(span_S11, guidance)
+        shared_SCBD = head._modulations(t_S11, cond_CBD[None], span_S11, scale_S11)
 
         def velocity(z_BZ: jax.Array, t: jax.Array, i: jax.Array) -> jax.Array:
             x_CBD = head.latent_in(z_BZ.astype(dtype))[None] + cond_CBD

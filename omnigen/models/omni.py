@@ -237,7 +237,7 @@ class Omni:
             last_head_steps=last_head_steps,
             head_shift=head_shift,
         )
-        guided = guidance != 1.0
+        guided = self._has_branches(guidance)
         z, _ = self.draw(weights, prompts, draw_keys, dials, guided=guided, schedule=schedule)
         return self.decode(params["decoder"], z, decode_keys, num_steps=decoder_steps)
 
@@ -265,7 +265,7 @@ class Omni:
         weights = {part: shapes(part) for part in ("ar", "head")}
         dials = self.dials(head_steps=head_steps, last_head_steps=last_head_steps)
         z = jax.ShapeDtypeStruct((batch, rows * cols, self.config.head.latent_dim), jnp.float32)
-        guided, schedule = guidance != 1.0, flow.GuidanceSchedule.CONSTANT
+        guided, schedule = self._has_branches(guidance), flow.GuidanceSchedule.CONSTANT
         with futures.ThreadPoolExecutor(1) as pool:
             drawing = Omni.draw.lower(
                 self, weights, prompts, keys, dials, guided=guided, schedule=schedule
@@ -274,6 +274,10 @@ class Omni:
             decoding = Omni.decode.lower(self, shapes("decoder"), z, keys, num_steps=decoder_steps)
             drawn.result()
             decoding.compile()
+
+    def _has_branches(self, guidance: float) -> bool:
+        """Whether pictures are also drawn without their prompts; not by a head of averages."""
+        return guidance != 1.0 and not self.config.head.average
 
     def dials(
         self,

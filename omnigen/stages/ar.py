@@ -141,8 +141,7 @@ class ARStage(Stage):
         """Weighted sum over the image tokens, each predicted from `block` positions before it."""
         head, objective = self.omni.head.bind(params), self.objective
         place_BN, is_used_BN = slot_places(sequence.slot, latents_BNZ.shape[1])
-        before_BN = jnp.maximum(place_BN - self.omni.config.block, 0)
-        hidden_BND = jnp.take_along_axis(hidden_BLD, before_BN[..., None], axis=1)
+        hidden_BND = self._before(hidden_BLD, sequence, latents_BNZ.shape[1])
         weight_BN = jnp.take_along_axis(jnp.asarray(sequence.weight), place_BN, axis=1)
         shape = (*latents_BNZ.shape[:2], objective.draws)
         density = flow.TimeDensity(mean=objective.time_mean, std=objective.time_std)
@@ -150,6 +149,12 @@ class ARStage(Stage):
         noise_KBNZ = flow.normal(keys[1], (*shape, latents_BNZ.shape[-1]))
         losses_BN = head.loss(latents_BNZ, hidden_BND, t_KBN, jnp.moveaxis(noise_KBNZ, 2, 0))
         return jnp.sum(losses_BN * weight_BN * is_used_BN)
+
+    def _before(self, hidden_BLD: jax.Array, sequence: Sequence, count: int) -> jax.Array:
+        """Hidden states that predict each of a row's latents, `[B, N, D]`."""
+        place_BN, _ = slot_places(sequence.slot, count)
+        before_BN = jnp.maximum(place_BN - self.omni.config.block, 0)
+        return jnp.take_along_axis(hidden_BLD, before_BN[..., None], axis=1)
 
     def _text_loss(self, logits_BLV: jax.Array, sequence: Sequence) -> jax.Array:
         """Weighted sum over the text tokens."""

@@ -24,6 +24,7 @@ STAGES = {
     "tokenizer": "omnigen.stages.tokenizer:TokenizerStage",
     "decoder": "omnigen.stages.tokenizer:DecoderStage",
     "ar": "omnigen.stages.ar:ARStage",
+    "distillation": "omnigen.stages.distillation:DistillationStage",
 }
 
 
@@ -34,12 +35,14 @@ class Stage:
         name: as in configs.
         trained: parts whose weights are learnt.
         needed: parts whose weights must be given.
+        added: layers of a part that are zero where a checkpoint that it starts from lacks them.
         frozen: their weights.
     """
 
     name: str
     trained: tuple[str, ...]
     needed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     Objective: type[Any]
 
     def __init__(self, model: OmniConfig, objective: Any, data: DataConfig, frozen: Params):

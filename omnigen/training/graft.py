@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of one model as the start of another."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -10,13 +11,16 @@ from omnigen.training import seal
 from omnigen.training.checkpoint import LoadedModel
 
 
-def graft(params: dict[str, Any], model: LoadedModel, axes: Any = None) -> dict[str, Any]:
+def graft(
+    params: dict[str, Any], model: LoadedModel, axes: Any = None, *, added: Collection[str] = ()
+) -> dict[str, Any]:
     """Returns `params` with those top-level parts replaced that `model` has.
 
     Args:
       params: arrays or shapes, by part.
       model: where weights come from.
       axes: dim names of `params`; if given, stacks of fewer layers are deepened (see `deepen`).
+      added: layers of a part that are zero where `model` lacks them.
 
     Raises:
       ValueError: no part in common, or a part of another shape.
@@ -26,7 +30,11 @@ def graft(params: dict[str, Any], model: LoadedModel, axes: Any = None) -> dict[
         raise ValueError(f"{model.path} has {sorted(model.params)} but none of {sorted(params)}")
     grafted = dict(params)
     for part in shared:
-        given = model.params[part]
+        absent = params[part].keys() & set(added) - model.params[part].keys()
+        zeros = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype), {n: params[part][n] for n in absent}
+        )
+        given = {**model.params[part], **zeros}
         if axes is not None and jax.tree.structure(given) == jax.tree.structure(params[part]):
             given = jax.tree.map(deepen, given, params[part], axes[part])
         ours, theirs = _shapes(params[part]), _shapes(given)

@@ -76,7 +76,7 @@ def _start(
     if not config.init_from:
         return _Start(first, frozen, b"", "random weights")
     loaded = checkpoint.load_model(config.init_from)
-    params = graft(first.pop("params"), loaded, stage.axes())
+    params = graft(first.pop("params"), loaded, stage.axes(), added=stage.added)
     del first
     first = state.adopt(target, params, optimizer=optimizer)
     return _Start(first, frozen, b"", f"the weights of {loaded.path}")

@@ -36,6 +36,7 @@ class Stage(Protocol):
 
     name: str
     frozen: Params
+    added: tuple[str, ...]  # layers that are zero where `train.init_from` lacks them
 
     def init(self, key: jax.Array) -> Params:
         """Returns initial weights; jitted."""

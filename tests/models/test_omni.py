@@ -237,6 +237,26 @@ def test_guidance_of_one_needs_no_second_branch(draw):
     )
 
 
+def test_a_head_of_averages_is_told_the_guidance_and_needs_no_second_branch(omni, params):
+    """As long as it ignores span and guidance, it draws what a plain head does without guidance."""
+    head = dataclasses.replace(omni.config.head, average=True)
+    other = Omni(dataclasses.replace(omni.config, head=head))
+    added = other.head.shapes().keys() - params["head"].keys()
+    assert added == {"span_in", "guidance_in"}
+    shapes = {name: other.head.shapes()[name] for name in added}
+    rng = np.random.default_rng(0)
+    random = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), shapes)
+
+    def draw(omni, added, guidance):
+        weights = {**params, "head": {**params["head"], **added}}
+        return omni.generate(weights, omni.prompts(["ab"]), keys(1), guidance=guidance)
+
+    silent = draw(other, jax.tree.map(jnp.zeros_like, random), 3.0)
+    np.testing.assert_allclose(silent, draw(omni, {}, 1.0), atol=1e-5)
+    told = [draw(other, random, guidance) for guidance in (2.0, 3.0)]
+    assert np.abs(told[0] - silent).max() > 1e-3 and np.abs(told[0] - told[1]).max() > 1e-4
+
+
 def test_pictures_are_the_decoded_tokens(omni, params, draw, pictures):
     both = jax.vmap(jax.random.split)(keys(3))
     z = draw(TEXTS, both[:, 0])

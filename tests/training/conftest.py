@@ -37,6 +37,7 @@ class ToyStage:
     name = "toy"
 
     def __init__(self, bad_indices=(), end=None):
+        self.added = ()
         self.frozen = {"decoder": {"target": np.eye(FEATURES, OUTPUTS, dtype=np.float32)}}
         self.bad_indices = np.asarray(bad_indices, np.int32)
         self.end = end

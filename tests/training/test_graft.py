@@ -8,6 +8,7 @@ import pytest
 
 from omnigen.data.text import ByteText
 from omnigen.models.ar import AR, ARConfig
+from omnigen.models.flow_head import ADDED, FlowHead, FlowHeadConfig
 from omnigen.nn.module import Net
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout
 from omnigen.training.checkpoint import LoadedModel
@@ -43,6 +44,25 @@ def test_a_deeper_model_starts_as_the_same_function(given):
     expected = hidden(2, given.params["ar"])
     np.testing.assert_allclose(hidden(5, params), expected, rtol=1e-5, atol=1e-5)
     assert np.abs(hidden(5, start["ar"]) - expected).max() > 0.1
+
+
+def test_a_plain_head_becomes_one_of_averages():
+    """What it has besides does nothing at first."""
+    config = FlowHeadConfig(latent_dim=6, cond_dim=32, embed_dim=24, num_blocks=1, mlp_dim=40)
+    averaging = dataclasses.replace(config, average=True)
+    plain, head = (Net(lambda rngs, c=c: FlowHead(c, rngs=rngs)) for c in (config, averaging))
+    weights = plain.init(jax.random.key(0))
+    model = LoadedModel({}, {"head": jax.device_get(weights)}, 7, path="there")
+    for start in ({"head": head.init(jax.random.key(1))}, {"head": head.shapes()}):
+        with pytest.raises(ValueError, match="head/guidance_in/w is None there and"):
+            graft(start, model)
+        params = graft(start, model, added=ADDED)["head"]
+        assert params.keys() == weights.keys() | ADDED
+        keys = jax.random.split(jax.random.key(2), 2)
+        z, hidden = (jax.random.normal(k, (5, n)) for k, n in zip(keys, (6, 32), strict=True))
+        t, span, scale = jnp.full(5, 0.7), jnp.full(5, 0.5), jnp.full(5, 3.0)
+        expected = plain.bind(weights)(z, t, hidden)
+        np.testing.assert_array_equal(head.bind(params)(z, t, hidden, span, scale), expected)
 
 
 def test_every_new_layer_can_learn(given):

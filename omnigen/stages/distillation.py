@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distillation: a flow head of averages learns in one or two steps what guidance takes eight for.
+
+The teacher, a trained transformer with its plain head, is frozen. From the noise of a token it
+walks to the token as in drawing: Euler steps of the guided velocity. How far it gets between two
+of its times, divided by the time, is the average velocity of (10) in `flow`, which the student
+regresses. The spans are those of samplers of 1, 2, 4, ... steps, each as often as any other.
+MeanFlow (Geng et al. 2025) derives the same average from a differential equation, (11), for want of
+a teacher; the integral needs no derivative.
+
+The student's transformer learns too: its hidden state has to tell what the teacher's two branches
+say. Guidance and the scale of the noise are drawn for every token, so both remain free in drawing.
+
+Shape legend: B rows, L row length, N latents a row, K spans, S steps of the teacher, Z latent dim.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from omnigen import flow
+from omnigen.models import flops
+from omnigen.models.flow_head import ADDED, FlowHead
+from omnigen.models.tokenizer import add_noise
+from omnigen.nn.module import Params
+from omnigen.sequence import Sequence, gather_slots, slot_places, without_prompts
+from omnigen.stages.ar import ARObjective, ARStage
+from omnigen.stages.base import Batch
+from omnigen.training.feed import Rates
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationObjective(ARObjective):
+    """How a head of averages is learnt; `draws` are spans of each token's path.
+
+    Attributes:
+        teacher_steps: Euler steps of the teacher; a power of two.
+        guidance_max: scales are uniform from 1 to this.
+        temperature_min: scales of the noise are uniform from this to 1.
+    """
+
+    teacher_steps: int = 8
+    guidance_max: float = 5.0
+    temperature_min: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher_steps < 1 or self.teacher_steps & (self.teacher_steps - 1):
+            raise ValueError(f"teacher_steps is {self.teacher_steps}; it must be a power of two")
+        if self.guidance_max < 1:
+            raise ValueError(f"guidance_max is {self.guidance_max}; it must be at least 1")
+        if not 0 <= self.temperature_min <= 1:
+            raise ValueError(f"temperature_min is {self.temperature_min}; it must be in [0, 1]")
+
+    @property
+    def spans(self) -> np.ndarray:
+        """Pairs of steps `[n, 2]`, from and to, of all samplers of 1, 2, 4, ... steps."""
+        spans, size = [], self.teacher_steps
+        while size >= 1:
+            starts = np.arange(0, self.teacher_steps, size)
+            repeats = size  # each sampler as often as any other
+            spans += [(start, start + size) for start in starts for _ in range(repeats)]
+            size //= 2
+        return np.array(spans)
+
+
+class DistillationStage(ARStage):
+    """Average velocities of a teacher's guided paths, and cross-entropy for the sketch."""
+
+    name = "distillation"
+    needed = ("encoder", "decoder", "ar", "head")
+    added = ADDED
+    Objective = DistillationObjective
+
+    def loss(
+        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        """MSE per dim of average velocities, text loss in nats a token, and their weighted sum."""
+        objective, sequence = self.objective, Sequence.of(batch)
+        latents_BNZ = batch["latents"]
+        keys = jax.vmap(lambda key: jax.random.split(key, 6), out_axes=1)(keys_B)
+        uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
+        shape = latents_BNZ.shape[:2]
+        sigma_BN = objective.context_noise * uniform.sample(keys[0], shape)
+        context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
+        context_BLZ = gather_slots(context_BNZ, sequence.slot)
+        ar, causal = self.omni.ar.bind(params["ar"]), self.omni.config.block == 1
+        hidden_BLD = ar.hidden(sequence, context_BLZ, causal=causal)
+
+        scale_BN = 1.0 + (objective.guidance_max - 1.0) * uniform.sample(keys[2], shape)
+        least = objective.temperature_min
+        heat_BN = least + (1.0 - least) * uniform.sample(keys[3], shape)
+        noise_BNZ = heat_BN[..., None] * flow.normal(keys[4], latents_BNZ.shape)
+        path_SBNZ = self._path(frozen, sequence, context_BLZ, noise_BNZ, scale_BN)
+        flow_sum = self._average_loss(
+            params["head"], hidden_BLD, sequence, path_SBNZ, scale_BN, keys[5]
+        )
+        text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
+        flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
+        text_loss = text_sum / jnp.maximum(batch["text_count"], 1.0)
+        loss = flow_loss + objective.text_weight * text_loss
+        return loss, {"loss": loss, "average_mse": flow_loss, "text_nats": text_loss}
+
+    def _path(
+        self,
+        frozen: Params,
+        sequence: Sequence,
+        context_BLZ: jax.Array,
+        noise_BNZ: jax.Array,
+        scale_BN: jax.Array,
+    ) -> jax.Array:
+        """Where the teacher is before its steps and after the last: `[S + 1, B, N, Z]`."""
+        config, specials = self.omni.config, self.omni.config.specials
+        ar, head = self.omni.ar.bind(frozen["ar"]), self.omni.head.bind(frozen["head"])
+        size = len(self.omni.text.encode("{}*{}".format(*config.grid)))
+        branches = (sequence, without_prompts(sequence, specials, size))
+        hidden_C = [
+            self._before(
+                ar.hidden(branch, context_BLZ, causal=config.block == 1),
+                sequence,
+                noise_BNZ.shape[1],
+            )
+            for branch in branches
+        ]
+        steps = flow.Solver(num_steps=self.objective.teacher_steps).steps()
+
+        def step(z_BNZ: jax.Array, at_and_size: jax.Array) -> tuple[jax.Array, jax.Array]:
+            at, size = at_and_size
+            t_BN = jnp.broadcast_to(at, scale_BN.shape)
+            v_C = [head(z_BNZ, t_BN, hidden) for hidden in hidden_C]
+            moved = z_BNZ - size * flow.guide(v_C[0], v_C[1], scale_BN)
+            return moved, moved
+
+        _, path_SBNZ = jax.lax.scan(step, noise_BNZ, jnp.stack([steps.at, steps.size], axis=1))
+        return jax.lax.stop_gradient(jnp.concatenate([noise_BNZ[None], path_SBNZ]))
+
+    def _average_loss(
+        self,
+        params: Params,
+        hidden_BLD: jax.Array,
+        sequence: Sequence,
+        path_SBNZ: jax.Array,
+        scale_BN: jax.Array,
+        keys_B: jax.Array,
+    ) -> jax.Array:
+        """Weighted sum over the image tokens of the student's errors."""
+        head: FlowHead = self.omni.head.bind(params)
+        objective, count = self.objective, path_SBNZ.shape[2]
+        place_BN, is_used_BN = slot_places(sequence.slot, count)
+        weight_BN = jnp.take_along_axis(jnp.asarray(sequence.weight), place_BN, axis=1)
+        spans, steps = jnp.asarray(objective.spans), objective.teacher_steps
+
+        def draw(key: jax.Array) -> jax.Array:
+            return jax.random.randint(key, (objective.draws, count), 0, len(spans))
+
+        span_KBN2 = spans[jnp.moveaxis(jax.vmap(draw)(keys_B), 1, 0)]
+        start_KBNZ, end_KBNZ = (
+            jnp.take_along_axis(path_SBNZ, span_KBN2[..., i, None], axis=0) for i in range(2)
+        )
+        length_KBN = (span_KBN2[..., 1] - span_KBN2[..., 0]) / steps
+        average_KBNZ = (start_KBNZ - end_KBNZ) / length_KBN[..., None]
+        t_KBN = 1.0 - span_KBN2[..., 0] / steps
+        scale_KBN = jnp.broadcast_to(scale_BN, t_KBN.shape)
+        hidden_BND = self._before(hidden_BLD, sequence, count)
+        output_KBNZ = head(start_KBNZ, t_KBN, hidden_BND[None], length_KBN, scale_KBN)
+        losses_BN = jnp.square(output_KBNZ - average_KBNZ).mean(axis=(0, -1))
+        return jnp.sum(losses_BN * weight_BN * is_used_BN)
+
+    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+        """As of `ARStage`, and what the teacher costs."""
+        rates, config = super().rates(batch), self.omni.config
+        image_tokens = rates.images * np.prod(config.grid)
+        segment = batch["segment"]
+        rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
+        lengths = np.bincount((segment + rows)[segment > 0])
+        read = flops.ar(config.ar, lengths, text_tokens=0.0, image_tokens=image_tokens)
+        walked = flops.flow_head(config.head, image_tokens, draws=self.objective.teacher_steps)
+        return dataclasses.replace(rates, flops=rates.flops + 2.0 * (read + walked))
