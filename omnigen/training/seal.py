@@ -156,11 +156,13 @@ class EarlyFiles:
         seen: set[_Identity] = set()
         with contextlib.suppress(OSError):  # the seal will meet it too, and report it
             while not self._stopped.wait(_PAUSE):
-                folder = self._find()
-                for path in folder.glob("*/ocdbt.process_*/d/*") if folder else ():
+                if (folder := self._find()) is None:
+                    continue
+                for path in folder.glob("*/ocdbt.process_*/d/*"):
                     identity = _identity(path)
-                    is_whole = identity in seen and _is_ours(path.as_posix())
-                    if is_whole and identity not in self._found and not self._stopped.is_set():
+                    ours = _is_ours(path.relative_to(folder).as_posix())
+                    is_whole = identity in seen and identity not in self._found
+                    if ours and is_whole and not self._stopped.is_set():
                         self._found[identity] = _describe(path)
                     seen.add(identity)
 

@@ -146,7 +146,7 @@ def test_loss_is_the_students_error_on_the_teachers_walk(stage, student, lossy, 
 
 @pytest.mark.slow
 def test_one_step_learns_what_guidance_takes_several_for(stage, rows):
-    """From the teacher's weights; spans and guidance tell apart what it can not."""
+    """From the weights of the teacher, which knows neither spans nor guidance."""
     batch = stage.prepare({}, stage.frozen, rows(4), None)
     params = {part: stage.frozen[part] for part in ("ar", "head")}
     optimizer = optax.adam(3e-3)
@@ -162,4 +162,4 @@ def test_one_step_learns_what_guidance_takes_several_for(stage, rows):
     for number in range(600):
         params, state, loss = step(params, state, jax.random.key(number))
         losses.append(float(loss))
-    assert np.mean(losses[-20:]) < 0.2 * np.mean(losses[:3])
+    assert np.mean(losses[-20:]) < np.mean(losses[:3]) / 3
