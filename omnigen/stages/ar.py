@@ -70,6 +70,8 @@ class ARStage(Stage):
     trained = ("ar", "head")
     needed = ("encoder", "decoder")
     Objective = ARObjective
+    flow_name = "flow_mse"  # of the flow loss among the metrics
+    flow_keys = 2  # random keys that it takes
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
         """Rows: the fields of `Sequence`, and `image`, uint8 `[b, I, H, W, 3]`, or latents."""
@@ -116,43 +118,58 @@ class ARStage(Stage):
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """Flow loss in velocity MSE per dim, text loss in nats a token, and their weighted sum."""
         sequence, latents_BNZ = Sequence.of(batch), batch["latents"]
-        keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys_B)
+        keys = jax.vmap(lambda key: jax.random.split(key, 2 + self.flow_keys), out_axes=1)(keys_B)
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
         sigma_BN = self.objective.context_noise * uniform.sample(keys[0], latents_BNZ.shape[:2])
         context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
         ar, causal = self.omni.ar.bind(params["ar"]), self.omni.config.block == 1
         context_BLZ = gather_slots(context_BNZ, sequence.slot)
         hidden_BLD = ar.hidden(sequence, context_BLZ, causal=causal)
-        flow_sum = self._flow_loss(params["head"], hidden_BLD, sequence, latents_BNZ, keys[2:])
+        flow_sum = self._flow_loss(params, frozen, batch, context_BLZ, hidden_BLD, keys[2:])
         text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
         flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
         text_loss = text_sum / jnp.maximum(batch["text_count"], 1.0)
         loss = flow_loss + self.objective.text_weight * text_loss
-        return loss, {"loss": loss, "flow_mse": flow_loss, "text_nats": text_loss}
+        return loss, {"loss": loss, self.flow_name: flow_loss, "text_nats": text_loss}
 
     def _flow_loss(
         self,
         params: Params,
+        frozen: Params,
+        batch: Batch,
+        context_BLZ: jax.Array,
         hidden_BLD: jax.Array,
-        sequence: Sequence,
-        latents_BNZ: jax.Array,
         keys: jax.Array,
     ) -> jax.Array:
-        """Weighted sum over the image tokens, each predicted from `block` positions before it."""
-        head, objective = self.omni.head.bind(params), self.objective
-        place_BN, is_used_BN = slot_places(sequence.slot, latents_BNZ.shape[1])
-        hidden_BND = self._before(hidden_BLD, sequence, latents_BNZ.shape[1])
-        weight_BN = jnp.take_along_axis(jnp.asarray(sequence.weight), place_BN, axis=1)
+        """Weighted sum over the image tokens, each predicted from `block` positions before it.
+
+        Args:
+            params: what is trained.
+            frozen: what is not.
+            batch: what `prepare` made.
+            context_BLZ: the latents at their places, perturbed, as the transformer read them.
+            hidden_BLD: what it made of them.
+            keys: `flow_keys` for each row, `[flow_keys, B]`.
+        """
+        head, objective = self.omni.head.bind(params["head"]), self.objective
+        latents_BNZ = batch["latents"]
+        hidden_BND = self._before(hidden_BLD, batch, latents_BNZ.shape[1])
         shape = (*latents_BNZ.shape[:2], objective.draws)
         density = flow.TimeDensity(mean=objective.time_mean, std=objective.time_std)
         t_KBN = jnp.moveaxis(density.sample(keys[0], shape), -1, 0)
         noise_KBNZ = flow.normal(keys[1], (*shape, latents_BNZ.shape[-1]))
         losses_BN = head.loss(latents_BNZ, hidden_BND, t_KBN, jnp.moveaxis(noise_KBNZ, 2, 0))
+        return self._weighted(losses_BN, batch)
+
+    def _weighted(self, losses_BN: jax.Array, batch: Batch) -> jax.Array:
+        """The weighted sum over the latents that are in the rows."""
+        place_BN, is_used_BN = slot_places(batch["slot"], losses_BN.shape[1])
+        weight_BN = jnp.take_along_axis(jnp.asarray(batch["weight"]), place_BN, axis=1)
         return jnp.sum(losses_BN * weight_BN * is_used_BN)
 
-    def _before(self, hidden_BLD: jax.Array, sequence: Sequence, count: int) -> jax.Array:
+    def _before(self, hidden_BLD: jax.Array, batch: Batch, count: int) -> jax.Array:
         """Hidden states that predict each of a row's latents, `[B, N, D]`."""
-        place_BN, _ = slot_places(sequence.slot, count)
+        place_BN, _ = slot_places(batch["slot"], count)
         before_BN = jnp.maximum(place_BN - self.omni.config.block, 0)
         return jnp.take_along_axis(hidden_BLD, before_BN[..., None], axis=1)
 

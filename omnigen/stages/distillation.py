@@ -24,9 +24,8 @@ import numpy as np
 from omnigen import flow
 from omnigen.models import flops
 from omnigen.models.flow_head import ADDED, FlowHead
-from omnigen.models.tokenizer import add_noise
 from omnigen.nn.module import Params
-from omnigen.sequence import Sequence, gather_slots, slot_places, without_prompts
+from omnigen.sequence import Sequence, without_prompts
 from omnigen.stages.ar import ARObjective, ARStage
 from omnigen.stages.base import Batch
 from omnigen.training.feed import Rates
@@ -75,55 +74,64 @@ class DistillationStage(ARStage):
     added = ADDED
     Objective = DistillationObjective
 
-    def loss(
-        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
-    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """MSE per dim of average velocities, text loss in nats a token, and their weighted sum."""
-        objective, sequence = self.objective, Sequence.of(batch)
-        latents_BNZ = batch["latents"]
-        keys = jax.vmap(lambda key: jax.random.split(key, 6), out_axes=1)(keys_B)
-        uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
-        shape = latents_BNZ.shape[:2]
-        sigma_BN = objective.context_noise * uniform.sample(keys[0], shape)
-        context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
-        context_BLZ = gather_slots(context_BNZ, sequence.slot)
-        ar, causal = self.omni.ar.bind(params["ar"]), self.omni.config.block == 1
-        hidden_BLD = ar.hidden(sequence, context_BLZ, causal=causal)
+    flow_name = "average_mse"
+    flow_keys = 4
 
-        scale_BN = 1.0 + (objective.guidance_max - 1.0) * uniform.sample(keys[2], shape)
-        least = objective.temperature_min
-        heat_BN = least + (1.0 - least) * uniform.sample(keys[3], shape)
-        noise_BNZ = heat_BN[..., None] * flow.normal(keys[4], latents_BNZ.shape)
-        path_SBNZ = self._path(frozen, sequence, context_BLZ, noise_BNZ, scale_BN)
-        flow_sum = self._average_loss(
-            params["head"], hidden_BLD, sequence, path_SBNZ, scale_BN, keys[5]
+    def _flow_loss(
+        self,
+        params: Params,
+        frozen: Params,
+        batch: Batch,
+        context_BLZ: jax.Array,
+        hidden_BLD: jax.Array,
+        keys: jax.Array,
+    ) -> jax.Array:
+        """Weighted sum over the image tokens of the MSE of the student's averages."""
+        head: FlowHead = self.omni.head.bind(params["head"])
+        objective, shape = self.objective, batch["latents"].shape
+        uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
+        scale_BN = 1.0 + (objective.guidance_max - 1.0) * uniform.sample(keys[0], shape[:2])
+        coldest = objective.temperature_min
+        heat_BN = coldest + (1.0 - coldest) * uniform.sample(keys[1], shape[:2])
+        noise_BNZ = heat_BN[..., None] * flow.normal(keys[2], shape)
+        path_SBNZ = self._path(frozen, batch, context_BLZ, noise_BNZ, scale_BN)
+        spans, steps = jnp.asarray(objective.spans), objective.teacher_steps
+
+        def draw(key: jax.Array) -> jax.Array:
+            return jax.random.randint(key, (objective.draws, shape[1]), 0, len(spans))
+
+        span_KBN2 = spans[jnp.moveaxis(jax.vmap(draw)(keys[3]), 1, 0)]
+        start_KBNZ, end_KBNZ = (
+            jnp.take_along_axis(path_SBNZ, span_KBN2[..., i, None], axis=0) for i in range(2)
         )
-        text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
-        flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
-        text_loss = text_sum / jnp.maximum(batch["text_count"], 1.0)
-        loss = flow_loss + objective.text_weight * text_loss
-        return loss, {"loss": loss, "average_mse": flow_loss, "text_nats": text_loss}
+        length_KBN = (span_KBN2[..., 1] - span_KBN2[..., 0]) / steps
+        average_KBNZ = (start_KBNZ - end_KBNZ) / length_KBN[..., None]
+        t_KBN = 1.0 - span_KBN2[..., 0] / steps
+        scale_KBN = jnp.broadcast_to(scale_BN, t_KBN.shape)
+        hidden_BND = self._before(hidden_BLD, batch, shape[1])
+        output_KBNZ = head(start_KBNZ, t_KBN, hidden_BND[None], length_KBN, scale_KBN)
+        return self._weighted(jnp.square(output_KBNZ - average_KBNZ).mean(axis=(0, -1)), batch)
 
     def _path(
         self,
         frozen: Params,
-        sequence: Sequence,
+        batch: Batch,
         context_BLZ: jax.Array,
         noise_BNZ: jax.Array,
         scale_BN: jax.Array,
     ) -> jax.Array:
         """Where the teacher is before its steps and after the last: `[S + 1, B, N, Z]`."""
-        config, specials = self.omni.config, self.omni.config.specials
+        config, sequence = self.omni.config, Sequence.of(batch)
         ar, head = self.omni.ar.bind(frozen["ar"]), self.omni.head.bind(frozen["head"])
-        size = len(self.omni.text.encode("{}*{}".format(*config.grid)))
-        branches = (sequence, without_prompts(sequence, specials, size))
+        rows, cols = config.grid
+        size = len(self.omni.text.encode(f"{rows}*{cols}"))
         hidden_C = [
             self._before(
                 ar.hidden(branch, context_BLZ, causal=config.block == 1),
-                sequence,
+                batch,
                 noise_BNZ.shape[1],
             )
-            for branch in branches
+            for branch in (sequence, without_prompts(sequence, config.specials, size))
         ]
         steps = flow.Solver(num_steps=self.objective.teacher_steps).steps()
 
@@ -136,38 +144,6 @@ class DistillationStage(ARStage):
 
         _, path_SBNZ = jax.lax.scan(step, noise_BNZ, jnp.stack([steps.at, steps.size], axis=1))
         return jax.lax.stop_gradient(jnp.concatenate([noise_BNZ[None], path_SBNZ]))
-
-    def _average_loss(
-        self,
-        params: Params,
-        hidden_BLD: jax.Array,
-        sequence: Sequence,
-        path_SBNZ: jax.Array,
-        scale_BN: jax.Array,
-        keys_B: jax.Array,
-    ) -> jax.Array:
-        """Weighted sum over the image tokens of the student's errors."""
-        head: FlowHead = self.omni.head.bind(params)
-        objective, count = self.objective, path_SBNZ.shape[2]
-        place_BN, is_used_BN = slot_places(sequence.slot, count)
-        weight_BN = jnp.take_along_axis(jnp.asarray(sequence.weight), place_BN, axis=1)
-        spans, steps = jnp.asarray(objective.spans), objective.teacher_steps
-
-        def draw(key: jax.Array) -> jax.Array:
-            return jax.random.randint(key, (objective.draws, count), 0, len(spans))
-
-        span_KBN2 = spans[jnp.moveaxis(jax.vmap(draw)(keys_B), 1, 0)]
-        start_KBNZ, end_KBNZ = (
-            jnp.take_along_axis(path_SBNZ, span_KBN2[..., i, None], axis=0) for i in range(2)
-        )
-        length_KBN = (span_KBN2[..., 1] - span_KBN2[..., 0]) / steps
-        average_KBNZ = (start_KBNZ - end_KBNZ) / length_KBN[..., None]
-        t_KBN = 1.0 - span_KBN2[..., 0] / steps
-        scale_KBN = jnp.broadcast_to(scale_BN, t_KBN.shape)
-        hidden_BND = self._before(hidden_BLD, sequence, count)
-        output_KBNZ = head(start_KBNZ, t_KBN, hidden_BND[None], length_KBN, scale_KBN)
-        losses_BN = jnp.square(output_KBNZ - average_KBNZ).mean(axis=(0, -1))
-        return jnp.sum(losses_BN * weight_BN * is_used_BN)
 
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
         """As of `ARStage`, and what the teacher costs."""

@@ -12,11 +12,17 @@ from omnigen.data.scenes.scene import Split
 from omnigen.parallel import DataShard
 from omnigen.stages import base
 from omnigen.stages.ar import ARObjective, ARStage
+from omnigen.stages.distillation import DistillationStage
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
 
 
 def test_stages_have_names():
-    wanted = {"tokenizer": TokenizerStage, "decoder": DecoderStage, "ar": ARStage}
+    wanted = {
+        "tokenizer": TokenizerStage,
+        "decoder": DecoderStage,
+        "ar": ARStage,
+        "distillation": DistillationStage,
+    }
     assert {name: base.find(name) for name in base.STAGES} == wanted
     assert base.find("ar").Objective is ARObjective
     assert base.find("decoder").Objective is TokenizerObjective

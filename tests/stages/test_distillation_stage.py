@@ -84,7 +84,7 @@ def test_rows_without_prompts_are_read_like_empty_captions(stage):
 
     def before(read, slots):
         vectors = jnp.zeros((1, 48, 6)).at[:, np.flatnonzero(slots.slot[0] >= 0)].set(z)
-        return stage._before(ar.hidden(read, vectors), slots, 8)
+        return stage._before(ar.hidden(read, vectors), slots.fields(), 8)
 
     wanted = before(empty, empty)
     np.testing.assert_allclose(before(emptied, given), wanted, rtol=1e-4, atol=1e-4)
