@@ -138,8 +138,13 @@ class Checkpoints:
             raise
 
     def check(self) -> None:
-        """Raises what went wrong in the background, such as a full disk."""
-        self._manager.check_for_errors()
+        """Raises what went wrong in the background, such as a full disk.
+
+        Orbax's own check would take the error away from the thread that removes old checkpoints,
+        which then would do so although the new one was never made.
+        """
+        if not self._manager.is_saving_in_progress():
+            self._manager.wait_until_finished()
 
     def restore(self, step: int, *, state: Any, frozen: Any) -> Snapshot:
         """Restores onto the devices that the abstract trees `state` and `frozen` name.

@@ -2,6 +2,7 @@
 import json
 import pathlib
 import shutil
+import time
 
 import jax
 import ml_dtypes
@@ -10,7 +11,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from omnigen import parallel
-from omnigen.training import checkpoint
+from omnigen.training import checkpoint, seal
 from omnigen.training.checkpoint import Checkpoints, Snapshot
 
 
@@ -187,3 +188,31 @@ def test_nothing_is_pickled(workdir, exported):
         if path.is_file():
             assert path.suffix not in {".pkl", ".pickle", ".npy", ".pt"}
             assert not path.read_bytes().startswith(b"\x80\x04")
+
+
+def test_a_save_that_failed_removes_nothing(tmp_path, monkeypatch):
+    """Whoever asks first what went wrong must not let the old checkpoint go."""
+    state = {"params": {"w": jax.numpy.ones(3)}}
+    saved = Checkpoints(tmp_path, keep=1)
+    saved.save(1, Snapshot(state, {}, b""), {})
+    saved._manager.wait_until_finished()
+    assert saved.steps == [1]
+    wait = saved._manager._wait_for_checkpointers
+
+    def late():
+        time.sleep(0.5)
+        wait()
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(saved._manager, "_wait_for_checkpointers", late)
+    monkeypatch.setattr(seal, "write", full)
+    saved.save(2, Snapshot(state, {}, b""), {})
+    with pytest.raises(OSError, match="no space left"):
+        for _ in range(500):
+            saved.check()
+            time.sleep(0.01)
+    saved.close()
+    assert (tmp_path / "checkpoints/1").is_dir()
+    assert not (tmp_path / "checkpoints/2").exists()
