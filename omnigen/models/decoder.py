@@ -46,6 +46,8 @@ class DecoderConfig:
         num_heads: attention heads.
         mlp_dim: hidden width of the SwiGLUs.
         num_steps: Euler steps when sampling.
+        noise_scale: of the noise that sampling starts from. At 0 one step draws the mean of all
+            that the tokens may stand for, whatever the seed.
         dtype: of the computation.
         remat: what the backward pass keeps.
         unroll: compiles each layer for itself in training: faster, longer to compile.
@@ -59,6 +61,7 @@ class DecoderConfig:
     num_heads: int = 5
     mlp_dim: int = 832
     num_steps: int = 4
+    noise_scale: float = 1.0
     dtype: str = "float32"
     remat: Remat = Remat.NONE
     unroll: bool = False
@@ -69,6 +72,8 @@ class DecoderConfig:
                 f"decoder embed_dim {self.embed_dim} is not a multiple of num_heads "
                 f"{self.num_heads}"
             )
+        if not 0.0 <= self.noise_scale <= 1.0:
+            raise ValueError(f"decoder noise_scale is {self.noise_scale}; it must be in [0, 1]")
         if self.token_size % self.patch_size:
             raise ValueError(
                 f"decoder token_size {self.token_size} is not a multiple of patch_size "
@@ -217,15 +222,16 @@ class Decoder(nnx.Module):
 
         Args:
             z_BNZ: tokens on the sphere.
-            noise_BHWC: where the flow starts.
+            noise_BHWC: where the flow starts, but for the config's `noise_scale`.
             known_BN: which tokens are known; None for all.
             num_steps: Euler steps; the config's if None.
         """
         solver = flow.Solver(num_steps=num_steps or self.config.num_steps)
+        start_BHWC = self.config.noise_scale * noise_BHWC
 
         def velocity(x_t: jax.Array, t: jax.Array) -> jax.Array:
             t_B = jnp.broadcast_to(t, x_t.shape[:1])
             clean = self(x_t, t_B, z_BNZ, known_BN)
             return flow.to_velocity(clean, x_t, t_B, flow.Prediction.DATA)
 
-        return jnp.clip(flow.solve(velocity, noise_BHWC, solver), -1.0, 1.0)
+        return jnp.clip(flow.solve(velocity, start_BHWC, solver), -1.0, 1.0)

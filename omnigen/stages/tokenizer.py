@@ -35,16 +35,20 @@ class TokenizerObjective:
         time_std: of logit(t).
         time_uniform: share of times drawn uniformly instead.
         truncate: probability that a picture's tokens end somewhere, the rest being unknown.
+        regress: probability that a picture is learnt from no noise at all, at t = 1: the mean of
+            all that its tokens may stand for, which a decoder of `noise_scale` 0 draws.
     """
 
     time_mean: float = 0.8
     time_std: float = 0.8
     time_uniform: float = 0.1
     truncate: float = 0.1
+    regress: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.truncate <= 1.0:
-            raise ValueError(f"truncate is {self.truncate}; it must be in [0, 1]")
+        for name in ("truncate", "regress"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
 
     @property
     def density(self) -> flow.TimeDensity:
@@ -79,13 +83,15 @@ class TokenizerStage(Stage):
         """Velocity MSE, and the MSE of the clean picture that was predicted on the way."""
         objective, image_BHWC = self.objective, batch["image"]
         size = image_BHWC.shape[0]
-        keys = jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys_B)
+        keys = jax.vmap(lambda key: jax.random.split(key, 6), out_axes=1)(keys_B)
         z_BNZ = self._latents(params, frozen, image_BHWC)
         sigma_B = flow.TimeDensity(kind=flow.Density.UNIFORM).sample(keys[0], (size,))
         z_BNZ = add_noise(z_BNZ, sigma_B * self.omni.config.tokenizer.noise_max, keys[1])
         known_BN = self._known(keys[2], z_BNZ.shape[1])
-        t_B = objective.density.sample(keys[3], (size,))
+        is_mean_B = jax.vmap(lambda key: jax.random.bernoulli(key, objective.regress))(keys[5])
+        t_B = jnp.where(is_mean_B, 1.0, objective.density.sample(keys[3], (size,)))
         noise_BHWC = flow.normal(keys[4], image_BHWC.shape)
+        noise_BHWC = jnp.where(is_mean_B[:, None, None, None], 0.0, noise_BHWC)
         noisy_BHWC = flow.interpolate(image_BHWC, noise_BHWC, t_B)
         decoder = self.omni.decoder.bind(params["decoder"])
         unroll = self.omni.config.decoder.unroll

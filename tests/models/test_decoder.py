@@ -105,6 +105,18 @@ def test_decoding_is_euler_on_the_predicted_clean_picture(decoder, predict, num_
     assert (np.abs(x) > 1).any()
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_the_noise_may_be_scaled(omni, params, decoder, predict, scale):
+    config = dataclasses.replace(omni.config.decoder, noise_scale=scale)
+    scaled = Net(lambda rngs: Decoder(config, rngs=rngs)).bind(params["decoder"])
+    np.testing.assert_allclose(
+        scaled.decode(Z, NOISY), decoder.decode(Z, scale * NOISY), rtol=0, atol=1e-5
+    )
+    if scale == 0:  # in one step: what is predicted where nothing is known
+        mean = np.clip(predict(jnp.zeros_like(NOISY), jnp.ones(2), Z, None), -1, 1)
+        np.testing.assert_allclose(scaled.decode(Z, NOISY, num_steps=1), mean, atol=1e-5)
+
+
 def test_bfloat16_pixels_are_float32(omni, params):
     config = dataclasses.replace(omni.config.decoder, dtype="bfloat16")
     net = Net(lambda rngs: Decoder(config, rngs=rngs))
@@ -117,5 +129,7 @@ def test_impossible_inputs_are_refused(decoder):
         DecoderConfig(embed_dim=30, num_heads=4)
     with pytest.raises(ValueError, match="token_size 12 is not a multiple of patch_size 8"):
         DecoderConfig(token_size=12, patch_size=8)
+    with pytest.raises(ValueError, match="noise_scale is 1.5; it must be in"):
+        DecoderConfig(noise_scale=1.5)
     with pytest.raises(AssertionError):
         decoder(NOISY, T, Z[:, :-1])

@@ -17,7 +17,7 @@ from omnigen.models.omni import to_uint8
 from omnigen.parallel import MeshConfig
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
 
-HALF_SHORT = TokenizerObjective(truncate=0.5)
+HALF_SHORT = TokenizerObjective(truncate=0.5, regress=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def by_hand(stage, params, image, keys_B):
     decode = jax.jit(stage.omni.decoder.bind(params["decoder"]))
     velocity, pixel = [], []
     for b, key in enumerate(keys_B):
-        of_sigma, of_noise, of_known, of_time, of_pixels = jax.random.split(key, 5)
+        of_sigma, of_noise, of_known, of_time, of_pixels, of_mean = jax.random.split(key, 6)
         z = np.asarray(encode(image[b : b + 1]))[0]
         sigma = 0.5 * float(flow.TimeDensity(kind="uniform").sample(of_sigma, ()))
         z = z + sigma * np.asarray(jax.random.normal(of_noise, z.shape))
@@ -54,6 +54,8 @@ def by_hand(stage, params, image, keys_B):
         density = flow.TimeDensity(mean=0.8, std=0.8, uniform_fraction=0.1)
         t = float(density.sample(of_time, ()))
         noise = np.asarray(jax.random.normal(of_pixels, image.shape[1:]))
+        if jax.random.bernoulli(of_mean, 0.5):  # no noise, and nothing of the picture
+            t, noise = 1.0, 0.0 * noise
         noisy = (1 - t) * image[b] + t * noise
         known = jnp.arange(len(z))[None] < cut
         out = decode(noisy[None], jnp.array([t], jnp.float32), jnp.asarray(z)[None], known)
@@ -226,6 +228,7 @@ def test_samples_stand_beside_their_originals(stage, params, pictures, monkeypat
     assert np.abs(grid[1::2].astype(int) - to_uint8(decoded)).max() <= 1
 
 
-def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="truncate is 1.5; it must be in"):
-        TokenizerObjective(truncate=1.5)
+@pytest.mark.parametrize("name", ["truncate", "regress"])
+def test_impossible_settings_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is 1.5; it must be in"):
+        TokenizerObjective(**{name: 1.5})

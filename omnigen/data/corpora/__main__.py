@@ -31,6 +31,7 @@ with other drawings of the same package and with words:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
+    flags.DEFINE_list("styles", [], "the only styles to draw; empty: all", flag_values=values)
     tiers = "licences to accept: permissive, attribution, copyleft"
     flags.DEFINE_list("tiers", ["permissive", "attribution"], tiers, flag_values=values)
     flags.DEFINE_integer(
@@ -49,6 +50,7 @@ def build(
     output: pathlib.Path,
     *,
     tiers: Sequence[str],
+    styles: Sequence[str] = (),
     size: int,
     cache: pathlib.Path,
     composites: int = 0,
@@ -56,7 +58,7 @@ def build(
     """Downloads what is needed and says what is to be drawn, and whose work it is.
 
     Raises:
-        ValueError: an unknown tier, or a package cannot be had.
+        ValueError: an unknown tier or style, or a package cannot be had.
     """
     from omnigen.data import ingest
     from omnigen.data.corpora import composites as composing
@@ -66,6 +68,10 @@ def build(
         if tier not in list(recipes.Tier):
             raise ValueError(f"tiers has {tier!r}; allowed: {', '.join(recipes.Tier)}")
     book = recipes.read()
+    known = [art.style for art in book.art if art.tier in tiers]
+    for style in styles:
+        if style not in known:
+            raise ValueError(f"styles has {style!r}; of these tiers are: {', '.join(known)}")
     names = recipes.fetch(book.names, cache)
     nicknames = [
         recipes.read_json(names, f"package/en/shortcodes/{table}.json")
@@ -77,7 +83,7 @@ def build(
     digest = hashlib.sha256(b"".join(code)).hexdigest()
     parts, lines, every = [], [NOTICE], []
     for art in book.art:
-        if art.tier in tiers:
+        if art.style in (styles or known):
             print(f"{art.source}, {art.style}", file=sys.stderr, flush=True)
             archive = recipes.fetch(art, cache)
             found = list(drawings.named(art, archive, emoji))
@@ -116,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         job, notice = build(
             pathlib.Path(words[1]),
             tiers=values.tiers,
+            styles=values.styles,
             size=values.size,
             cache=cache,
             composites=values.composites,

@@ -209,6 +209,17 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         door.main(["build", str(tmp_path / "other"), "--tiers=free"])
     assert "tiers has 'free'; allowed: permissive, attribution, copyleft" in capsys.readouterr().err
+    door.main(
+        ["build", str(tmp_path / "one"), "--styles=Plain", f"--cache={cache}", "--workers=0"]
+    )
+    assert not list(Corpus(tmp_path / "one", Split.TEST)) and list(Corpus(tmp_path / "one"))
+    assert "'Blob'" not in (tmp_path / "one" / "NOTICE").read_text()
+    for style in ("Plane", "Closed"):
+        with pytest.raises(SystemExit):
+            door.main(["build", str(tmp_path / "other"), f"--styles={style}"])
+        said = f"styles has '{style}'; of these tiers are: Plain, Blob"
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     with pytest.raises(SystemExit):
         door.main(["bild", "x"])
 
