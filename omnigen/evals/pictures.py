@@ -7,6 +7,7 @@ one carries what decided it; one that is there, whole, and decided by the same i
 
 import collections
 import dataclasses
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -22,17 +23,27 @@ SIDES = (32, 4096)
 """The fewest and the most pixels a side that are judged."""
 
 _CHUNK = "omnigen"  # PNG text that says what decided a picture
+_OWN = ("metadata", "seed", "noise_seed")  # what of it differs from picture to picture
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One picture to draw: of which prompt, with which seed, and its file if not at `place`."""
+    """One picture to draw.
+
+    Attributes:
+        index: of its prompt.
+        sample: number among the prompt's pictures.
+        metadata: of the prompt.
+        file: where it lies, if not at `place`.
+        seed: of its noise, if it was decided here.
+    """
 
     index: int
     sample: int
     metadata: Mapping[str, Any]
     file: str = ""
+    seed: int | None = None
 
     @property
     def path(self) -> pathlib.PurePosixPath:
@@ -44,9 +55,23 @@ Paint = Callable[[Sequence[Job]], np.ndarray]
 """Draws as many jobs as it is given, uint8 `[N, H, W, 3]`."""
 
 
-def jobs(prompts: Sequence[Mapping[str, Any]], count: int) -> list[Job]:
-    """`count` pictures of every prompt, in order."""
-    return [Job(i, s, metadata) for i, metadata in enumerate(prompts) for s in range(count)]
+def jobs(prompts: Sequence[Mapping[str, Any]], count: int, *, first: int = 0) -> list[Job]:
+    """`count` pictures of every prompt, in order, the `first` and on of all that there might be."""
+    return [
+        Job(i, s, metadata, seed=seed_of(metadata["prompt"], first + s))
+        for i, metadata in enumerate(prompts)
+        for s in range(count)
+    ]
+
+
+def seed_of(prompt: str, number: int) -> int:
+    """The seed of a prompt's picture, below 2^31.
+
+    Prompts share none: a noise that misleads a model misleads it in many prompts at once, and
+    scores would vary more from seed to seed than the prompts' own spread lets one think.
+    """
+    start = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big")
+    return (start + number) % 2**31
 
 
 def place(index: int, sample: int) -> pathlib.PurePosixPath:
@@ -128,7 +153,7 @@ def _head(path: pathlib.Path) -> tuple[tuple[int, int], dict[str, Any]] | None:
 
 def _settings(mark: Mapping[str, Any]) -> str:
     """A mark without what differs from picture to picture."""
-    shared = {key: value for key, value in mark.items() if key not in ("metadata", "seed")}
+    shared = {key: value for key, value in mark.items() if key not in _OWN}
     return json.dumps(shared, sort_keys=True)
 
 
@@ -186,6 +211,8 @@ def draw(
 
 def _mark(job: Job, settings: Mapping[str, Any]) -> str:
     decided = {**settings, "metadata": dict(job.metadata), "seed": job.sample}
+    if job.seed is not None:
+        decided["noise_seed"] = job.seed
     return json.dumps(decided, sort_keys=True)
 
 

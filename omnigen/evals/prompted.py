@@ -58,7 +58,7 @@ def _problems(records: Sequence[Record]) -> dict[str, list[str]]:
 
 
 class Prompted:
-    """Judges a model by pictures that it draws with seeds `seed`, ..., or another's pictures.
+    """Judges a model by pictures that it draws, or another's pictures.
 
     Files, unless `output` is None: `SUITE/prompts.jsonl`, GenEval's metadata; drawn pictures under
     `pictures/COLUMN/SUITE`; `verdicts/COLUMN-SUITE.jsonl`, from which a killed run goes on.
@@ -87,7 +87,7 @@ class Prompted:
             output: the folder for files; None keeps none.
             column: names the system in the names of files.
             count: pictures a prompt.
-            seed: of the first of them.
+            seed: number of the first of them; see `pictures.seed_of`.
             workers: processes that judge.
         """
         assert (omni is None) != (images is None)
@@ -140,7 +140,8 @@ class Prompted:
         if self._images is not None:
             return self._images
         folder = output / "pictures" / self._column / self.name
-        self._draw(folder, pictures.jobs(self._suite.prompts, self._count), self._generate, weights)
+        wanted = pictures.jobs(self._suite.prompts, self._count, first=self._seed)
+        self._draw(folder, wanted, self._generate, weights)
         return folder
 
     def _drawn_ceiling(self, weights: Params, output: pathlib.Path) -> pathlib.Path | None:
@@ -238,7 +239,7 @@ class Prompted:
     def _generate(self, weights: Params, batch: Sequence[Job]) -> np.ndarray:
         """Draws from prompts."""
         assert self._omni is not None
-        seeds = jnp.asarray([self._seed + job.sample for job in batch], jnp.uint32)
+        seeds = jnp.asarray([job.seed for job in batch], jnp.uint32)
         keys = jax.vmap(jax.random.key)(seeds)
         rows = self._omni.prompts([job.metadata["prompt"] for job in batch])
         return to_uint8(self._omni.generate(weights, rows, keys, guidance=GUIDANCE))

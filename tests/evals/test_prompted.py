@@ -204,22 +204,26 @@ def test_a_killed_run_gives_the_same_report(tmp_path: pathlib.Path, monkeypatch)
 
 
 def test_seeds_decide_the_pictures(tmp_path: pathlib.Path) -> None:
-    """Pictures of seeds 2 and 3 are those of a run of four; another first seed draws anew."""
+    """Pictures 2 and 3 are those of a run of four; prompts share no noise; files tell the seed."""
 
     class Seeds(Painter):
         def generate(self, weights, prompts, keys, *, guidance):
-            shade = np.asarray(jax.random.key_data(keys))[:, -1] / 127.5 - 1
+            shade = np.asarray(jax.random.key_data(keys))[:, -1] % 256 / 127.5 - 1
             return np.ones((len(keys), 128, 128, 3)) * shade[:, None, None, None]
 
     def shades(seed: int, count: int) -> list[int]:
         judge = Prompted(THREE, omni=Seeds(), output=tmp_path, count=count, seed=seed)
         outcome = judge.judge({"length": WEIGHTS["length"]}, {})
         assert outcome.about["seeds"] == list(range(seed, seed + count))
-        files = [np.asarray(Image.open(tmp_path / r["file"])) for r in outcome.pictures]
-        return [int(file[0, 0, 0]) for file in files]
+        files = [Image.open(tmp_path / r["file"]) for r in outcome.pictures]
+        told = [json.loads(file.info["omnigen"])["noise_seed"] % 256 for file in files]
+        assert told == [int(np.asarray(file)[0, 0, 0]) for file in files]
+        return told
 
-    assert shades(0, 4) == [0, 1, 2, 3] * 3
-    assert shades(2, 2) == [2, 3] * 3
+    whole = np.array(shades(0, 4)).reshape(3, 4)
+    assert (whole == (whole[:, :1] + np.arange(4)) % 256).all()
+    assert len(set(whole[1:].ravel())) == 8  # the first two prompts are the same
+    assert shades(2, 2) == whole[:, 2:].ravel().tolist()
 
 
 def test_several_processes_judge_alike(tmp_path: pathlib.Path, monkeypatch) -> None:
