@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the judge of shapes may be trusted with: gates over pictures whose content is known.
 
-The renderer is used as a black box. Parts of the gates run always; the whole takes forty minutes:
+The renderer is used as a black box. Parts of the gates run always; the whole takes 35 minutes:
 
     OMNIGEN_GATES=1 pytest -s -m slow tests/evals/judges/test_shapes.py
 """
