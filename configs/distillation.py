@@ -9,7 +9,7 @@ draws in one, two, four or eight steps (`--head_steps`), at any guidance up to 5
 
 | size | hardware | time | MSE of average velocities |
 |---|---|---|---|
-| nano | 1 H100 | unmeasured | unmeasured |
+| nano | 1 H200 | 6 min (105 ms a step, 24 % MFU) | 0.052, at first 0.128 |
 | base, 3b, 14b | see sizes.py | unmeasured | unmeasured |
 
 `:nano,debug` (or `:debug`) trains a toy on a laptop in a minute.
@@ -29,5 +29,5 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     config.objective = {"text_weight": config.objective.text_weight}
     config.data.caption_dropout = 0.0
     config.optimizer.learning_rate /= 3.0
-    config.train.steps = max(config.train.steps // 5, 20)
+    config.train.steps = max(config.train.steps * 3 // 20, 20)
     return config

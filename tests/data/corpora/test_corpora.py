@@ -209,9 +209,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         door.main(["build", str(tmp_path / "other"), "--tiers=free"])
     assert "tiers has 'free'; allowed: permissive, attribution, copyleft" in capsys.readouterr().err
-    door.main(
-        ["build", str(tmp_path / "one"), "--styles=Plain", f"--cache={cache}", "--workers=0"]
-    )
+    door.main(["build", str(tmp_path / "one"), "--styles=Plain", f"--cache={cache}", "--workers=0"])
     assert not list(Corpus(tmp_path / "one", Split.TEST)) and list(Corpus(tmp_path / "one"))
     assert "'Blob'" not in (tmp_path / "one" / "NOTICE").read_text()
     for style in ("Plane", "Closed"):
