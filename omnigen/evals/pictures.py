@@ -55,10 +55,16 @@ Paint = Callable[[Sequence[Job]], np.ndarray]
 """Draws as many jobs as it is given, uint8 `[N, H, W, 3]`."""
 
 
-def jobs(prompts: Sequence[Mapping[str, Any]], count: int, *, first: int = 0) -> list[Job]:
-    """`count` pictures of every prompt, in order, the `first` and on of all that there might be."""
+def jobs(
+    prompts: Sequence[Mapping[str, Any]], count: int, *, first: int | None = None
+) -> list[Job]:
+    """`count` pictures of every prompt, in order; with seeds if it is said which is the `first`."""
+
+    def seed(prompt: str, sample: int) -> int | None:
+        return None if first is None else seed_of(prompt, first + sample)
+
     return [
-        Job(i, s, metadata, seed=seed_of(metadata["prompt"], first + s))
+        Job(i, s, metadata, seed=seed(metadata["prompt"], s))
         for i, metadata in enumerate(prompts)
         for s in range(count)
     ]
