@@ -214,6 +214,7 @@ class Prompted:
             **({"sketch_temperature": SKETCH_TEMPERATURE} if config.sketch_length else {}),
             "head_steps": config.head.num_steps,
             "decoder_steps": config.decoder.num_steps,
+            "decoder_noise": config.decoder.noise_scale,
             "first_seed": self._seed,
             "dtype": config.ar.dtype,
             "batch_size": _BATCH_SIZES.get(jax.default_backend(), 64),
