@@ -15,9 +15,9 @@ from omnigen.data.scenes.scene import Kind
 from omnigen.models import flops
 from omnigen.models.omni import to_uint8
 from omnigen.parallel import MeshConfig
-from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
+from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage, contrast
 
-HALF_SHORT = TokenizerObjective(truncate=0.5, regress=0.5)
+HALF_SHORT = TokenizerObjective(truncate=0.5, regress=0.5, detail=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,17 @@ def params(weights):
 def run(stage):
     """Loss, metrics and gradients of a prepared batch."""
     return jax.jit(jax.value_and_grad(lambda p, b, k: stage.loss(p, {}, b, k), has_aux=True))
+
+
+def contrast_by_hand(image):
+    """Of one picture `[H, W, C]`, pixel by pixel."""
+    height, width, _ = image.shape
+    deviation = np.empty((height, width))
+    for y in range(height):
+        for x in range(width):
+            near = image[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4].reshape(-1, 3)
+            deviation[y, x] = np.sqrt(near.var(axis=0).sum() + 0.02**2)
+    return deviation / deviation.mean()
 
 
 def by_hand(stage, params, image, keys_B):
@@ -59,9 +70,10 @@ def by_hand(stage, params, image, keys_B):
         noisy = (1 - t) * image[b] + t * noise
         known = jnp.arange(len(z))[None] < cut
         out = decode(noisy[None], jnp.array([t], jnp.float32), jnp.asarray(z)[None], known)
-        error = ((np.asarray(out)[0] - image[b]) ** 2).mean()
-        pixel.append(error)
-        velocity.append(error / max(t, 0.05) ** 2)
+        errors = (np.asarray(out)[0] - image[b]) ** 2
+        pixel.append(errors.mean())
+        weights = 0.75 + 0.25 * contrast_by_hand(image[b])[..., None]
+        velocity.append((weights * errors).mean() / max(t, 0.05) ** 2)
     return np.mean(velocity), np.mean(pixel)
 
 
@@ -76,6 +88,16 @@ def test_loss_is_the_mean_velocity_error(stage, run, params, pictures, keys):
     np.testing.assert_allclose(metrics["pixel_mse"], pixel, rtol=1e-4)
     moved = jax.tree.map(lambda g: bool(np.isfinite(g).all() and np.abs(g).max() > 0), grads)
     assert all(jax.tree.leaves(moved["encoder"]))
+
+
+def test_contrast_is_that_of_the_neighbours_and_one_on_average(pictures):
+    images = pictures(2)["image"].astype(np.float32) / 127.5 - 1
+    images[1] = images[1, 0, 0]  # one colour
+    images[0, :, 8:] = 0.5
+    weights = np.asarray(contrast(jnp.asarray(images)))[..., 0]
+    np.testing.assert_allclose(weights[0], contrast_by_hand(images[0]), rtol=2e-4)
+    np.testing.assert_allclose(weights[1], 1.0, rtol=3e-3)
+    assert weights[0, :, :8].min() > 5 * weights[0, :, 11:].max()
 
 
 def test_pictures_need_not_be_square(config, stage, run, params, pictures, keys):
@@ -228,7 +250,7 @@ def test_samples_stand_beside_their_originals(stage, params, pictures, monkeypat
     assert np.abs(grid[1::2].astype(int) - to_uint8(decoded)).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["truncate", "regress"])
+@pytest.mark.parametrize("name", ["truncate", "regress", "detail"])
 def test_impossible_settings_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} is 1.5; it must be in"):
         TokenizerObjective(**{name: 1.5})
