@@ -73,7 +73,7 @@ def contrast(image_BHWC: jax.Array) -> jax.Array:
         return jax.lax.reduce_window(x_BHWC, 0.0, jax.lax.add, window, ones, "SAME")
 
     sides = [np.convolve(np.ones(side), np.ones(7), "same") for side in image_BHWC.shape[1:3]]
-    count = np.multiply.outer(*sides)[:, :, None].astype(np.float32)
+    count = np.multiply.outer(*sides)[None, :, :, None].astype(np.float32)
     mean, square = around(image_BHWC) / count, around(jnp.square(image_BHWC)) / count
     variance = jnp.maximum(square - jnp.square(mean), 0.0).sum(axis=-1, keepdims=True)
     deviation = jnp.sqrt(variance + 0.02**2)
