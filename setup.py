@@ -76,6 +76,7 @@ setuptools.setup(
         "plan": ["jax[tpu]"],  # not libtpu alone: each release of jax reads the programs of one
         "test": [
             "pytest",
+            "pytest-xdist",
             "setuptools>=77",
             "ruff",
             "pyright[nodejs]",

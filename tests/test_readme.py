@@ -30,7 +30,12 @@ SHORTER = [
 ]
 # The sampler without --checkpoint draws with the untrained toy; test_assets.py tries the real one.
 # What installs is tried by test_wheel, and by whoever runs these tests.
-INSTALLS = ("pip install .", "pip install -e '.[scenes]'", "pip install -e '.[test]'", "pytest")
+INSTALLS = (
+    "pip install .",
+    "pip install -e '.[scenes]'",
+    "pip install -e '.[test]'",
+    "pytest -n 2 --dist loadfile",
+)
 
 
 def blocks(language: str) -> list[str]:
