@@ -11,6 +11,7 @@ the others are killed, since they would wait for it forever, and its exit code i
 
 import argparse
 import contextlib
+import math
 import os
 import queue
 import signal
@@ -18,10 +19,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO, Any
 
 GRACE_S = 30  # from a signal to the kill, as on Kubernetes
+POLL_S = 0.5  # a signal that comes just before a wait does not end it
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def free_port() -> int:
@@ -49,8 +53,14 @@ def _copy_lines(source: IO[bytes], label: str) -> None:
         sys.stdout.buffer.flush()
 
 
+def _listen() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 class Group:
-    """The processes of one run.
+    """The processes of one run, to which SIGTERM and SIGINT are passed on.
+
+    Those signals wait until all processes are there, and reach the main thread alone.
 
     Args:
       command: what each of them executes.
@@ -59,7 +69,8 @@ class Group:
 
     def __init__(self, command: Sequence[str], *, processes: int) -> None:
         port = free_port()
-        self._told_to_stop = False
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._deadline = math.inf  # of processes that were told to stop
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._children = [
             subprocess.Popen(
@@ -69,6 +80,7 @@ class Group:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_listen,  # there are no threads yet
             )
             for index in range(processes)
         ]
@@ -82,15 +94,14 @@ class Group:
             reader.start()
             waiter.start()
             self._readers.append(reader)
+        for signum in SIGNALS:
+            signal.signal(signum, self.forward)
+        _listen()
 
     def forward(self, signum: int, frame: Any = None) -> None:
         """Passes a signal on; processes that are still there `GRACE_S` later are killed."""
         del frame
-        if not self._told_to_stop:
-            timer = threading.Timer(GRACE_S, self.kill)
-            timer.daemon = True
-            timer.start()
-        self._told_to_stop = True
+        self._deadline = min(self._deadline, time.monotonic() + GRACE_S)
         for child in self._children:
             child.send_signal(signum)
 
@@ -104,15 +115,24 @@ class Group:
         """Returns 0 once all have succeeded, or the code of the first that failed."""
         failed = 0
         for _ in self._children:
-            code = self._ended.get()
+            code = self._next_end()
             if code and not failed:
                 failed = 128 - code if code < 0 else code
-                if not self._told_to_stop:
+                if self._deadline == math.inf:
                     self.kill()
         self.kill()
         for reader in self._readers:
             reader.join(timeout=5)
         return failed
+
+    def _next_end(self) -> int:
+        """Waits for the next process to end; returns its code."""
+        while True:
+            try:
+                return self._ended.get(timeout=POLL_S)
+            except queue.Empty:
+                if time.monotonic() > self._deadline:
+                    self.kill()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,10 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("write the command after --")
     if options.n < 1:
         parser.error(f"-n {options.n}: it must be at least 1")
-    group = Group(command, processes=options.n)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, group.forward)
-    return group.wait()
+    return Group(command, processes=options.n).wait()
 
 
 if __name__ == "__main__":

@@ -76,6 +76,26 @@ def test_signals_reach_every_process_which_may_finish(signum: signal.Signals, co
     assert set(output.splitlines()) == {"[0] saved", "[1] saved"}
 
 
+STOPPED_AT_ONCE = """
+import os, signal, subprocess, sys, local
+spawn, children = subprocess.Popen, []
+def spawn_and_stop(*args, **settings):
+    children.append(spawn(*args, **settings))
+    os.kill(os.getpid(), signal.SIGTERM)
+    return children[-1]
+subprocess.Popen = spawn_and_stop
+group = local.Group([sys.executable, "-c", "import time; time.sleep(60)"], processes=2)
+print(group.wait(), *(child.returncode for child in children))
+"""
+
+
+def test_a_signal_while_they_start_ends_all() -> None:
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "launch")}
+    command = [sys.executable, "-c", STOPPED_AT_ONCE]
+    run = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=20)
+    assert run.stdout == "143 -15 -15\n", run
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["-n", "2"], "write the command after --"), (["-n", "0", "--", "true"], "at least 1")],
