@@ -61,6 +61,7 @@ class DataConfig:
         uncolored: share of the captions of scenes that name objects by their shapes alone.
         sketches: scenes with a caption have a sketch too (`scenes.sketch`), written before the
             picture.
+        thumbnails: pictures of corpora with a caption have one too: their `thumbnail`.
         learn_captions: captions carry a loss, so that the model could write them too.
         order: of picture tokens; random is another order for each example.
         buckets: sizes that pictures of corpora are trained at, as HEIGHTxWIDTH with commas between
@@ -81,6 +82,7 @@ class DataConfig:
     caption_dropout: float = 0.1
     uncolored: float = 0.0
     sketches: bool = False
+    thumbnails: bool = False
     learn_captions: bool = True
     order: Order = Order.RASTER
     crop: Crop = Crop.CENTER
@@ -119,6 +121,8 @@ class DataConfig:
             raise ValueError(
                 "latents is True; allowed: only with corpora alone, crop 'center' and no buckets"
             )
+        if self.latents and self.thumbnails:
+            raise ValueError("thumbnails is True; allowed: without latents, as they show pictures")
         squares = [size for size in self.sizes if size.height == size.width]
         if sum(self.kinds.values()) and not squares:
             raise ValueError(f"buckets is {self.buckets!r}; allowed: with a square, as scenes are")
@@ -171,13 +175,13 @@ class Candidate:
 
     Attributes:
         caption: short enough for the data's settings.
-        sketch: of the scene; empty if there is none.
+        sketch: of the scene; empty if there is none, None for the picture's thumbnail.
         draw: makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
             raise `Rejected`.
     """
 
     caption: str
-    sketch: str
+    sketch: str | None
     draw: Callable[[], np.ndarray]
 
 
@@ -317,7 +321,7 @@ class Examples:
                 stream.note(rejected)
                 raise
 
-        return Candidate(words, "", draw)
+        return Candidate(words, None if words and config.thumbnails else "", draw)
 
     def _find(self, index: int) -> tuple[int, int]:
         """The source, 0 for scenes, and how many examples it gave before."""

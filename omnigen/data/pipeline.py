@@ -34,6 +34,7 @@ from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Kind, Scene, Split
 from omnigen.data.scenes.sketch import MAX_BYTES
 from omnigen.data.text import TextTokenizer
+from omnigen.data.thumbnail import LENGTH, LETTERS, MARK, thumbnail
 from omnigen.parallel import DataShard
 
 if TYPE_CHECKING:
@@ -112,8 +113,12 @@ def sequence_dataset(
     from omnigen.data.stream import Batches
 
     _check_shard(batch_size, shard)
+    if config.thumbnails and any(len(text.encode(letter)) != 1 for letter in MARK + LETTERS):
+        raise ValueError(
+            "thumbnails is True; allowed: with a text tokenizer that has an id for each letter"
+        )
     rows = RowBatches(config, text, token_grid, batch_size, shard, encoding, block)
-    sketched = MAX_BYTES if config.sketches else 0
+    sketched = longest_sketch(config)
     longest = rows.length(config.max_caption_bytes + sketched)
     if longest > config.row_length:
         raise ValueError(
@@ -122,6 +127,12 @@ def sequence_dataset(
             f"{rows.largest} picture tokens need"
         )
     return Batches(rows, workers=config.workers, content=rows.stock.content)
+
+
+def longest_sketch(config: DataConfig) -> int:
+    """Bytes of the longest sketch that is trained on; 0 if there are none."""
+    scenes = MAX_BYTES if config.sketches else 0
+    return max(scenes, LENGTH if config.thumbnails else 0)
 
 
 def eval_examples(config: DataConfig, kind: Kind, *, count: int, start: int) -> list[Example]:
@@ -199,7 +210,7 @@ class _Packed:
 
     index: int
     ids: Sequence[int]
-    sketch: Sequence[int]
+    sketch: Sequence[int] | None  # None: the picture's thumbnail
     draw: Callable[[], np.ndarray]
 
 
@@ -262,20 +273,27 @@ class RowBatches:
         def lengths():
             for index in itertools.count(first):
                 candidate = examples.candidate(index)
-                texts = candidate.caption, candidate.sketch
-                ids, sketched = map(self.text.encode, texts)
+                ids, sketched = self.text.encode(candidate.caption), None
+                if candidate.sketch is not None:
+                    sketched = self.text.encode(candidate.sketch)
                 found.append(_Packed(index, ids, sketched, candidate.draw))
-                yield base + len(ids) + len(sketched)
+                yield base + len(ids) + (LENGTH if sketched is None else len(sketched))
 
         return [[found[i] for i in row] for row in bins.fill(lengths())]
 
     def _row(self, examples: Sequence[_Packed], size: Size) -> "Batch":
         pictures, samples = self._no_pictures(size), []
         for place, example in enumerate(examples):
-            sample = self._sample(example.index, example.ids, example.sketch, self.grid(size))
             try:
                 pictures[place] = example.draw()
+                bad = False
             except Rejected:  # keeps its place, so that no other example has to move
+                bad = True
+            sketch = example.sketch
+            if sketch is None:
+                sketch = [i for c in thumbnail(pictures[place]) for i in self.text.encode(c)]
+            sample = self._sample(example.index, example.ids, sketch, self.grid(size))
+            if bad:
                 sample = dataclasses.replace(sample, weight=np.zeros_like(sample.weight))
             samples.append(sample)
         row = sequence.pack(samples, self.config.row_length, self.specials.pad)

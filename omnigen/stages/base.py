@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from omnigen.data.pipeline import DataConfig
+from omnigen.data.pipeline import DataConfig, longest_sketch
 from omnigen.data.scenes.scene import Split
-from omnigen.data.scenes.sketch import MAX_BYTES
 from omnigen.evals.base import Evaluator
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params
@@ -67,10 +66,12 @@ class Stage:
             raise ValueError(
                 f"data.image_size is {data.image_size}; model.image_size is {model.image_size}"
             )
-        if data.sketches and model.sketch_length <= MAX_BYTES:
+        longest = longest_sketch(data)
+        if longest and model.sketch_length <= longest:
             raise ValueError(
-                f"data.sketches is True and model.sketch_length {model.sketch_length}; allowed: "
-                f"a length of more than {MAX_BYTES}, which sketches of scenes can have"
+                f"model.sketch_length is {model.sketch_length}; allowed: more than {longest}, "
+                f"which sketches can have with data.sketches {data.sketches} and data.thumbnails "
+                f"{data.thumbnails}"
             )
         side = model.tokenizer.token_size
         if any(size.height % side or size.width % side for size in data.sizes):

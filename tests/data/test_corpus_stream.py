@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import collections
 import dataclasses
 import io
 import itertools
@@ -15,10 +16,11 @@ from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Manifest, Record
 from omnigen.data.scenes.scene import Kind, Split
 from omnigen.data.text import ByteText
+from omnigen.data.thumbnail import thumbnail
 from omnigen.parallel import DataShard
 
 SIZE, GRID, TEXT = 16, (2, 2), ByteText()
-BOI = 256 + 3
+BOI, IMG = 256 + 3, 256 + 4
 WHOLE = DataShard(0, 1)
 
 
@@ -250,6 +252,49 @@ def test_a_picture_that_does_not_decode_is_not_learnt(tmp_path):
             seen += is_bad
     assert seen > 2
     assert set(numbers(images(config_of({folder: 1.0}), 3))) == {0, 1, 2}
+
+
+def test_the_sketch_of_a_picture_is_its_thumbnail(two, tmp_path):
+    damaged = Record("bad", b"\x89PNG\r\n\x1a\nx", 9, 9, ("bad",))
+    folder = corpus(tmp_path / "c", [*(colored(n) for n in range(12)), damaged])
+    mixture = {folder: 4.0, Kind.SHAPES: 1.0}
+    config = config_of(mixture, caption_dropout=0.2, thumbnails=True, learn_captions=False)
+    config = dataclasses.replace(config, row_length=400)
+    (batch,) = rows(config, 1, size=16)
+    assert equal(batch, rows(config, 1, size=16)[0])
+    seen = collections.Counter()
+    for row in range(16):
+        token, segment, weight = (batch[name][row] for name in ("token", "segment", "weight"))
+        for place in range(segment.max()):
+            where = segment == place + 1
+            ids, learnt = list(token[where]), weight[where]
+            caption = TEXT.decode(ids[1 : ids.index(BOI)])
+            written = TEXT.decode(ids[ids.index(BOI) + 1 : ids.index(IMG)])
+            of_corpus = caption.startswith(("number", "something", "bad"))
+            expected = thumbnail(batch["image"][row, place]) if of_corpus else ""
+            assert written == "2*2" + expected
+            assert not caption or learnt[ids.index(BOI) :].all() == (caption != "bad")
+            seen["bad" if caption == "bad" else expected[:2] if of_corpus else bool(caption)] += 1
+    assert seen["bad"] > 1 and seen["#A"] > 5, seen  # numbers up to 11 are nearly black
+    assert seen[True] > 3 and seen[False] > 3, seen
+
+
+def test_thumbnails_need_pictures_and_letters(two):
+    class Words:
+        """A tokenizer without single letters."""
+
+        vocab_size = 300
+
+        def encode(self, text):
+            return [299, *TEXT.encode(text)]
+
+    with pytest.raises(ValueError, match="^thumbnails is True; allowed: without latents"):
+        config_of({two[0]: 1.0}, thumbnails=True, latents=True)
+    config = config_of({two[0]: 1.0}, thumbnails=True)
+    with pytest.raises(ValueError, match="^thumbnails is True; allowed: with a text tokenizer"):
+        pipeline.sequence_dataset(config, Words(), GRID, 8, WHOLE)
+    with pytest.raises(ValueError, match="row_length is 300; allowed: at least 317, .* 65 of a s"):
+        rows(dataclasses.replace(config, max_caption_bytes=240), 1)
 
 
 def test_what_cannot_be_read_is_said_at_once(two, tmp_path, caplog):

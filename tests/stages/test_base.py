@@ -55,19 +55,20 @@ def test_data_of_the_test_split_keeps_its_captions(config, data, weights):
     assert (held_out.split, held_out.workers, held_out.caption_dropout) == (Split.TEST, 0, 0.0)
 
 
-@pytest.mark.parametrize("length", [0, 127])
-def test_sketches_need_a_model_that_can_write_them(config, data, weights, length):
-    sketched = dataclasses.replace(data, sketches=True)
-    model = dataclasses.replace(config, sketch_length=length)
-    message = (
-        f"data.sketches is True and model.sketch_length {length}; allowed: a length of more than "
-        "127, which sketches of scenes can have"
-    )
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        ARStage(model, ARObjective(), sketched, weights)
-    assert ARStage(model, ARObjective(), data, weights).data == data
-    enough = dataclasses.replace(config, sketch_length=128)
-    assert ARStage(enough, ARObjective(), sketched, weights).omni.config.sketch_length == 128
+@pytest.mark.parametrize(
+    ("kinds", "longest"),
+    [({"sketches": True}, 127), ({"thumbnails": True}, 65)],
+)
+def test_sketches_need_a_model_that_can_write_them(config, data, weights, kinds, longest):
+    sketched = dataclasses.replace(data, **kinds)
+    for length in (0, longest):
+        model = dataclasses.replace(config, sketch_length=length)
+        message = f"model.sketch_length is {length}; allowed: more than {longest}, which sketches"
+        with pytest.raises(ValueError, match=f"^{message}"):
+            ARStage(model, ARObjective(), sketched, weights)
+    assert ARStage(config, ARObjective(), data, weights).data == data
+    enough = dataclasses.replace(config, sketch_length=longest + 1)
+    assert ARStage(enough, ARObjective(), sketched, weights).omni.config.sketch_length > longest
 
 
 class Known:
