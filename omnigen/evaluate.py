@@ -33,6 +33,7 @@ Draws for another benchmark's scorer:  --prompts FILE --layout geneval --output 
 SUITES = {  # and the weights that each needs
     "reconstruction": ("encoder", "decoder"),
     "samples": ("decoder", "ar", "head"),
+    "corpus": ("decoder", "ar", "head"),
     "exact": ("decoder", "ar", "head"),
     "text": ("decoder", "ar", "head"),
     "fidelity": ("encoder", "decoder"),
@@ -44,6 +45,7 @@ PAIRED = ("fidelity", "kid_lite0")  # those that can, if there is a reference
 COUNTS = {
     "reconstruction": 64,
     "samples": 64,
+    "corpus": 64,
     "exact": 4,
     "text": 4,
     "fidelity": 64,
@@ -67,6 +69,10 @@ def _flags() -> flags.FlagValues:
         ("output", "the folder to write results.json to; made if it does not exist"),
         ("inception_weights", "the weights file of FID's network; suite fidelity only"),
         ("reference", f"a folder of pictures to compare --images with; {', '.join(PAIRED)}"),
+        (
+            "corpus",
+            "pictures to draw the captions of: a prepared corpus, or tars; suite corpus only",
+        ),
         ("prompts", "another benchmark's prompts, to draw instead of judging; needs --layout"),
         ("layout", f"where its scorer looks for pictures: {', '.join(LAYOUTS)}"),
     ):
@@ -110,6 +116,8 @@ def _suites(values: flags.FlagValues) -> list[str]:
         if name not in SUITES:
             nearest, allowed = cli.nearest(name, SUITES), ", ".join(SUITES)
             raise ValueError(f"--suites {name}: did you mean {nearest}? allowed: {allowed}")
+    if ("corpus" in values.suites) != (values.corpus is not None):
+        raise ValueError(f"--corpus {values.corpus}: needed by --suites corpus, and by no other")
     return values.suites
 
 
@@ -156,6 +164,7 @@ def _evaluator(
 ) -> "Evaluator":
     """Makes the evaluator of a suite; without a model it judges the column's pictures."""
     from omnigen.evals import exact, text
+    from omnigen.evals.corpus import Corpus
     from omnigen.evals.judges import reading
     from omnigen.evals.judges.inception import Inception
     from omnigen.evals.judges.lite0 import Lite0
@@ -196,6 +205,8 @@ def _evaluator(
     assert omni is not None
     if name == "samples":
         return Samples(omni, count=count, output=output)
+    if name == "corpus":
+        return Corpus(omni, folder=values.corpus, count=count, output=output)
     if name == "lpips":
         return Perceptual(omni, count=count)
     reader = reading.rapidocr if reading.version() else None

@@ -76,16 +76,16 @@ class Samples:
         return to_uint8(self._omni.generate(weights, self._omni.prompts([caption]), keys))[0]
 
 
-def contact_sheet(cells: list[tuple[np.ndarray, str]]) -> Image.Image:
-    """Pictures in rows of `COLUMNS`, each above its prompt."""
+def contact_sheet(cells: list[tuple[np.ndarray, str]], *, columns: int = COLUMNS) -> Image.Image:
+    """Pictures in rows of `columns`, each above its prompt."""
     height, width, _ = cells[0][0].shape
     side, line = max(width, 160), 11
     row_height = height + (CAPTION_LINES + 1) * line
-    columns, rows = min(len(cells), COLUMNS), -(-len(cells) // COLUMNS)
+    columns, rows = min(len(cells), columns), -(-len(cells) // columns)
     sheet = Image.new("RGB", (columns * side, rows * row_height), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (image, caption) in enumerate(cells):
-        x, y = i % COLUMNS * side, i // COLUMNS * row_height
+        x, y = i % columns * side, i // columns * row_height
         sheet.paste(Image.fromarray(image), (x + (side - width) // 2, y))
         lines = textwrap.wrap(caption, side // 6, max_lines=CAPTION_LINES, placeholder=" …")
         for number, text in enumerate(lines):

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captions of a corpus, drawn beside their pictures: does a model know what it was shown?
+
+Pictures of open domains have no judge like that of scenes. But a drawing that shows what it should
+is nearer to its own caption's picture than to those of other captions, if only in coarse colours.
+"""
+
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from omnigen.data import pictures, pipeline, tars
+from omnigen.data.mixing import shorten
+from omnigen.data.pictures import Size
+from omnigen.data.scenes.scene import Split
+from omnigen.evals.samples import contact_sheet
+from omnigen.models.omni import Omni, to_uint8
+from omnigen.nn.module import Params
+
+BATCH = 8
+CELLS = 16  # a side, whose mean colours are compared
+COLUMNS = 4
+
+
+class Corpus:
+    """Draws the first captions of pictures at equal distances, each with a seed of its own.
+
+    Files: `corpus-train.png` and `corpus-test.png`, pairs of the true picture and the drawn one.
+    """
+
+    name = "corpus"
+
+    def __init__(self, omni: Omni, *, folder: str, output: pathlib.Path, count: int = 64):
+        """Judges by `count` pictures a split, or as many as there are.
+
+        Args:
+            omni: the model.
+            folder: a prepared corpus, or WebDataset tars.
+            output: where the sheets go.
+            count: pictures a split.
+
+        Raises:
+            ValueError: the folder is no corpus.
+        """
+        self._omni, self._output, self._count = omni, output, count
+        self._splits = {split: tars.open_records(folder, split) for split in Split}
+
+    def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
+        """Yields `ranks`' mean, and the share of zeros among them: 1 is perfect, 1 / n is chance."""
+        weights, limit = {**frozen, **params}, pipeline.DataConfig().max_caption_bytes
+        size = Size.square(self._omni.config.image_size)
+        self._output.mkdir(parents=True, exist_ok=True)
+        for split, records in self._splits.items():
+            count = min(self._count, len(records))
+            if count < 2:
+                continue
+            chosen = [records[index * len(records) // count] for index in range(count)]
+            captions = [shorten(r.captions[0] if r.captions else "", most=limit) for r in chosen]
+            true = np.stack([pictures.load(record.image, size) for record in chosen])
+            drawn = self._draw(weights, captions)
+            pairs = np.concatenate([true, drawn], axis=2)
+            sheet = contact_sheet(list(zip(pairs, captions, strict=True)), columns=COLUMNS)
+            sheet.save(self._output / f"corpus-{split}.png", optimize=True)
+            found = ranks(true, drawn)
+            yield f"{split}_nearest", float((found == 0).mean())
+            yield f"{split}_rank", float(found.mean())
+
+    def _draw(self, weights: Params, captions: list[str]) -> np.ndarray:
+        """Pictures of captions, by full batches, so that one program serves all."""
+        drawn, make_keys = [], jax.vmap(jax.random.key)
+        for start in range(0, len(captions), BATCH):
+            some = captions[start : start + BATCH]
+            prompts = self._omni.prompts(some + [""] * (BATCH - len(some)))
+            keys = make_keys(np.arange(start, start + BATCH, dtype=np.uint32))
+            drawn.append(to_uint8(self._omni.generate(weights, prompts, keys))[: len(some)])
+        return np.concatenate(drawn)
+
+
+def ranks(true: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """How many of the other pictures are nearer to a drawing than its own: 0 best, 0.5 chance.
+
+    Args:
+        true: uint8 `[N, H, W, 3]`, at least two.
+        drawn: likewise, in the same order.
+
+    Returns:
+        `[N]`, shares of the N - 1 others, by the mean square between the means of 16 x 16 cells.
+    """
+    ours, theirs = _coarse(drawn), _coarse(true)
+    distance = ((ours[:, None] - theirs[None]) ** 2).mean(axis=-1)
+    return (distance < np.diag(distance)[:, None]).sum(axis=1) / (len(true) - 1)
+
+
+def _coarse(images: np.ndarray) -> np.ndarray:
+    """Means of cells, float64 `[N, CELLS * CELLS * 3]`; at most as many as there are pixels."""
+    values = images.astype(np.float64)
+    for axis in (1, 2):
+        cells = min(CELLS, images.shape[axis])
+        edges = np.arange(cells + 1) * images.shape[axis] // cells
+        sizes = np.diff(edges).reshape([-1 if a == axis else 1 for a in range(4)])
+        values = np.add.reduceat(values, edges[:-1], axis=axis) / sizes
+    return values.reshape(len(images), -1)
