@@ -48,7 +48,7 @@ class Corpus:
         self._splits = {split: tars.open_records(folder, split) for split in Split}
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
-        """Yields `ranks`' mean, and the share of zeros among them: 1 is perfect, 1 / n is chance."""
+        """Yields, of each split, the share of zeros among `ranks`, and their mean."""
         weights, limit = {**frozen, **params}, pipeline.DataConfig().max_caption_bytes
         size = Size.square(self._omni.config.image_size)
         self._output.mkdir(parents=True, exist_ok=True)

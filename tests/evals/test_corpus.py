@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Oracles: ranks counted pair by pair; models that draw what they are told, or the wrong picture."""
+"""Oracles: ranks counted pair by pair; models that draw what they are told, or another picture."""
 
 import io
 import types
