@@ -31,7 +31,7 @@ from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
 from omnigen.stages.base import Batch, Stage
 from omnigen.training.feed import Rates
 
-JUDGED = 12  # every so-manieth prompt of the suite `exact` is asked in training
+JUDGED = 12  # every so many prompts of the suite `exact` are asked in training
 
 
 @dataclasses.dataclass(frozen=True)
