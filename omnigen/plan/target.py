@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices to compile for: those of a TPU slice that is not here, or stand-ins for GPUs.
 
-libtpu brings the TPU compiler, which asks for no TPU. There is no such thing for GPUs: their
-programs are compiled for as many virtual CPU devices, so that shapes, shardings and collectives are
-the real ones, while temporary memory is that of XLA's CPU compiler.
+libtpu brings the TPU compiler, which asks for no TPU. That of GPUs wants gigabytes of CUDA
+libraries: their programs are compiled for as many virtual CPU devices, so that shapes, shardings
+and collectives are the real ones, while temporary memory is that of XLA's CPU compiler.
 """
 
 import importlib.util
