@@ -4,6 +4,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from omnigen import parallel
@@ -204,19 +205,45 @@ def test_muon_turns_every_stacked_matrix_orthogonal():
         assert np.sqrt((update**2).mean()) == pytest.approx(0.2, rel=0.2)
 
 
-@pytest.mark.parametrize(("platform", "products"), [("gpu", 3), ("tpu", 0), ("cpu", 0)])
-def test_on_gpus_muon_multiplies_in_bfloat16(monkeypatch, platform, products):
-    """Three products in the body of the iteration; TPUs do so anyway."""
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (3, 16, 16)])
+@pytest.mark.parametrize(("platform", "dtype"), [("gpu", "bf16"), ("tpu", "bf16"), ("cpu", "f32")])
+def test_muon_multiplies_in_bfloat16_on_accelerators(monkeypatch, platform, dtype, shape):
+    """Oracle: the singular values go through the polynomial five times, in float64."""
     monkeypatch.setattr(parallel, "platform", lambda: platform)
-    weights = {"mix": jnp.ones((4, 4))}
-    config = with_(PLAIN, name=Algorithm.MUON)
-    optimizer = optim.build(config, axes={"mix": ("embed", "mlp")}, shapes=weights, total_steps=1)
+    gradient = np.random.default_rng(0).normal(size=shape)
+    matrices = gradient.reshape(-1, *shape[-2:])
+    moved = optim.orthogonalize(jnp.asarray(gradient, jnp.float32))
+    assert moved.dtype == jnp.float32
+    for got, one in zip(np.asarray(moved).reshape(matrices.shape), matrices, strict=True):
+        u, values, vt = np.linalg.svd(one / np.linalg.norm(one), full_matrices=False)
+        for _ in range(5):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        wanted = u @ np.diag(values) @ vt
+        limit = 2e-5 if dtype == "f32" else 0.1
+        assert np.linalg.norm(got - wanted) < limit * np.linalg.norm(wanted)
+    program = str(jax.make_jaxpr(lambda x: optim.orthogonalize(x))(moved))  # traced anew
+    products = [line for line in program.splitlines() if "dot_general" in line]
+    assert len(products) == 15 and all(f":{dtype}[" in line for line in products)
 
-    def update(grads):
-        return optimizer.update(grads, optimizer.init(weights), weights, step=0)
 
-    program = str(jax.make_jaxpr(update)(weights))
-    assert program.count("BF16_BF16_F32") == products
+def test_muon_is_that_of_optax():
+    """Theirs divides the momentum by its expected scale, which orthogonalizing undoes."""
+    dims = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+    theirs = optax.contrib.scale_by_muon(
+        beta=0.95, weight_dimension_numbers=lambda updates: jax.tree.map(lambda _: dims, updates)
+    )
+    names, shapes = {"mix": ("layers", "embed", "mlp")}, {"mix": jnp.zeros((3, 8, 24))}
+    config = with_(PLAIN, name=Algorithm.MUON, momentum=0.95)
+    ours = optim.build(config, axes=names, shapes=shapes, total_steps=1000)
+    states = ours.init(shapes), theirs.init(shapes)
+    for number in range(60):
+        grads = {"mix": jax.random.normal(jax.random.key(number), (3, 8, 24))}
+        got, first = ours.update(grads, states[0], shapes, step=number)
+        want, second = theirs.update(grads, states[1], shapes)
+        states = first, second
+    got, want = (np.asarray(x["mix"]) for x in (got, want))
+    cosine = (got * want).sum() / np.linalg.norm(got) / np.linalg.norm(want)
+    assert cosine < -0.999  # a step goes down the direction
 
 
 def test_muon_leaves_the_rest_to_adamw():
