@@ -213,12 +213,13 @@ def orthogonalize(x: jax.Array) -> jax.Array:
     dtype = jnp.float32 if parallel.platform() == "cpu" else jnp.bfloat16
     a, b, c = _NEWTON_SCHULZ
     is_tall = x.shape[-2] > x.shape[-1]
-    y = x.swapaxes(-1, -2) if is_tall else x
-    y = (y / (jnp.linalg.norm(y, axis=(-2, -1), keepdims=True) + 1e-8)).astype(dtype)
+    y = (x / (jnp.linalg.norm(x, axis=(-2, -1), keepdims=True) + 1e-8)).astype(dtype)
     for _ in range(5):
-        gram = y @ y.swapaxes(-1, -2)
-        y = a * y + (b * gram + c * (gram @ gram)) @ y
-    return (y.swapaxes(-1, -2) if is_tall else y).astype(x.dtype)
+        other = y.swapaxes(-1, -2)
+        gram = other @ y if is_tall else y @ other  # of the shorter side
+        mix = b * gram + c * (gram @ gram)
+        y = a * y + (y @ mix if is_tall else mix @ y)
+    return y.astype(x.dtype)
 
 
 def _muon(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
