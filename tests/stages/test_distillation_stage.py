@@ -2,6 +2,7 @@
 """Oracles: the teacher's walk token by token, and rows that were laid out without captions."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -96,9 +97,12 @@ def test_loss_is_the_students_error_on_the_teachers_walk(stage, student, lossy, 
     _, parts = lossy(student, batch, keys(2))
     plain, objective = stage.omni, stage.objective
     sequence, total, count = Sequence.of(batch), 0.0, 0
+    read = jax.jit(lambda params, row, vectors: plain.ar.bind(params).hidden(row, vectors)[0])
+    velocity = jax.jit(lambda params, *given: plain.head.bind(params)(*given))
     uniform = flow.TimeDensity(kind="uniform")
     for b in range(2):
-        of_sigma, of_context, of_scale, of_heat, of_noise, of_span = jax.random.split(keys(2)[b], 6)
+        split = jax.random.split(keys(2)[b], 7)
+        of_sigma, of_context, _, of_scale, of_heat, of_noise, of_span = split
         z = np.asarray(batch["latents"][b])
         sigma = 0.1 * np.asarray(uniform.sample(of_sigma, (8,)))[:, None]
         z = z + sigma * np.asarray(jax.random.normal(of_context, z.shape))
@@ -112,19 +116,17 @@ def test_loss_is_the_students_error_on_the_teachers_walk(stage, student, lossy, 
         vectors = np.zeros((1, len(slot), 6), np.float32)
         vectors[0, slot >= 0] = z[slot[slot >= 0]]
 
-        def hidden(params, read, vectors=vectors):
-            return np.asarray(plain.ar.bind(params["ar"]).hidden(read, jnp.asarray(vectors))[0])
-
-        with_prompt = hidden(stage.frozen, one)
-        without = hidden(stage.frozen, without_prompts(one, Specials(256), 3))
-        ours = hidden(student, one)
-        teacher, head = (plain.head.bind(p["head"]) for p in (stage.frozen, student))
+        unprompted = without_prompts(one, Specials(256), 3)
+        with_prompt = read(stage.frozen["ar"], one, vectors)
+        without = read(stage.frozen["ar"], unprompted, vectors)
+        ours = read(student["ar"], one, vectors)
+        teacher, head = (partial(velocity, p["head"]) for p in (stage.frozen, student))
         for i in np.flatnonzero(slot >= 0):
             n, x = slot[i], noise[slot[i]]
             walk = [x]
             for k in range(STEPS):
                 v, v_u = (
-                    np.asarray(teacher(jnp.asarray(x), jnp.float32(1 - k / STEPS), jnp.asarray(h)))
+                    np.asarray(teacher(x, np.float32(1 - k / STEPS), h))
                     for h in (with_prompt[i - 1], without[i - 1])
                 )
                 x = x - (v_u + scale[n] * (v - v_u)) / STEPS
@@ -133,8 +135,8 @@ def test_loss_is_the_students_error_on_the_teachers_walk(stage, student, lossy, 
                 length = (last - first) / STEPS
                 wanted = (walk[first] - walk[last]) / length
                 said = head(
-                    *(jnp.asarray(walk[first]), jnp.float32(1 - first / STEPS)),
-                    *(jnp.asarray(ours[i - 1]), jnp.float32(length), jnp.float32(scale[n])),
+                    *(walk[first], np.float32(1 - first / STEPS)),
+                    *(ours[i - 1], np.float32(length), np.float32(scale[n])),
                 )
                 total += ((np.asarray(said) - wanted) ** 2).mean() / 3
             count += 1
