@@ -148,7 +148,7 @@ def test_four_processes_that_share_rows():
     for index in range(4):
         env = dict(
             os.environ,
-            XLA_FLAGS="--xla_force_host_platform_device_count=1",
+            XLA_FLAGS=f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1",
             JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
             JAX_NUM_PROCESSES="4",
             JAX_PROCESS_ID=str(index),

@@ -21,10 +21,10 @@ LOCAL = str(ROOT / "launch" / "local.py")
 
 
 def start(processes: int, *command: str, **variables: str) -> subprocess.Popen[str]:
-    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    one = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
     return subprocess.Popen(
         [sys.executable, LOCAL, "-n", str(processes), "--", *command],
-        env={**kept, **variables},
+        env={**os.environ, "XLA_FLAGS": one, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,7 +2,6 @@
 """The command, as people call it, each in a process of its own: it chooses the devices."""
 
 import importlib.util
-import os
 import pathlib
 import re
 import subprocess
@@ -15,9 +14,8 @@ SMALL = ["--config", "configs/tokenizer.py:debug", "--config.train.global_batch_
 
 
 def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-m", "omnigen.plan", *arguments]
-    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_a_small_one_for_eight_gpus(tmp_path):

@@ -162,7 +162,11 @@ int rename(const char *a, const char *b) { wait_for(b); return REAL(rename)(a, b
 
 def launch(program, workdir, *arguments, before=(), env=None, **given):
     command = [*before, sys.executable, "-c", PROGRAM + program, str(CONFTEST), str(workdir)]
-    env = dict(os.environ, XLA_FLAGS="--xla_force_host_platform_device_count=1", **env or {})
+    env = dict(
+        os.environ,
+        XLA_FLAGS=f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1",
+        **env or {},
+    )
     given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **given}
     return subprocess.Popen([*command, *arguments], env=env, **given)
 

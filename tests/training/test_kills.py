@@ -104,7 +104,9 @@ sys.exit(bool(lost))
 @pytest.mark.slow
 @pytest.mark.parametrize(("doing", "trials"), [("save", 200), ("restore", 50), ("cleanup", 50)])
 def test_kills(tmp_path: pathlib.Path, doing: str, trials: int, capsys) -> None:
-    env = dict(os.environ, XLA_FLAGS="--xla_force_host_platform_device_count=1")
+    env = dict(
+        os.environ, XLA_FLAGS=f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
+    )
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path), str(trials), doing]
     run = subprocess.run(command, env=env, capture_output=True, text=True)
     with capsys.disabled():

@@ -65,7 +65,9 @@ loop.run(
 def launch(workdir, steps, *, nap=0.0):
     program = PROGRAM % (keywords(SHORT), keywords(RATES))
     command = [sys.executable, "-c", program, str(CONFTEST), str(workdir), str(steps), str(nap)]
-    env = dict(os.environ, XLA_FLAGS="--xla_force_host_platform_device_count=1")
+    env = dict(
+        os.environ, XLA_FLAGS=f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
+    )
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -59,7 +59,9 @@ loop.run(
 
 def hang(workdir, place):
     command = [sys.executable, "-c", PROGRAM, str(CONFTEST), str(workdir), place]
-    env = dict(os.environ, XLA_FLAGS="--xla_force_host_platform_device_count=1")
+    env = dict(
+        os.environ, XLA_FLAGS=f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
+    )
     began = time.monotonic()
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     return run, time.monotonic() - began
