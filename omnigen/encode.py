@@ -68,9 +68,7 @@ class _Encoder:
 
     @functools.cached_property
     def encoding(self) -> Encoding:
-        settings, (rows, cols) = self.omni.config, self.omni.config.grid
-        digest = latents.digest_weights(self.params)
-        return Encoding(digest, settings.image_size, rows * cols, settings.tokenizer.latent_dim)
+        return self.omni.encoding(self.params)
 
     @functools.cached_property
     def count(self) -> int:

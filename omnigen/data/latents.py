@@ -30,7 +30,7 @@ class Encoding:
     """What decides latents.
 
     Attributes:
-        encoder: digest of the weights; see `digest_weights`.
+        encoder: which one: the digest of its weights (see `digest_weights`), and its scope.
         image_size: of the pictures that were encoded, in pixels.
         tokens: of a picture.
         latent_dim: of a token.

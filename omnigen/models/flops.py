@@ -35,7 +35,8 @@ def encoder(config: TokenizerConfig, height: int, width: int | None = None) -> f
         mlp_dim=c.mlp_dim,
     )
     weights = c.num_layers * block + 3 * c.patch_size**2 * c.embed_dim + c.embed_dim * c.latent_dim
-    return 2.0 * weights * patches + 4.0 * c.num_layers * patches**2 * c.embed_dim
+    seen = c.merge**2 if c.local else patches
+    return 2.0 * weights * patches + 4.0 * c.num_layers * patches * seen * c.embed_dim
 
 
 def decoder(config: DecoderConfig, height: int, width: int | None = None) -> float:

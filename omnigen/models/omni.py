@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
+from omnigen.data.latents import Encoding, digest_weights
 from omnigen.data.text import load as load_text
 from omnigen.models.ar import AR, ARConfig, Cache, Stepper
 from omnigen.models.decoder import Decoder, DecoderConfig
@@ -430,6 +431,12 @@ class Omni:
     def encode(self, params: Params, images: jax.Array) -> jax.Array:
         """Tokens of pictures in [-1, 1]: `[B, N, Z]` on the sphere."""
         return self.encoder.bind(params)(images)
+
+    def encoding(self, params: Params) -> Encoding:
+        """What decides the latents that `encode` makes with the encoder's weights `params`."""
+        c, (rows, cols) = self.config.tokenizer, self.config.grid
+        weights = digest_weights(params) + "-local" * c.local
+        return Encoding(weights, self.config.image_size, rows * cols, c.latent_dim)
 
     def reconstruct(
         self,

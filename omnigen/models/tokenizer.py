@@ -8,6 +8,10 @@ continuous-token autoregression; a norm that is fixed after every sampled token 
 that nearby latents mean nearby pictures and the decoder forgives the autoregressive model's errors.
 Any size whose sides are multiples of `token_size`.
 
+Tokens of a ViT that sees the whole picture tell of all of it, even those of an empty background. An
+autoregressive model that meets the same pictures often learns to recognise them by their first
+tokens, not by their captions (docs/decisions.md). Local tokens tell of their own pixels alone.
+
 Shape legend: B batch, H W pixels, C channels, P patches, N tokens, D width, Z latent dim.
 """
 
@@ -37,6 +41,7 @@ class TokenizerConfig:
         num_layers: depth.
         num_heads: attention heads.
         mlp_dim: hidden width of the SwiGLU.
+        local: each token is made from its own pixels alone; else from the whole picture.
         noise_max: in training, σ of the latent noise is uniform up to this, drawn for each image.
         dtype: of the computation.
         remat: what the backward pass keeps.
@@ -50,6 +55,7 @@ class TokenizerConfig:
     num_layers: int = 4
     num_heads: int = 4
     mlp_dim: int = 768
+    local: bool = False
     noise_max: float = 0.5
     dtype: str = "float32"
     remat: Remat = Remat.NONE
@@ -98,9 +104,18 @@ class Encoder(nnx.Module):
     def __call__(self, image_BHWC: jax.Array) -> jax.Array:
         """Tokens on the sphere, float32 `[B, N, Z]` in raster order, of pixels in [-1, 1]."""
         c = self.config
+        height, width = image_BHWC.shape[1:3]
+        assert height % c.token_size == 0 and width % c.token_size == 0, image_BHWC.shape
+        if c.local:
+            tiles_BNK = patchify(image_BHWC, c.token_size)
+            tiles_NHWC = tiles_BNK.reshape(-1, c.token_size, c.token_size, 3)
+            return self._tokens(tiles_NHWC).reshape(*tiles_BNK.shape[:2], c.latent_dim)
+        return self._tokens(image_BHWC)
+
+    def _tokens(self, image_BHWC: jax.Array) -> jax.Array:
+        c = self.config
         batch, height, width, _ = image_BHWC.shape
         rows, cols = height // c.patch_size, width // c.patch_size
-        assert height % c.token_size == 0 and width % c.token_size == 0, image_BHWC.shape
         x_BPD = self.patch_in(patchify(image_BHWC.astype(c.dtype), c.patch_size))
         x_BPD = shard(x_BPD, "batch", "length", None)
         grid = jnp.asarray(places(rows, cols))

@@ -17,7 +17,7 @@ import optax
 
 from omnigen import flow
 from omnigen.data import pipeline
-from omnigen.data.latents import Encoding, digest_weights
+from omnigen.data.latents import Encoding
 from omnigen.data.scenes.scene import Split
 from omnigen.evals import exact
 from omnigen.evals.base import Evaluator
@@ -117,9 +117,7 @@ class ARStage(Stage):
         """Of the latents to read, if they are to be read."""
         if not self.data.latents:
             return None
-        config, (rows, cols) = self.omni.config, self.omni.config.grid
-        encoder = digest_weights(self.frozen["encoder"])
-        return Encoding(encoder, config.image_size, rows * cols, config.tokenizer.latent_dim)
+        return self.omni.encoding(self.frozen["encoder"])
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
         """Encodes the pictures, unless they were before, and counts what is learnt."""

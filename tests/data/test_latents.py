@@ -14,6 +14,7 @@ from omnigen.data.examples import DataConfig
 from omnigen.data.latents import Encoding, Latents
 from omnigen.data.records import Corpus, Manifest, Reason, Record, Rejected
 from omnigen.data.scenes.scene import Kind, Split
+from omnigen.models.omni import Omni
 from omnigen.parallel import DataShard
 
 BAD = range(1, 20, 3)
@@ -184,6 +185,15 @@ def test_digests_of_weights():
         {"a": {"b": weights["c"]}, "c": weights["a"]["b"]},
     ):
         assert latents.digest_weights(other) != latents.digest_weights(weights)
+
+
+def test_an_encoder_that_sees_less_is_another():
+    model = recipe.read("configs/ar.py:debug").model
+    tokenizer = dataclasses.replace(model.tokenizer, local=True)
+    omni, local = Omni(model), Omni(dataclasses.replace(model, tokenizer=tokenizer))
+    weights = {"c": np.zeros(2, np.float32)}
+    assert omni.encoding(weights).encoder == latents.digest_weights(weights)
+    assert local.encoding(weights).encoder != omni.encoding(weights).encoder
 
 
 def test_what_cannot_be_is_refused(folder, tmp_path):

@@ -7,6 +7,7 @@ last block of the decoder computes for nobody. The traced program is walked with
 scans, so it checks depth.
 """
 
+import functools
 import math
 
 import jax
@@ -52,9 +53,9 @@ def traced_flops(function, *args):
     return dot_flops(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def encoder_case(layers):
+def encoder_case(layers, **fields):
     config = TokenizerConfig(
-        merge=2, latent_dim=32, embed_dim=256, num_layers=layers, num_heads=2, mlp_dim=640
+        merge=2, latent_dim=32, embed_dim=256, num_layers=layers, num_heads=2, mlp_dim=640, **fields
     )
     net = Net(lambda rngs: Encoder(config, rngs=rngs))
     run = lambda params, image: net.bind(params)(image)  # noqa: E731
@@ -112,7 +113,8 @@ def ar_case(layers):
     return counted + other_half, run, args
 
 
-CASES = [encoder_case, decoder_case, head_case, ar_case]
+local_encoder_case = functools.partial(encoder_case, local=True)
+CASES = [encoder_case, local_encoder_case, decoder_case, head_case, ar_case]
 
 
 @pytest.mark.parametrize("case", CASES)

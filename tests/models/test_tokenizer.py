@@ -56,6 +56,20 @@ def test_attention_joins_all_of_the_picture(omni, params):
     assert (grad.reshape(8, 4, 16, 4).max((1, 3)) > 0).all()
 
 
+def test_local_tokens_are_those_of_their_own_pixels(omni, params):
+    config = dataclasses.replace(omni.config.tokenizer, local=True)
+    net = Net(lambda rngs: Encoder(config, rngs=rngs))
+    encode = jax.jit(lambda images: net.bind(params["encoder"])(images))
+    images = gaussian(0, 2, 16, 24, 3)
+    z = encode(images)
+    assert z.shape == (2, 6, 6)
+    whole = omni.encoder.bind(params["encoder"])
+    for n, (row, col) in enumerate((r, c) for r in range(2) for c in range(3)):
+        own = images[:, 8 * row : 8 * row + 8, 8 * col : 8 * col + 8]
+        np.testing.assert_allclose(z[:, n], whole(own)[:, 0], atol=1e-5)
+    assert np.abs(z - whole(images)).max() > 1e-3
+
+
 def test_bfloat16_tokens_are_exactly_normed(omni, params):
     config = dataclasses.replace(omni.config.tokenizer, dtype="bfloat16")
     net = Net(lambda rngs: Encoder(config, rngs=rngs))
