@@ -55,9 +55,10 @@ def build_stage(recipe: "Recipe") -> "Stage":
     """Makes the stage of a recipe, with its frozen parts from `train.tokenizer`.
 
     Raises:
-        ValueError: no such checkpoint, or one that lacks a part or has it in another shape.
+        ValueError: no such checkpoint, or one that lacks a part, has it in another shape, or whose
+            encoder makes other tokens.
     """
-    from omnigen.models.omni import Omni
+    from omnigen.models.omni import Omni, OmniConfig
     from omnigen.stages import base as stages
     from omnigen.training import checkpoint
     from omnigen.training.graft import graft
@@ -69,6 +70,12 @@ def build_stage(recipe: "Recipe") -> "Stage":
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
         frozen = graft(given, loaded, added=stage.added)
+        learnt = config.build(OmniConfig, loaded.config["model"], "model").tokenizer.local
+        if recipe.model.tokenizer.local != learnt:  # weights do not show it
+            raise ValueError(
+                f"model.tokenizer.local is {recipe.model.tokenizer.local}; the encoder of "
+                f"{loaded.path} learnt with {learnt}"
+            )
     return stage(recipe.model, recipe.objective, recipe.data, frozen)
 
 

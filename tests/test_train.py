@@ -165,12 +165,21 @@ def test_the_same_command_goes_on(runs: pathlib.Path) -> None:
     assert "step 2 of 2 is done" in (runs / "tokenizer" / "log.txt").read_text()
 
 
-def test_a_tokenizer_of_another_shape_is_refused(runs: pathlib.Path, capsys) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("mlp_dim=32", "does not fit this model"),
+        ("local=True", "model.tokenizer.local is True; the encoder of"),
+    ],
+)
+def test_another_tokenizer_is_refused(
+    runs: pathlib.Path, change: str, message: str, capsys
+) -> None:
     given = f"--config.train.tokenizer={runs / 'tokenizer'}"
     with pytest.raises(SystemExit):
-        _train("ar", runs / "other", given, "--config.model.tokenizer.mlp_dim=32")
+        _train("ar", runs / "other", given, f"--config.model.tokenizer.{change}")
     error = capsys.readouterr().err
-    assert "does not fit this model" in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert not (runs / "other").exists()
 
 
