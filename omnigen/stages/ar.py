@@ -43,9 +43,6 @@ class ARObjective:
         text_weight: of the cross-entropy of text, in nats a token, against the velocity MSE.
         context_noise: the latents that are read are perturbed by σ uniform up to this, so that the
             model meets its own errors in training.
-        context_swaps: share of the latents that are read as others of their row. A model that sees
-            the same pictures often learns them by what it drew before, and is lost after its first
-            error; swaps make it heed the caption and the sketch.
         time_mean: of logit(t) of the head's training times.
         time_std: of logit(t).
     """
@@ -53,7 +50,6 @@ class ARObjective:
     draws: int = 4
     text_weight: float = 0.1
     context_noise: float = 0.1
-    context_swaps: float = 0.0
     time_mean: float = 0.0
     time_std: float = 1.0
 
@@ -65,28 +61,6 @@ class ARObjective:
                 f"text_weight {self.text_weight} and context_noise {self.context_noise} must be "
                 "at least 0"
             )
-        if not 0 <= self.context_swaps <= 1:
-            raise ValueError(f"context_swaps is {self.context_swaps}; it must be in [0, 1]")
-
-
-def swap(z_BNZ: jax.Array, share: float, keys_B: jax.Array) -> jax.Array:
-    """Puts others of a row's latents, drawn at random, in the place of a share of them.
-
-    Args:
-        z_BNZ: the latents of each row.
-        share: how many are replaced, as a fraction of all, on average.
-        keys_B: one for each row.
-    """
-    count = z_BNZ.shape[1]
-
-    def sources(key: jax.Array) -> jax.Array:
-        which, where = jax.random.split(key)
-        is_swapped_N = jax.random.bernoulli(which, share, (count,))
-        return jnp.where(
-            is_swapped_N, jax.random.randint(where, (count,), 0, count), jnp.arange(count)
-        )
-
-    return jnp.take_along_axis(z_BNZ, jax.vmap(sources)(keys_B)[..., None], axis=1)
 
 
 class ARStage(Stage):
@@ -142,17 +116,14 @@ class ARStage(Stage):
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """Flow loss in velocity MSE per dim, text loss in nats a token, and their weighted sum."""
         sequence, latents_BNZ = Sequence.of(batch), batch["latents"]
-        keys = jax.vmap(lambda key: jax.random.split(key, 3 + self.flow_keys), out_axes=1)(keys_B)
+        keys = jax.vmap(lambda key: jax.random.split(key, 2 + self.flow_keys), out_axes=1)(keys_B)
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
         sigma_BN = self.objective.context_noise * uniform.sample(keys[0], latents_BNZ.shape[:2])
-        swapped_BNZ = latents_BNZ
-        if self.objective.context_swaps:
-            swapped_BNZ = swap(latents_BNZ, self.objective.context_swaps, keys[2])
-        context_BNZ = add_noise(swapped_BNZ, sigma_BN, keys[1])
+        context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
         ar, causal = self.omni.ar.bind(params["ar"]), self.omni.config.block == 1
         context_BLZ = gather_slots(context_BNZ, sequence.slot)
         hidden_BLD = ar.hidden(sequence, context_BLZ, causal=causal)
-        flow_sum = self._flow_loss(params, frozen, batch, context_BLZ, hidden_BLD, keys[3:])
+        flow_sum = self._flow_loss(params, frozen, batch, context_BLZ, hidden_BLD, keys[2:])
         text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
         flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
         text_loss = text_sum / jnp.maximum(batch["text_count"], 1.0)

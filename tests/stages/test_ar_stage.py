@@ -16,7 +16,7 @@ from omnigen.models import flops
 from omnigen.models.omni import Omni
 from omnigen.parallel import MeshConfig
 from omnigen.sequence import Modality, Sequence, gather_slots
-from omnigen.stages.ar import ARObjective, ARStage, swap
+from omnigen.stages.ar import ARObjective, ARStage
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def by_hand(stage, params, batch, keys_B):
     """Flow and text loss, token by token."""
     objective, omni = stage.objective, stage.omni
     ar, head = omni.ar.bind(params["ar"]), omni.head.bind(params["head"])
-    split = jax.vmap(lambda key: jax.random.split(key, 5))(keys_B)
+    split = jax.vmap(lambda key: jax.random.split(key, 4))(keys_B)
     z = np.asarray(batch["latents"])
     count, slots, dim = z.shape
     density = flow.TimeDensity(mean=objective.time_mean, std=objective.time_std)
@@ -97,9 +97,9 @@ def by_hand(stage, params, batch, keys_B):
     flow_sum, text_sum, images, texts = 0.0, 0.0, 0.0, 0.0
     for b in range(count):
         uniform = flow.TimeDensity(kind="uniform").sample(split[b, 0], (slots,))
-        seen = swap(jnp.asarray(z[b : b + 1]), objective.context_swaps, split[b : b + 1, 2])[0]
-        sigma = objective.context_noise * np.asarray(uniform)[:, None]
-        moved = seen + sigma * np.asarray(jax.random.normal(split[b, 1], (slots, dim)))
+        moved = z[b] + objective.context_noise * np.asarray(uniform)[:, None] * np.asarray(
+            jax.random.normal(split[b, 1], (slots, dim))
+        )
         context[b] = np.sqrt(dim) * moved / np.linalg.norm(moved, axis=-1, keepdims=True)
     sequence = Sequence.of(batch)
     vectors = gather_slots(jnp.asarray(context), sequence.slot)
@@ -107,8 +107,8 @@ def by_hand(stage, params, batch, keys_B):
     logits = np.asarray(ar.logits(hidden), np.float64)
     velocity = jax.jit(head)
     for b in range(count):
-        t = np.asarray(density.sample(split[b, 3], (slots, objective.draws)))
-        noise = np.asarray(jax.random.normal(split[b, 4], (slots, objective.draws, dim)))
+        t = np.asarray(density.sample(split[b, 2], (slots, objective.draws)))
+        noise = np.asarray(jax.random.normal(split[b, 3], (slots, objective.draws, dim)))
         for i in range(sequence.token.shape[1]):
             weight = float(sequence.weight[b, i])
             if sequence.modality[b, i] == Modality.TEXT and weight:
@@ -150,25 +150,12 @@ def test_a_token_of_a_group_is_predicted_from_as_many_places_before(
     config, data, weights, prepare, params, rows, keys
 ):
     model = dataclasses.replace(config, block=2)
-    stage = ARStage(model, ARObjective(draws=2, context_swaps=0.3), data, weights)
+    stage = ARStage(model, ARObjective(draws=2), data, weights)
     batch = prepare(rows(2, random_order=True, block=2))
     _, metrics = jax.jit(lambda: stage.loss(params, {}, batch, keys(2)))()
     flow_mse, text_nats = by_hand(stage, params, batch, keys(2))
     np.testing.assert_allclose(metrics["flow_mse"], flow_mse, rtol=1e-4)
     np.testing.assert_allclose(metrics["text_nats"], text_nats, rtol=1e-4)
-
-
-def test_a_share_of_latents_is_swapped_for_others_of_the_row():
-    z = np.arange(3 * 500, dtype=np.float32).reshape(3, 500, 1)
-    for share, low, high in ((0.0, 0.0, 0.0), (0.2, 0.15, 0.25), (1.0, 0.98, 1.0)):
-        seen = np.asarray(swap(jnp.asarray(z), share, jax.random.split(jax.random.key(0), 3)))
-        assert (seen // 500 == z // 500).all()
-        changed = (seen != z).mean(axis=(1, 2))
-        assert (changed >= low).all() and (changed <= high).all()
-        assert len({tuple(row) for row in (seen[..., 0] % 500 - np.arange(500)).tolist()}) == (
-            1 if share == 0.0 else 3
-        )
-    assert len(np.unique(seen)) > 0.55 * z.size  # 1 - 1/e if any may come
 
 
 def test_groups_of_tokens_are_learnt(config, data, weights, prepare, params, rows, keys):
@@ -313,7 +300,6 @@ def test_trains_the_transformer_and_the_head_on_frozen_parts(config, data, weigh
         ({"draws": 0}, "draws is 0"),
         ({"text_weight": -1.0}, "text_weight -1.0"),
         ({"context_noise": -0.1}, "context_noise -0.1"),
-        ({"context_swaps": 1.5}, "context_swaps is 1.5"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -101,8 +101,7 @@ def test_loss_is_the_students_error_on_the_teachers_walk(stage, student, lossy, 
     velocity = jax.jit(lambda params, *given: plain.head.bind(params)(*given))
     uniform = flow.TimeDensity(kind="uniform")
     for b in range(2):
-        split = jax.random.split(keys(2)[b], 7)
-        of_sigma, of_context, _, of_scale, of_heat, of_noise, of_span = split
+        of_sigma, of_context, of_scale, of_heat, of_noise, of_span = jax.random.split(keys(2)[b], 6)
         z = np.asarray(batch["latents"][b])
         sigma = 0.1 * np.asarray(uniform.sample(of_sigma, (8,)))[:, None]
         z = z + sigma * np.asarray(jax.random.normal(of_context, z.shape))
