@@ -19,6 +19,7 @@ from omnigen.parallel import shard
 
 THETA = 10_000.0  # of the first of three axes, the sequence
 GRID_THETA = 100.0  # of rows and columns
+_FEWEST = 16  # queries that are worth a fused kernel, which works in tiles of at least 64
 _HIDDEN = -1e30  # score of what may not be seen; finite, so that a query may see nothing
 
 
@@ -75,7 +76,7 @@ def attend(
     if segment_BT is not None:
         same_BTS = segment_BT[:, :, None] == segment_BT[:, None, :]
         mask_BTS = same_BTS & (segment_BT[:, None, :] > 0)
-    fused = platform == "gpu" and half and q_BTNH.shape[1] > 1
+    fused = platform == "gpu" and half and q_BTNH.shape[1] >= _FEWEST
     return jax.nn.dot_product_attention(
         q_BTNH,
         k_BSKH,
