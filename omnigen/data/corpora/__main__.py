@@ -37,6 +37,8 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "size", 256, "side of the pictures in pixels", 32, 1024, flag_values=values
     )
+    text = "on how many backgrounds to draw each emoji or coloured icon"
+    flags.DEFINE_integer("grounds", 1, text, 1, 11, flag_values=values)
     text = "about how many pictures to compose of drawings and words as well"
     flags.DEFINE_integer("composites", 0, text, 0, 10**7, flag_values=values)
     text = "folder for downloads (default: packages in $OMNIGEN_CACHE or ~/.cache/omnigen)"
@@ -53,6 +55,7 @@ def build(
     styles: Sequence[str] = (),
     size: int,
     cache: pathlib.Path,
+    grounds: int = 1,
     composites: int = 0,
 ) -> tuple["Job", str]:
     """Downloads what is needed and says what is to be drawn, and whose work it is.
@@ -88,7 +91,7 @@ def build(
             archive = recipes.fetch(art, cache)
             found = list(drawings.named(art, archive, emoji))
             every.append((art, archive, found))
-            parts += drawings.parts(art, archive, found, digest=digest, size=size)
+            parts += drawings.parts(art, archive, found, digest=digest, size=size, grounds=grounds)
             lines.append(
                 f"{len(found)} drawings: {art.attribution}. {art.license}. From {art.source}, "
                 f"called {art.style!r} in captions."
@@ -125,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             styles=values.styles,
             size=values.size,
             cache=cache,
+            grounds=values.grounds,
             composites=values.composites,
         )
     from omnigen.data import ingest

@@ -376,7 +376,7 @@ def _outlined(pixels: np.ndarray, width: int) -> np.ndarray:
 def describe(
     dice: Dice, composite: Composite, ground: Background, text: Text | None, *, style: str
 ) -> tuple[str, ...]:
-    """Ways to say what a composite shows; all of them are true and quote every word."""
+    """Ways to say what a composite shows; all are true and quote every word, the last is terse."""
     behind, figures = f" on {grammar.article(ground_name(ground))}", composite.figures
     first = figures[0].phrase
     if text is None:
@@ -390,18 +390,21 @@ def describe(
             f"a sticker of {first} with {inked} {there}{behind}, {style} style",
             f"a {style} style sticker of {first} that says {quote.quoted}",
             f"{first} as a sticker{behind}, and {words} {composite.side} the sticker",
+            f"a sticker of {first} with {words}",
         )
     if composite.layout == Layout.POSTER:
         return (
             f"a poster with {first} and {inked} {there}{behind}, {style} style",
             f"{words} {composite.side} {first}{behind}, drawn in {style} style",
             f"{style} style poster: {first}, {quote.quoted}",
+            f"{first} with {words}",
         )
     board = grammar.article(f"{composite.board} sign")
     return (
         f"{board} with {inked} {composite.side} {first}{behind}, {style} style",
         f"{first} and a sign that says {quote.quoted}, {style} style",
         f"{first} {_OPPOSITE[composite.side]} {board} that says {quote.quoted}{behind}",
+        f"{first} and a sign with {words}",
     )
 
 
@@ -416,6 +419,7 @@ def _describe_group(
             f"{names[0]} {place}{behind}, {style} style",
             f"{style} style: {names[0]}{behind}",
             f"a picture with {names[0]} {place}, drawn in {style} style",
+            f"{names[0]} {place}{behind}",
         )
     if len(names) == 2:
         side, other = composite.side, _OPPOSITE[composite.side]
@@ -424,6 +428,7 @@ def _describe_group(
             f"{names[0]} {say[side]} {names[1]}{behind}, {style} style",
             f"{names[1]} {say[other]} {names[0]}{behind}, drawn in {style} style",
             f"{style} style: {names[0]} and {names[1]}",
+            f"{names[0]} {dice.pick(('and', say[side]))} {names[1]}",
         )
     across = composite.side == "left"
     line = "from left to right" if across else "from top to bottom"
@@ -432,6 +437,7 @@ def _describe_group(
         f"{line}: {grammar.listing(names)}{behind}, {style} style",
         f"{grammar.listing(names)} {row} {line}{behind}, drawn in {style} style",
         f"{style} style: {grammar.listing(dice.pick((names, names[::-1])))} {row}",
+        grammar.listing(names),
     )
 
 

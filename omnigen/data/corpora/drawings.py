@@ -63,6 +63,7 @@ class Drawings:
         archive: of the package; where it lies does not count.
         drawings: name in the package and subject of each.
         size: of the pictures.
+        grounds: on how many backgrounds each stands, if it has colours and is no flag.
     """
 
     art: Art
@@ -70,25 +71,43 @@ class Drawings:
     archive: pathlib.Path = dataclasses.field(repr=False)
     drawings: tuple[tuple[str, Subject], ...]
     size: int
+    grounds: int = 1
 
     def __len__(self) -> int:
-        return len(self.drawings)
+        return len(self.drawings) * (1 if self._is_white else self.grounds)
+
+    @property
+    def _is_white(self) -> bool:
+        """Whether all of it stands on white."""
+        return self.art.is_mono or self.art.kind == Kind.FLAG
 
     def read(self) -> Iterator[Raw]:
         """Draws the pictures."""
         for name, subject in self.drawings:
             key = f"{subjects.slug(self.art.style)}/{name}"
             dice = Dice("look", key)
-            is_plain = self.art.is_mono or dice.chance(PLAIN_SHARE) or self.art.kind == Kind.FLAG
-            ground = "" if is_plain else dice.pick(list(GROUNDS))
+            first = "" if self._is_white or dice.chance(PLAIN_SHARE) else dice.pick(list(GROUNDS))
             ink = dice.pick(list(INKS)) if self.art.is_mono else ""
-            try:
-                side = round(self.size * INNER)
-                drawn = draw(self.art, self.archive, name, side=side, ink=INKS.get(ink, PLAIN_INK))
-                image = _place(drawn, self.size, GROUNDS.get(ground, "white"))
-            except Rejected as rejected:
-                image = rejected
-            yield Raw(key, image, self._captions(subject, ink, ground), self._attributes(subject))
+            drawn = self._drawn(name, INKS.get(ink, PLAIN_INK))
+            others = [ground for ground in ("", *GROUNDS) if ground != first]
+            for more in range(len(self) // len(self.drawings)):
+                ground = dice.pick(others) if more else first
+                others = [other for other in others if other != ground]
+                behind = GROUNDS.get(ground, "white")
+                is_drawn = not isinstance(drawn, Rejected)
+                image = _place(drawn, self.size, behind) if is_drawn else drawn
+                own = f"{key}/{subjects.slug(ground or 'white')}" if more else key
+                said = self._captions(subject, ink, ground)
+                yield Raw(own, image, said, self._attributes(subject))
+
+    def _drawn(self, name: str, ink: str) -> "Image.Image | Rejected":
+        """A drawing as RGBA, or why there is none."""
+        try:
+            drawn = draw(self.art, self.archive, name, side=round(self.size * INNER), ink=ink)
+            check_seen(np.asarray(drawn))
+        except Rejected as rejected:
+            return rejected
+        return drawn
 
     def _captions(self, subject: Subject, ink: str, ground: str) -> tuple[str, ...]:
         style, medium = self.art.style, MEDIA[self.art.kind]
@@ -114,10 +133,11 @@ def parts(
     *,
     digest: str,
     size: int,
+    grounds: int = 1,
 ) -> list[Drawings]:
     """The drawings of a package, cut into parts; `found` is what `named` gives."""
     chunks = [tuple(found[start : start + PART]) for start in range(0, len(found), PART)]
-    return [Drawings(art, digest, archive, chunk, size) for chunk in chunks]
+    return [Drawings(art, digest, archive, chunk, size, grounds) for chunk in chunks]
 
 
 def named(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject]]:
@@ -233,11 +253,10 @@ def check_seen(drawn: np.ndarray) -> None:
         raise Rejected(Reason.DAMAGED, "nothing is drawn")
 
 
-def _place(drawn, size: int, ground: str) -> bytes:
+def _place(drawn: "Image.Image", size: int, ground: str) -> bytes:
     """A file of the drawing in the middle of a square of one colour."""
     from PIL import Image
 
-    check_seen(np.asarray(drawn))
     image = Image.new("RGB", (size, size), ground)
     image.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2), mask=drawn)
     return pictures.encode(image, lossless=True)

@@ -136,6 +136,7 @@ def captions(subject: Subject, *, style: str, medium: str, color: str, ground: s
         f"{phrase(name)}{behind}, {style} style",
         f"{medium} of {phrase(name)}{behind}, drawn in {style} style",
         f"{style} style: {name}{behind}",
+        f"{phrase(name)}{behind}",
     ]
     if chosen:
         said.append(f"{phrase(name)} ({', '.join(chosen)}){behind}, {style} style")

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import hashlib
 import io
 import json
@@ -132,11 +133,13 @@ def test_captions_say_what_is_so():
     subject = Subject("fox", ("animal", "face", "wild", "red", "forest"))
     said = subjects.captions(subject, style="Plain", medium="an icon", color="blue", ground="pink")
     assert said[0] == "a blue fox on a pink background, Plain style"
-    assert len(said) == 4 and all("Plain style" in words for words in said)
+    assert len(said) == 5 and all("Plain style" in words for words in said[:3] + said[4:])
+    assert said[3] == "a blue fox on a pink background"
     assert all("blue fox" in words and "on a pink background" in words for words in said)
-    assert set(re.search(r"\((.*)\)", said[3])[1].split(", ")) <= set(subject.keywords)
+    assert set(re.search(r"\((.*)\)", said[4])[1].split(", ")) <= set(subject.keywords)
     plain = subjects.captions(Subject("fox"), style="P", medium="an icon", color="", ground="")
-    assert plain == ["a fox, P style", "an icon of a fox, drawn in P style", "P style: fox"]
+    assert plain[:2] == ["a fox, P style", "an icon of a fox, drawn in P style"]
+    assert plain[2:] == ["P style: fox", "a fox"]
 
 
 def test_a_subject_is_held_out_in_every_style_or_in_none():
@@ -164,6 +167,34 @@ def test_drawings_are_drawn_named_and_attributed(tmp_path):
     ground = re.search(r" on a (.*) background", apple.captions[0])
     expected = drawings.GROUNDS[ground[1]] if ground else "#ffffff"
     assert tuple(image[0, 0]) == tuple(bytes.fromhex(expected[1:]))
+
+
+def test_a_drawing_stands_on_as_many_backgrounds_as_asked(tmp_path):
+    pytest.importorskip("resvg_py")
+    icons = {"apple": SQUARE.format("#ff0000"), "heart": ""}
+    data = archive(tmp_path, iconify(icons, {"1f34e": "apple", "2764": "heart"}))
+    art, path = art_of(data, tmp_path), tmp_path / "a-b-1.0.tgz"
+    named = list(drawings.named(art, path, EMOJI))
+    made = {}
+    for count in (1, 4, 11):
+        (part,) = drawings.parts(art, path, named, digest="", size=64, grounds=count)
+        raws = list(part.read())
+        assert len(part) == len(raws) == len({raw.key for raw in raws}) == 2 * count
+        assert sum(isinstance(raw.image, Rejected) for raw in raws) == count  # the empty heart
+        made[count] = [raw for raw in raws if "apple" in raw.captions[0]]
+    assert made[4][:1] == made[1] and made[11][:4] == made[4]  # more are added, none changes
+    for raw in made[11]:
+        said = re.search(r" on a (.*) background", raw.captions[0])
+        expected = drawings.GROUNDS[said[1]] if said else "#ffffff"
+        image = np.asarray(pictures.decode(raw.image).image)
+        assert tuple(image[0, 0]) == tuple(bytes.fromhex(expected[1:]))
+        assert tuple(image[32, 32]) == (255, 0, 0)
+    assert len({raw.captions[0] for raw in made[11]}) == 11
+    for change in ({"is_mono": True}, {"kind": Kind.FLAG}):
+        white = drawings.parts(
+            dataclasses.replace(art, **change), path, named, digest="", size=64, grounds=4
+        )
+        assert len(white[0]) == 2 and not white[0]._captions(named[0][1], "", "")[0].count(" on ")
 
 
 def test_drawings_in_one_colour_get_one_that_the_caption_says(tmp_path):
