@@ -286,33 +286,35 @@ def rim(drawn: np.ndarray) -> list[RGB]:
 
 def choose_ground(dice: Dice, rims: Sequence[Sequence[RGB]], composite: Composite) -> Background:
     """A background on which most of every outline shows; the one that shows most if none does."""
-    behind = []
-    for color in palette.BACKGROUNDS:
-        behind.append(Background(Fill.PLAIN, color))
-        for fill in (Fill.GRADIENT, Fill.TEXTURE):
-            seconds = palette.partners(fill, color)
-            behind += [Background(fill, color, second, dice.seed()) for second in seconds]
-    weights, most = {}, (-1.0, behind[0])
-    for ground in behind:
-        shown = _shown(ground, rims, composite)
-        most = max(most, (shown, ground), key=lambda pair: pair[0])
-        if shown >= DISTANCE:
-            weights[ground] = 4.0 if ground.fill == Fill.PLAIN else 1.0
-    return dice.weigh(weights) if weights else most[1]
-
-
-def _shown(ground: Background, rims: Sequence[Sequence[RGB]], composite: Composite) -> float:
-    """How far colours in front are from the background: the lower quartile of outlines."""
-    shades = palette.shades(ground)
+    outlines = [*rims, *([[_BOARDS[composite.board]]] if composite.board else [])]
     if composite.layout == Layout.STICKER:
-        return min(palette.distance((255, 255, 255), shade) for shade in shades)
-    found = [
-        float(np.quantile([min(palette.distance(c, s) for s in shades) for c in colors], 0.25))
-        for colors in rims
-    ]
-    if composite.board:
-        found.append(min(palette.distance(_BOARDS[composite.board], s) for s in shades))
-    return min(found)
+        outlines = [[(255, 255, 255)]]
+    grounds, shades_GS3 = _grounds()
+    shown_G = np.full(len(grounds), np.inf)  # the lower quartile of an outline's distances
+    for colors in outlines:
+        colors_K3 = np.array([palette.lab(color) for color in colors])
+        apart_KGS = np.linalg.norm(colors_K3[:, None, None] - shades_GS3, axis=-1)
+        shown_G = np.minimum(shown_G, np.quantile(apart_KGS.min(axis=-1), 0.25, axis=0))
+    weights = {
+        ground: 4.0 if ground.fill == Fill.PLAIN else 1.0
+        for ground, shown in zip(grounds, shown_G, strict=True)
+        if shown >= DISTANCE
+    }
+    ground = dice.weigh(weights) if weights else grounds[int(shown_G.argmax())]
+    return ground if ground.fill == Fill.PLAIN else dataclasses.replace(ground, seed=dice.seed())
+
+
+@functools.cache
+def _grounds() -> tuple[list[Background], np.ndarray]:
+    """All backgrounds but for their seeds, and the CIELAB of their shades, some of them twice."""
+    grounds = []
+    for color in palette.BACKGROUNDS:
+        grounds.append(Background(Fill.PLAIN, color))
+        for fill in (Fill.GRADIENT, Fill.TEXTURE):
+            grounds += [Background(fill, color, one) for one in palette.partners(fill, color)]
+    labs = [[palette.lab(shade) for shade in palette.shades(ground)] for ground in grounds]
+    most = max(map(len, labs))
+    return grounds, np.array([one + one[-1:] * (most - len(one)) for one in labs])
 
 
 def _text(dice: Dice, composite: Composite, inks: Sequence) -> Text | None:

@@ -201,3 +201,22 @@ def test_a_corpus_of_composites(style, tmp_path):
     assert record.attributes["license"] == "MIT" and record.attributes["source"] == "@a/b@1.0"
     other = composites.parts([style], digest="x", count=40, size=48)
     assert repr(other) != repr(parts)
+
+
+def test_a_background_shows_most_of_an_outline_or_the_most_that_any_shows():
+    """Brute force: outlines of all plain backgrounds' colours show on none."""
+    scene = composites.Composite(composites.Layout.GROUP, (), "", 0.0, "", Split.TRAIN)
+
+    def far(rgb, ground):
+        return min(palette.distance(rgb, shade) for shade in palette.shades(ground))
+
+    rims = [[rgb] for rgb in palette.BACKGROUNDS.values()]
+    shown = {g: min(far(rgb, g) for (rgb,) in rims) for g in composites._grounds()[0]}
+    found = composites.choose_ground(Dice(1), rims, scene)
+    shown_here = min(far(rgb, found) for (rgb,) in rims)
+    assert shown_here == pytest.approx(max(shown.values())) and shown_here < composites.DISTANCE
+
+    half = [(255, 255, 255)] * 3 + [(14, 14, 18)] * 5
+    for seed in range(20):
+        ground = composites.choose_ground(Dice(seed), [half], scene)
+        assert np.quantile([far(rgb, ground) for rgb in half], 0.25) >= composites.DISTANCE
