@@ -20,7 +20,7 @@ from omnigen.data.buckets import Selection
 from omnigen.data.latents import Encoding, Latents
 from omnigen.data.mixing import Mixture, Shuffled, shorten
 from omnigen.data.pictures import Crop, Size
-from omnigen.data.records import Records, Rejected
+from omnigen.data.records import Record, Records, Rejected
 from omnigen.data.scenes.caption import caption, is_colored
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
@@ -60,8 +60,8 @@ class DataConfig:
         caption_dropout: share of captions that are replaced by nothing, for guidance.
         uncolored: share of the captions of scenes that name objects by their shapes alone.
         sketches: scenes with a caption have a sketch too (`scenes.sketch`), written before the
-            picture.
-        thumbnails: pictures of corpora with a caption have one too: their `thumbnail`.
+            picture, and so have square pictures of corpora whose records bring one ("sketch").
+        thumbnails: other pictures of corpora with a caption have one too: their `thumbnail`.
         learn_captions: captions carry a loss, so that the model could write them too.
         order: of picture tokens; random is another order for each example.
         buckets: sizes that pictures of corpora are trained at, as HEIGHTxWIDTH with commas between
@@ -175,7 +175,7 @@ class Candidate:
 
     Attributes:
         caption: short enough for the data's settings.
-        sketch: of the scene; empty if there is none, None for the picture's thumbnail.
+        sketch: of the scene or record; empty if there is none, None for the picture's thumbnail.
         draw: makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
             raise `Rejected`.
     """
@@ -321,7 +321,15 @@ class Examples:
                 stream.note(rejected)
                 raise
 
-        return Candidate(words, None if words and config.thumbnails else "", draw)
+        return Candidate(words, self._sketch(record) if words else "", draw)
+
+    def _sketch(self, record: Record) -> str | None:
+        """The sketch that a record brings, None for its thumbnail, or nothing."""
+        own, size = record.attributes.get("sketch", ""), self.size
+        is_whole = record.width == record.height and size.width == size.height
+        if self._config.sketches and own and is_whole and len(own.encode()) <= MAX_BYTES:
+            return own
+        return None if self._config.thumbnails else ""
 
     def _find(self, index: int) -> tuple[int, int]:
         """The source, 0 for scenes, and how many examples it gave before."""

@@ -279,6 +279,40 @@ def test_the_sketch_of_a_picture_is_its_thumbnail(two, tmp_path):
     assert seen[True] > 3 and seen[False] > 3, seen
 
 
+def written_before(batch):
+    """Caption and sketch of every picture of a batch."""
+    for row in range(len(batch["token"])):
+        token, segment = batch["token"][row], batch["segment"][row]
+        for place in range(segment.max()):
+            ids = list(token[segment == place + 1])
+            caption = TEXT.decode(ids[1 : ids.index(BOI)])
+            written = TEXT.decode(ids[ids.index(BOI) + 1 : ids.index(IMG)])
+            yield caption, written.removeprefix("2*2"), batch["image"][row, place]
+
+
+def test_a_square_picture_that_brings_a_sketch_has_that(tmp_path):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), (9, 99, 199)).save(file, "PNG")
+
+    def record(name, sketch, height=32):
+        return Record(name, file.getvalue(), 32, height, (name,), {"sketch": sketch})
+
+    records_ = [record("own", "<fox>gg8"), record("long", "x" * 128), record("wide", "no", 24)]
+    records_ += [record("most", "ü" + 125 * "y"), record("none", "")]
+    folder = corpus(tmp_path / "c", records_)
+    for sketches, thumbnails in ((True, True), (True, False), (False, True), (False, False)):
+        flags = {"sketches": sketches, "thumbnails": thumbnails, "caption_dropout": 0.3}
+        config = dataclasses.replace(config_of({folder: 1.0}, **flags), row_length=400)
+        (batch,) = rows(config, 1, size=32)
+        seen = set()
+        for caption, written, image in written_before(batch):
+            other = thumbnail(image) if thumbnails else ""
+            own = {"own": "<fox>gg8", "most": "ü" + 125 * "y", "": ""} if sketches else {"": ""}
+            assert written == own.get(caption, other)
+            seen.add(caption)
+        assert seen >= {"own", "long", "wide", "none", ""}
+
+
 def test_thumbnails_need_pictures_and_letters(two):
     class Words:
         """A tokenizer without single letters."""

@@ -22,7 +22,7 @@ from omnigen.data.corpora.drawings import INKS
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Subject
 from omnigen.data.records import Reason, Rejected
-from omnigen.data.scenes import grammar, layout, palette
+from omnigen.data.scenes import grammar, layout, palette, sketch
 from omnigen.data.scenes.compose import lines_of_words
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.palette import RGB
@@ -33,6 +33,7 @@ PART = 128  # composites
 TEST_SHARE = 0.05
 MOST_WORDS = 3  # of a subject's name, so that captions of several can be followed
 LEAST_SUBJECTS = 20  # of a style that is worth composing
+BOARD_WIDTH = 0.9
 DISTANCE = 28.0  # CIE 1976, between the rim of a drawing and what lies behind it
 _SEEN = 128  # least opacity, of 255, that counts as drawn
 _BOARDS = {"white": (250, 246, 236), "yellow": (252, 212, 32), "brown": (138, 82, 42)} | {
@@ -73,10 +74,14 @@ class Figure:
     side: float
 
     @property
+    def title(self) -> str:
+        """What it shows."""
+        return f"{self.ink} {self.subject.name}" if self.ink else self.subject.name
+
+    @property
     def phrase(self) -> str:
         """What it shows, with an article."""
-        name = self.subject.name
-        return subjects.phrase(f"{self.ink} {name}" if self.ink else name)
+        return subjects.phrase(self.title)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +153,8 @@ class Composites:
         text = _text(dice, composite, inks)
         image = _paint(composite, drawn, ground, text, self.size)
         captions = describe(dice, composite, ground, text, style=self.art.style)
-        return Raw(key, image, captions, self._attributes(composite))
+        written = write(composite, ground, text, style=self.art.style)
+        return Raw(key, image, captions, {**self._attributes(composite), "sketch": written})
 
     def _drawing(self, figure: Figure) -> np.ndarray:
         side, ink = round(figure.side * self.size), INKS.get(figure.ink, drawings.PLAIN_INK)
@@ -352,7 +358,7 @@ def _paint(
         rim_ = palette.mix(paper, (20, 16, 12), 0.55)
         top = (composite.room - height) / 2
         top = top if composite.side == "above" else 1 - composite.room + top
-        pen.rectangle(0.05, top, 0.9, height, rim_, round=0.04)
+        pen.rectangle(0.5 - BOARD_WIDTH / 2, top, BOARD_WIDTH, height, rim_, round=0.04)
         pen.rectangle(0.068, top + 0.018, 0.864, height - 0.036, paper, round=0.028)
     for figure, pixels in zip(composite.figures, drawn, strict=True):
         if composite.layout == Layout.STICKER:
@@ -408,6 +414,20 @@ def describe(
         f"{first} {_OPPOSITE[composite.side]} {board} that says {quote.quoted}{behind}",
         f"{first} and a sign with {words}",
     )
+
+
+def write(composite: Composite, ground: Background, text: Text | None, *, style: str) -> str:
+    """The sketch of a composite, in the notation of `scenes.sketch` and two parts more.
+
+    It begins with a tilde and the style. Of a drawing, and of a sign's board, it says the name and
+    then x, y and longer side: `<red apple>gge`.
+    """
+    parts = [f"~{style}", sketch.ground(ground)]
+    parts += [f"<{one.title}>" + sketch.digits(one.x, one.y, one.side) for one in composite.figures]
+    if composite.board:
+        middle = composite.room / 2 if composite.side == "above" else 1 - composite.room / 2
+        parts.append(f"<{composite.board} sign>" + sketch.digits(0.5, middle, BOARD_WIDTH))
+    return "".join([*parts, sketch.line(text) if text is not None else ""])
 
 
 def _describe_group(

@@ -20,7 +20,17 @@ no colours.
 
 from omnigen.data.scenes.fonts import FAMILIES
 from omnigen.data.scenes.palette import BACKGROUNDS
-from omnigen.data.scenes.scene import Color, Element, Object, Prop, Scene, Shape, Sky, Text
+from omnigen.data.scenes.scene import (
+    Background,
+    Color,
+    Element,
+    Object,
+    Prop,
+    Scene,
+    Shape,
+    Sky,
+    Text,
+)
 
 MAX_BYTES = 127
 """What would be longer is left out in training; of 400 000 scenes, the longest had 123."""
@@ -38,14 +48,12 @@ def sketch(scene: Scene, *, colored: bool = True) -> str:
     """Writes a scene's sketch, ASCII; `colored` says what is alike: see the module."""
     parts = []
     if scene.background is not None:
-        colors = [scene.background.color, scene.background.second]
-        shades = [GROUNDS.get(color, "") for color in colors]
-        parts.append(scene.background.fill[0] + "".join(shades))
+        parts.append(ground(scene.background))
     if scene.landscape is not None:
         parts.append(SKIES[scene.landscape.sky] + _digit(scene.landscape.horizon))
         parts += map(_prop, scene.landscape.props)
     parts += _objects(scene.objects, colored=colored)
-    parts += map(_line, scene.texts)
+    parts += map(line, scene.texts)
     return "".join(parts)
 
 
@@ -57,22 +65,30 @@ def _objects(objects: tuple[Object, ...], *, colored: bool) -> list[str]:
         DIGITS[min(len(group) - i, len(DIGITS) - 1)]
         + COLORS[thing.color]
         + SHAPES[thing.shape]
-        + _digits(thing.x, thing.y, 2 * thing.radius)
+        + digits(thing.x, thing.y, 2 * thing.radius)
         for group in alike.values()
         for i, thing in enumerate(group)
     ]
 
 
 def _prop(prop: Prop) -> str:
-    return ELEMENTS[prop.element] + _digits(prop.x, prop.y, prop.width, prop.height)
+    return ELEMENTS[prop.element] + digits(prop.x, prop.y, prop.width, prop.height)
 
 
-def _line(text: Text) -> str:
-    place = _digits(text.x, text.y, text.width, 2 * text.height)
+def ground(background: Background) -> str:
+    """How a background is written."""
+    shades = [GROUNDS.get(color, "") for color in (background.color, background.second)]
+    return background.fill[0] + "".join(shades)
+
+
+def line(text: Text) -> str:
+    """How a line of words is written."""
+    place = digits(text.x, text.y, text.width, 2 * text.height)
     return f'"{text.string}"{COLORS[text.color]}{FONTS[text.font]}{place}'
 
 
-def _digits(*lengths: float) -> str:
+def digits(*lengths: float) -> str:
+    """How places and lengths are written, in fractions of the canvas's side."""
     return "".join(map(_digit, lengths))
 
 

@@ -152,6 +152,34 @@ def test_every_caption_quotes_all_words(made):
         assert len(quoted[0]) == (layout_of(raw) != "group")
 
 
+def test_sketches_say_what_is_where(made):
+    """The oracle reads them by a pattern and finds figures by colour and words by captions."""
+    thing = r"<(\w+) \w+>(\w)(\w)(\w)"
+    shades = dict(zip("wxebsm", palette.BACKGROUNDS, strict=True))
+    seen = Counter()
+    for raw in made:
+        sketch, image = raw.attributes["sketch"], pixels(raw)
+        found = re.fullmatch(
+            rf"~Plain([pgt])([wxebsm])([wxebsm]?)((?:{thing})+)((?:\"[^\"]+\"\w{{6}})?)", sketch
+        )
+        assert found and len(sketch) <= 127, sketch
+        fill, first, second, words = found[1], found[2], found[3], found[9]
+        name = shades[first] if fill != "g" else f"{shades[first]} and {shades[second]} gradient"
+        assert f"{'textured ' if fill == 't' else ''}{name} background" in raw.captions[0]
+        assert re.findall('"[^"]+"', words) == re.findall('"[^"]+"', raw.captions[0])
+        inks = Counter(ink for ink, *_ in re.findall(thing, sketch))
+        for ink, *place in re.findall(thing, sketch):
+            if f"<{ink} sign>" in sketch or inks[ink] > 1 or words:
+                continue
+            x, y, side = (int(digit, 32) / 32 * SIDE for digit in place)
+            assert np.abs(np.array(centre(image, ink)) - (x, y)).max() < SIDE / 32
+            drawn = near(image, tuple(bytes.fromhex(drawings.INKS[ink][1:]))).any(axis=0).sum()
+            assert abs(drawn - side * 12 / 16) < SIDE / 16  # a square of 12 of 16 units
+            seen["figures"] += 1
+        seen[layout_of(raw)] += 1
+    assert seen["figures"] > 100 and len(seen) == 5
+
+
 def test_what_is_held_out_is_in_the_test_split_alone(made, style):
     held_out = {subject.key for _, subject in style[2] if subject.is_held_out}
     assert 0 < len(held_out) < 10
