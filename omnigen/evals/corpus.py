@@ -3,9 +3,11 @@
 
 Pictures of open domains have no judge like that of scenes. But a drawing that shows what it should
 is nearer to its own caption's picture than to those of other captions, if only in coarse colours.
+Words that captions quote are read by OCR, off the true pictures too.
 """
 
 import pathlib
+import re
 from collections.abc import Iterator
 
 import jax
@@ -15,7 +17,8 @@ from omnigen.data import pictures, pipeline, tars
 from omnigen.data.mixing import shorten
 from omnigen.data.pictures import Size
 from omnigen.data.scenes.scene import Split
-from omnigen.evals.samples import contact_sheet
+from omnigen.evals.judges import reading
+from omnigen.evals.samples import Reader, contact_sheet, words_right
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params
 
@@ -28,11 +31,20 @@ class Corpus:
     """Draws the first captions of pictures at equal distances, each with a seed of its own.
 
     Files: `corpus-train.png` and `corpus-test.png`, pairs of the true picture and the drawn one.
+    Words are read only if the extra `ocr` is installed.
     """
 
     name = "corpus"
 
-    def __init__(self, omni: Omni, *, folder: str, output: pathlib.Path, count: int = 64):
+    def __init__(
+        self,
+        omni: Omni,
+        *,
+        folder: str,
+        output: pathlib.Path,
+        count: int = 64,
+        reader: Reader | None = None,
+    ):
         """Judges by `count` pictures a split, or as many as there are.
 
         Args:
@@ -40,15 +52,17 @@ class Corpus:
             folder: a prepared corpus, or WebDataset tars.
             output: where the sheets go.
             count: pictures a split.
+            reader: RapidOCR if None.
 
         Raises:
             ValueError: the folder is no corpus.
         """
+        self._reader = reader or (reading.rapidocr if reading.version() else None)
         self._omni, self._output, self._count = omni, output, count
         self._splits = {split: tars.open_records(folder, split) for split in Split}
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
-        """Yields, of each split, the share of zeros among `ranks`, and their mean."""
+        """Yields, of each split, the share of zeros among `ranks`, their mean, and words read."""
         weights, limit = {**frozen, **params}, pipeline.DataConfig().max_caption_bytes
         size = Size.square(self._omni.config.image_size)
         self._output.mkdir(parents=True, exist_ok=True)
@@ -66,6 +80,18 @@ class Corpus:
             found = ranks(true, drawn)
             yield f"{split}_nearest", float((found == 0).mean())
             yield f"{split}_rank", float(found.mean())
+            for name, images in (("", drawn), ("_of_true_pictures", true)):
+                if right := self._read(captions, images):
+                    yield f"{split}_word_accuracy{name}", float(np.mean(right))
+
+    def _read(self, captions: list[str], images: np.ndarray) -> list[bool]:
+        """For each word that captions quote, whether it stands on the picture."""
+        right: list[bool] = []
+        for caption, image in zip(captions, images, strict=True):
+            lines = [quoted.split() for quoted in re.findall(r'"([^"]*)"', caption)]
+            if self._reader and lines:
+                right += words_right(self._reader, lines, image)
+        return right
 
     def _draw(self, weights: Params, captions: list[str]) -> np.ndarray:
         """Pictures of captions, by full batches, so that one program serves all."""

@@ -56,7 +56,8 @@ class Samples:
                 cells.append((image, example.caption))
                 lines = [text.words for text in example.scene.texts]
                 if self._reader and lines:
-                    right = [self._right(lines, each) for each in (image, example.image)]
+                    both = (image, example.image)
+                    right = [words_right(self._reader, lines, each) for each in both]
                     ours, theirs = ours + sum(right[0]), theirs + sum(right[1])
                     words += len(right[0])
         contact_sheet(cells).save(self._output / "samples.png", optimize=True)
@@ -64,16 +65,17 @@ class Samples:
             yield "word_accuracy", ours / words
             yield "word_accuracy_of_true_pictures", theirs / words
 
-    def _right(self, lines: Sequence[Sequence[str]], image: np.ndarray) -> tuple[bool, ...]:
-        """For each word, whether it stands on the picture."""
-        assert self._reader is not None
-        read = " ".join(line.text for line in self._reader(image))
-        return reading.compare(lines, read).right
-
     def _draw(self, weights: Params, caption: str) -> np.ndarray:
         """One picture, by the program that `omnigen.sample` runs."""
         keys = jax.random.key(0)[None]
         return to_uint8(self._omni.generate(weights, self._omni.prompts([caption]), keys))[0]
+
+
+def words_right(
+    reader: Reader, lines: Sequence[Sequence[str]], image: np.ndarray
+) -> tuple[bool, ...]:
+    """For each word of some lines, whether it stands on the picture."""
+    return reading.compare(lines, " ".join(line.text for line in reader(image))).right
 
 
 def contact_sheet(cells: list[tuple[np.ndarray, str]], *, columns: int = COLUMNS) -> Image.Image:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Oracles: ranks counted pair by pair; models that draw what they are told, or another picture."""
 
+import dataclasses
 import io
 import types
 
@@ -11,6 +12,7 @@ from PIL import Image
 from omnigen.data import records
 from omnigen.data.records import Manifest, Record
 from omnigen.evals.corpus import Corpus, ranks
+from omnigen.evals.judges.reading import Line
 
 SIZE = 32
 
@@ -87,6 +89,34 @@ def test_who_draws_something_else_is_not(folder, tmp_path):
     assert found["train_nearest"] == 0.1
     assert found["train_rank"] == pytest.approx(0.5)
     assert found["test_rank"] == pytest.approx((0 + 1 + 2) / 3 / 2)
+
+
+def test_words_are_read_off_drawn_and_true_pictures(tmp_path):
+    """The reader knows pictures by their grey: 40 says what its caption does, 44 half of it."""
+    captions = ('a "red fox" and "cake"', "no words", '"Cake"')
+    kept = [
+        dataclasses.replace(record(40 + 10 * k), captions=(caption,))
+        for k, caption in enumerate(captions)
+    ]
+    shard = records.write_shard(tmp_path / "train-00000.arrayrecord", kept)
+    Manifest({"train": (shard,)}, {}, {}, {}).write(tmp_path)
+    asked = []
+
+    def reader(image):
+        asked.append(int(image[0, 0, 0]))
+        read = {40: ("cake", "red fox"), 44: ("fox",), 60: ("Cake",)}[asked[-1]]
+        return [Line(text, (0, 0, 1, 1)) for text in read]
+
+    class Words(Painter):
+        def generate(self, weights, prompts, keys):
+            images = np.zeros((8, SIZE, SIZE, 3)) + np.reshape([44, 50, 60, *[0] * 5], (8, 1, 1, 1))
+            return (images / 127.5 - 1).astype(np.float32)
+
+    suite = Corpus(Words(int), folder=str(tmp_path), output=tmp_path / "out", reader=reader)
+    found = dict(suite.run({"ar": 1}, {"decoder": 2}))
+    assert found["train_word_accuracy"] == 0.5  # "fox" and "Cake" of four
+    assert found["train_word_accuracy_of_true_pictures"] == 1.0
+    assert asked == [44, 60, 40, 60]  # what quotes no words is not read
 
 
 def test_ranks_count_pair_by_pair():
