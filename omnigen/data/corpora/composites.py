@@ -419,14 +419,13 @@ def describe(
 def write(composite: Composite, ground: Background, text: Text | None, *, style: str) -> str:
     """The sketch of a composite, in the notation of `scenes.sketch` and two parts more.
 
-    It begins with a tilde and the style. Of a drawing, and of a sign's board, it says the name and
-    then x, y and longer side: `<red apple>gge`.
+    It begins with a tilde and the style. Drawings, and the board of a sign, are `figure`s.
     """
     parts = [f"~{style}", sketch.ground(ground)]
-    parts += [f"<{one.title}>" + sketch.digits(one.x, one.y, one.side) for one in composite.figures]
+    parts += [drawings.figure(f.title, f.x, f.y, f.side) for f in composite.figures]
     if composite.board:
         middle = composite.room / 2 if composite.side == "above" else 1 - composite.room / 2
-        parts.append(f"<{composite.board} sign>" + sketch.digits(0.5, middle, BOARD_WIDTH))
+        parts.append(drawings.figure(f"{composite.board} sign", 0.5, middle, BOARD_WIDTH))
     return "".join([*parts, sketch.line(text) if text is not None else ""])
 
 

@@ -17,8 +17,9 @@ from omnigen.data.corpora import recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Emoji, Subject
 from omnigen.data.records import Reason, Rejected
+from omnigen.data.scenes import sketch
 from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Split
+from omnigen.data.scenes.scene import Background, Fill, Split
 from omnigen.data.sources import Raw
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ INKS = {
     "teal": "#0f8b8d",
 }
 PLAIN_INK = "#222222"
+WHITE = Background(Fill.PLAIN, "white")
 MEDIA = {Kind.EMOJI: "an emoji", Kind.ICON: "an icon", Kind.FLAG: "a picture"}
 
 
@@ -93,12 +95,14 @@ class Drawings:
             for more in range(len(self) // len(self.drawings)):
                 ground = dice.pick(others) if more else first
                 others = [other for other in others if other != ground]
-                behind = GROUNDS.get(ground, "white")
-                is_drawn = not isinstance(drawn, Rejected)
-                image = _place(drawn, self.size, behind) if is_drawn else drawn
+                color = GROUNDS.get(ground, "white")
+                image = drawn if isinstance(drawn, Rejected) else _place(drawn, self.size, color)
                 own = f"{key}/{subjects.slug(ground or 'white')}" if more else key
                 said = self._captions(subject, ink, ground)
-                yield Raw(own, image, said, self._attributes(subject))
+                title = f"{ink} {subject.name}" if ink else subject.name
+                behind = f"p({ground})" if ground else sketch.ground(WHITE)
+                written = f"~{self.art.style}{behind}{figure(title, 0.5, 0.5, INNER)}"
+                yield Raw(own, image, said, {**self._attributes(subject), "sketch": written})
 
     def _drawn(self, name: str, ink: str) -> "Image.Image | Rejected":
         """A drawing as RGBA, or why there is none."""
@@ -245,6 +249,14 @@ def _svg(icons: dict, name: str) -> str:
 def _is_wide(svg: str) -> bool:
     found = re.search(r'viewBox="[-\d.]+[ ,]+[-\d.]+[ ,]+([\d.]+)[ ,]+([\d.]+)"', svg)
     return not found or float(found[1]) >= float(found[2])
+
+
+def figure(title: str, x: float, y: float, side: float) -> str:
+    """A drawing as sketches have it: its name, then centre and longer side as in `scenes.sketch`.
+
+    `<red apple>gge` is in the middle and almost half as long as the canvas.
+    """
+    return f"<{title}>{sketch.digits(x, y, side)}"
 
 
 def check_seen(drawn: np.ndarray) -> None:

@@ -189,6 +189,8 @@ def test_a_drawing_stands_on_as_many_backgrounds_as_asked(tmp_path):
         image = np.asarray(pictures.decode(raw.image).image)
         assert tuple(image[0, 0]) == tuple(bytes.fromhex(expected[1:]))
         assert tuple(image[32, 32]) == (255, 0, 0)
+        behind = f"p({said[1]})" if said else "pw"
+        assert raw.attributes["sketch"] == f"~Plain{behind}<red apple>ggs"  # 28 / 32 = 0.88
     assert len({raw.captions[0] for raw in made[11]}) == 11
     for change in ({"is_mono": True}, {"kind": Kind.FLAG}):
         white = drawings.parts(
@@ -210,6 +212,7 @@ def test_drawings_in_one_colour_get_one_that_the_caption_says(tmp_path):
         image = np.asarray(pictures.decode(raw.image).image)
         assert tuple(image[16, 16]) == tuple(bytes.fromhex(drawings.INKS[ink][1:]))
         assert (image[0] == 255).all()
+        assert re.fullmatch(rf"~Plainpw<{ink} thing [a-l]>ggs", raw.attributes["sketch"])
         seen.add(ink)
     assert len(seen) > 3 and len(part) == 12  # nothing red by name is drawn in blue
 
