@@ -18,15 +18,17 @@ BAD_INPUT = 2  # exit code
 
 
 @contextlib.contextmanager
-def bad_input_exits(program: str) -> Iterator[None]:
-    """Turns a ValueError or flag error of the block into one line on stderr and exit code 2.
+def bad_input_exits(
+    program: str, kinds: tuple[type[Exception], ...] = (ValueError, OSError, flags.Error)
+) -> Iterator[None]:
+    """Turns errors of some kinds in the block into one line on stderr and exit code 2.
 
-    Only what reads and checks input belongs in the block: an error of the work itself should keep
-    its traceback.
+    Unless other kinds are named, only what reads and checks input belongs in the block: an error
+    of the work itself should keep its traceback.
     """
     try:
         yield
-    except (ValueError, flags.Error) as error:
+    except kinds as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures that come twice: the same file, or nearly the same picture."""
 
+import itertools
 from collections import defaultdict
 
 import numpy as np
@@ -17,7 +18,7 @@ def find(
 
     A picture is a near duplicate of an earlier one that is kept if their perceptual hashes differ
     in at most `distance` bits and their colours hardly. Hashes that close agree in at least one of
-    `distance + 1` equal bands, so that only pictures which share a band are compared.
+    `distance + 1` bands, so that only pictures which share a band are compared.
 
     Args:
         digests: of the files, bytes `[N, D]`.
@@ -30,14 +31,15 @@ def find(
     """
     seen: set[bytes] = set()
     bands: list[defaultdict[int, list[int]]] = [defaultdict(list) for _ in range(distance + 1)]
-    width = -(-64 // max(distance + 1, 1))
+    cuts = [k * 64 // max(distance + 1, 1) for k in range(distance + 2)]
+    spans = [(low, (1 << (high - low)) - 1) for low, high in itertools.pairwise(cuts)]
     found: list[Reason | None] = []
     for number, digest in enumerate(digests):
         if digest.tobytes() in seen:
             found.append(Reason.DUPLICATE)
             continue
         seen.add(digest.tobytes())
-        keys = [int(bits[number]) >> (k * width) & ((1 << width) - 1) for k in range(distance + 1)]
+        keys = [int(bits[number]) >> low & mask for low, mask in spans]
         near = sorted({i for band, key in zip(bands, keys, strict=True) for i in band.get(key, ())})
         if near and _is_near(number, np.array(near), bits, colors, distance):
             found.append(Reason.NEAR_DUPLICATE)

@@ -18,7 +18,7 @@ import numpy as np
 from omnigen.data import buckets, pictures, tars
 from omnigen.data.buckets import Selection
 from omnigen.data.latents import Encoding, Latents
-from omnigen.data.mixing import Mixture, Shuffled, shorten
+from omnigen.data.mixing import LEAST_WEIGHT, Mixture, Shuffled, shorten
 from omnigen.data.pictures import Crop, Size
 from omnigen.data.records import Record, Records, Rejected
 from omnigen.data.scenes.caption import caption, is_colored
@@ -127,8 +127,9 @@ class DataConfig:
         if sum(self.kinds.values()) and not squares:
             raise ValueError(f"buckets is {self.buckets!r}; allowed: with a square, as scenes are")
         weights = list(self.mixture.values())
-        good = all(math.isfinite(w) and w >= 0 for w in weights) and sum(weights) > 0
-        require("mixture", dict(self.mixture), good, "weights of at least 0 that are not all 0")
+        good = all(w == 0 or (math.isfinite(w) and w >= LEAST_WEIGHT) for w in weights)
+        allowed = f"weights of 0 or at least {LEAST_WEIGHT} that are not all 0"
+        require("mixture", dict(self.mixture), good and sum(weights) > 0, allowed)
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -208,11 +209,10 @@ class Stock:
         empty = [folder for folder, corpus in corpora.items() if not len(corpus)]
         if empty and (config.split == Split.TRAIN or len(empty) == len(config.mixture)):
             raise ValueError(f"mixture: {empty[0]!r} has no pictures of the split {config.split}")
-        held_out = config.kinds or any(corpus.held_out for corpus in corpora.values())
-        if not held_out:
+        if not has_held_out(config):
             logging.getLogger(__name__).warning(
-                "nothing in data.mixture is held out: prepare a corpus with --test_fraction, or "
-                "set train.eval_every and train.sample_every to 0"
+                "nothing in data.mixture is held out: samples are of what is trained on, and the "
+                "held-out loss is not measured; prepare a corpus with --test_fraction"
             )
         digests = [corpus.digest for corpus in corpora.values()]
         self.content = hashlib.sha256("/".join(digests).encode()).hexdigest() if digests else ""
@@ -239,6 +239,12 @@ class Stock:
         """The bucket of a global batch, and how many batches it gave before."""
         bucket, ordinal = self._schedule.at(batch)
         return self.buckets[bucket], ordinal
+
+
+def has_held_out(config: DataConfig) -> bool:
+    """Whether anything in the mixture is never trained on; scenes always hold something out."""
+    corpora = (tars.open_records(path, Split.TEST) for path in config.corpora)
+    return bool(config.kinds) or any(corpus.held_out for corpus in corpora)
 
 
 def _sort(corpus: Records, config: DataConfig) -> np.ndarray:
@@ -318,7 +324,7 @@ class Examples:
                     return latents[number]
                 return pictures.load(record.image, self.size, place=self._place(index))
             except Rejected as rejected:
-                stream.note(rejected)
+                stream.recall(rejected)
                 raise
 
         return Candidate(words, self._sketch(record) if words else "", draw)

@@ -36,6 +36,7 @@ are and how much each counts are to report. Returns their results in order."""
 
 REJECTS = "rejects.jsonl"
 WORK = ".parts"
+_WEBP_SIDE = 16383  # the longest of that format
 _LOOK_SIDE = 64  # pixels that a perceptual hash needs
 _REPORT_S = 5.0
 
@@ -90,6 +91,20 @@ class Settings:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name} is {value}; allowed: {least} to {most}")
+        if self.min_caption > self.max_caption:
+            raise ValueError(
+                f"min_caption is {self.min_caption}; allowed: up to max_caption, {self.max_caption}"
+            )
+        longest = self.size * self.max_aspect
+        if longest > _WEBP_SIDE:
+            raise ValueError(
+                f"size is {self.size} with max_aspect {self.max_aspect:g}, a side of {longest:g} "
+                f"pixels; allowed: up to {_WEBP_SIDE}"
+            )
+
+
+class NothingKept(ValueError):
+    """No picture of the input passes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,15 +154,20 @@ def plan(source: pathlib.Path, output: pathlib.Path, settings: Settings) -> Job:
     """Looks at the input and the output; writes nothing.
 
     Raises:
-        ValueError: nothing to read, or `output` holds something else.
+        ValueError: nothing to read, or `output` holds something else or lies in the input.
     """
-    return plan_parts(sources.find(source), source, output, settings)
+    parts, inside = sources.find(source), source.resolve()
+    if source.is_dir() and output.resolve().is_relative_to(inside):
+        raise ValueError(f"output {str(output)!r} lies in the input; name a folder outside of it")
+    return plan_parts(parts, source, output, settings)
 
 
 def plan_parts(
     parts: Sequence[sources.Part], source: pathlib.Path, output: pathlib.Path, settings: Settings
 ) -> Job:
     """The same for parts of any other kind; `source` only names them."""
+    if not sum(map(len, parts)):
+        raise ValueError(f"input {str(source)!r} holds no pictures")
     digest = _digest(repr((settings, records.FORMAT, parts)))
     return Job(source, output, settings, parts, digest, _is_done(output, digest))
 
@@ -159,6 +179,10 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
         job: see `plan`.
         workers: processes; 0 works in this one.
         execute: what does the work instead.
+
+    Raises:
+        NothingKept: no picture passes; nothing is left behind.
+        OSError: files cannot be written.
     """
     execute = execute or functools.partial(_run, workers)
     work, output, settings = job.output / WORK, job.output, job.settings
@@ -166,7 +190,9 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
         shutil.rmtree(work, ignore_errors=True)
         return
     work.mkdir(parents=True, exist_ok=True)
-    (work / "plan").write_text(job.plan)
+    begun = records.partial(work / "plan")
+    begun.write_text(job.plan)
+    begun.replace(work / "plan")
     paths = [_part_path(work, number) for number in range(len(job.parts))]
     tasks = [(part, settings, path) for part, path in zip(job.parts, paths, strict=True)]
     execute(_read_part, tasks, "pictures read", [len(part) for part in job.parts])
@@ -177,6 +203,14 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
     )
     splits = _split(every, found, settings.test_fraction)
     rejects = _write_rejects(work, output, facts, found)
+    if not any(splits):
+        example = json.loads((output / REJECTS).read_text("utf-8").partition("\n")[0])
+        shutil.rmtree(output)
+        counts = ", ".join(f"{count} x {reason}" for reason, count in rejects.most_common())
+        raise NothingKept(
+            f"input {str(job.source)!r}: no picture passes: {counts}; "
+            f"such as {example['key']!r}: {example['detail'] or example['reason']}"
+        )
     shards = _write_shards(output, facts, splits, settings, execute)
     kept = [str(name) for name, split in zip(every.license, splits, strict=True) if split]
     Manifest(
@@ -245,7 +279,7 @@ def _read_part(part: sources.Part, settings: Settings, path: pathlib.Path) -> No
             attributes = record.attributes
             rows.append((
                 digest, look.bits, look.colors, len(record.image), record.key,
-                attributes.get("license", "unknown"), attributes.get("split", ""),
+                attributes.get("license", "unknown"), raw.split or attributes.get("split", ""),
             ))  # fmt: skip
             yield record
 
@@ -295,6 +329,8 @@ def check(raw: sources.Raw, settings: Settings) -> tuple[Record, pictures.Look]:
         image = pictures.shrink(picture.image, settings.size)
         data = pictures.encode(image, lossless=not pictures.is_jpeg(data))
         width, height = image.size
+    if width * height > pictures.MAX_PIXELS:
+        raise Rejected(Reason.PIXELS, f"{width} x {height}; size makes them smaller")
     attributes = dict(raw.attributes)
     if settings.license:
         attributes.setdefault("license", settings.license)
@@ -314,8 +350,9 @@ def _concatenate(facts: Sequence[_Facts]) -> _Facts:
 def _split(every: _Facts, found: Sequence[Reason | None], fraction: float) -> list[str]:
     """The split of each picture; "" for those that are left out.
 
-    A split that the input names is kept. Of the others, those whose key hashes lowest are for the
-    test: at least one if there is a choice, so that a small corpus can be judged too.
+    A split that the input names is kept, if it is one of ours. Of the others, those whose key
+    hashes lowest are for the test: at least one if there is a choice, so that a small corpus can
+    be judged too.
     """
     kept = [k for k, reason in enumerate(found) if reason is None]
     free = [k for k in kept if every.split[k] not in list(Split)]
@@ -325,7 +362,8 @@ def _split(every: _Facts, found: Sequence[Reason | None], fraction: float) -> li
         test = {min(free, key=lambda k: (ranks[k], k))}
     splits = [""] * len(found)
     for k in kept:
-        splits[k] = Split.TEST if k in test else str(every.split[k] or Split.TRAIN)
+        named = str(every.split[k])
+        splits[k] = Split.TEST if k in test else named if named in list(Split) else Split.TRAIN
     return splits
 
 

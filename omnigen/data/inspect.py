@@ -4,7 +4,7 @@
 import pathlib
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from absl import flags
@@ -40,7 +40,7 @@ def describe(corpus: Records, *, most: int) -> list[str]:
             continue
         sides.append((size.width, size.height))
         captions.append(len(record.captions))
-        lengths += [len(caption.encode()) for caption in record.captions]
+        lengths += [len(caption.encode("utf-8", "surrogatepass")) for caption in record.captions]
         bytes_.append(len(record.image))
     lines = [f"{len(corpus)} pictures, of which {len(sides)} were read"]
     for name, values in (
@@ -92,11 +92,27 @@ def _thumbnail(record: Record):
     return ImageOps.pad(image, (SIDE, SIDE), color="#dddddd")
 
 
+def _report(place: pathlib.Path, corpora: Mapping[Split, Records], most: int) -> None:
+    from PIL import Image
+
+    whole = corpora[Split.TRAIN]
+    if isinstance(whole, Corpus):
+        manifest = whole.manifest
+        for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
+            for value, count in counts.items():
+                print(f"{name}, {value}: {count}")
+    for split, corpus in corpora.items():
+        for line in describe(corpus, most=most):
+            print(f"{split}: {line}")
+        if len(corpus):
+            path = (place if place.is_dir() else place.parent) / f"contact-{split}.png"
+            Image.fromarray(contact_sheet(corpus)).save(path)
+            print(f"{split}: wrote {path}")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     import sys
-
-    from PIL import Image
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     folder = arguments.pop(0) if arguments and not arguments[0].startswith("-") else ""
@@ -108,20 +124,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not folder:
             raise ValueError("name the folder of a corpus")
         corpora = {split: tars.open_records(folder, split) for split in Split}
-    whole = corpora[Split.TRAIN]
-    if isinstance(whole, Corpus):
-        manifest = whole.manifest
-        for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
-            for value, count in counts.items():
-                print(f"{name}, {value}: {count}")
-    for split, corpus in corpora.items():
-        for line in describe(corpus, most=values.most):
-            print(f"{split}: {line}")
-        if len(corpus):
-            place = pathlib.Path(folder)
-            path = (place if place.is_dir() else place.parent) / f"contact-{split}.png"
-            Image.fromarray(contact_sheet(corpus)).save(path)
-            print(f"{split}: wrote {path}")
+    with cli.bad_input_exits(PROGRAM, (OSError,)):
+        _report(pathlib.Path(folder), corpora, values.most)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 BLOCK = 1000  # examples within which sources come in random order
 WINDOW = 10_000  # records over which bad ones are counted
+LEAST_WEIGHT = 1e-6  # of a source that comes at all
 LEAST = 200  # records before there is a verdict
 WARN_SHARE = 0.01
 _TRIES = 100
@@ -69,7 +70,7 @@ class Mixture:
             weights: of the sources, in proportion.
             seed: another seed, another order within blocks.
         """
-        exact = [Fraction(weight).limit_denominator(1_000_000) for weight in weights]
+        exact = [Fraction(weight).limit_denominator(round(1 / LEAST_WEIGHT)) for weight in weights]
         rest, shares = sum(exact), list[Fraction]()
         for weight in exact:
             shares.append(weight / rest if rest else Fraction(0))
@@ -156,6 +157,16 @@ class Shuffled:
             self.note(None)
             return used
         raise ValueError(f"{self.corpus.folder}: {_TRIES} records in a row cannot be used")
+
+    def recall(self, rejected: Rejected) -> None:
+        """Counts a record as bad that `read` has counted as good.
+
+        Raises:
+            ValueError: too many were bad of late.
+        """
+        if False in self._recent:
+            self._recent.remove(False)
+        self.note(rejected)
 
     def note(self, rejected: Rejected | None) -> None:
         """Counts a record as good or bad.

@@ -27,7 +27,7 @@ from omnigen.data.latents import Encoding
 from omnigen.data.mixing import shorten
 from omnigen.data.packing import Bins
 from omnigen.data.pictures import Size
-from omnigen.data.records import Rejected
+from omnigen.data.records import Record, Rejected, spread
 from omnigen.data.scenes.caption import caption
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
@@ -165,19 +165,22 @@ def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
         count: how many of each corpus, and of each kind of scene if there are scenes at all.
 
     Returns:
-        The same ones every time; fewer of a corpus that holds fewer out.
+        The same ones every time; fewer of a corpus that holds fewer out. If nothing is held out,
+        what is trained on.
     """
+
+    def use(record: Record) -> Captioned:
+        image = pictures.load(record.image, Size.square(config.image_size))
+        words = record.captions[0] if record.captions else ""
+        return Captioned(shorten(words, most=config.max_caption_bytes), image)
+
     kinds = Kind if config.kinds else ()
     found: list[Captioned] = []
     for kind in kinds:
         found += eval_examples(config, kind, count=count, start=0)
-    for folder in config.corpora:
-        corpus = tars.open_records(folder, Split.TEST)
-        for index in range(min(count, len(corpus))):
-            record = corpus[index * len(corpus) // count if len(corpus) > count else index]
-            image = pictures.load(record.image, Size.square(config.image_size))
-            words = record.captions[0] if record.captions else ""
-            found.append(Captioned(shorten(words, most=config.max_caption_bytes), image))
+    for split in Split.TEST, Split.TRAIN:
+        for folder in config.corpora if split == Split.TEST or not found else ():
+            found += spread(tars.open_records(folder, split), count, use)
     return found
 
 

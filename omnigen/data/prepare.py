@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             records.Manifest.read(output)
     if job:
-        ingest.run(job, values.workers, execute)
+        with cli.bad_input_exits(PROGRAM, (ingest.NothingKept, OSError)):
+            ingest.run(job, values.workers, execute)
         ingest.summarize(output)
     if values.latents:
         with cli.bad_input_exits(PROGRAM):

@@ -22,10 +22,12 @@ import pathlib
 import struct
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from omnigen.data.scenes.scene import Split
+
+T = TypeVar("T")
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -54,6 +56,7 @@ class Reason(enum.StrEnum):
     SMALL = "too small"
     ASPECT = "too elongated"
     NO_CAPTION = "no caption"
+    TEXT = "unreadable text"
     LONG_CAPTION = "caption too long"
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near duplicate"
@@ -106,6 +109,25 @@ class Record:
         )
         body = _FRAME.pack(b"", 0, number, len(header), len(self.image))[8:] + header + self.image
         return _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """A picture as it was found in some input.
+
+    Attributes:
+        key: names it within the input.
+        image: the file, or why it could not be read.
+        captions: as they are, of any length.
+        attributes: see `Record`.
+        split: to which it belongs, if the input says so.
+    """
+
+    key: str
+    image: bytes | Rejected
+    captions: tuple[str, ...]
+    attributes: Mapping[str, str]
+    split: str = ""
 
 
 def unpack(frame: bytes) -> Record:
@@ -183,8 +205,8 @@ class Manifest:
         """Writes it, at once or not at all: a folder with a manifest is a whole corpus."""
         fields = {**dataclasses.asdict(self), "digest": self.digest}
         partial = folder / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        partial.replace(folder / MANIFEST)
+        partial.write_text(json.dumps(fields, indent=1) + "\n", "utf-8")  # ASCII, as paths may be
+        partial.replace(folder / MANIFEST)  # no Unicode
 
     @classmethod
     def read(cls, folder: str | pathlib.Path) -> "Manifest":
@@ -204,11 +226,20 @@ class Manifest:
                 for name, shards in fields.pop("splits").items()
             }
             return cls(splits=splits, **fields)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{str(folder)!r} is no prepared corpus ({type(error).__name__}: {error}); "
                 "make one with python -m omnigen.data.prepare"
             ) from error
+
+
+def is_corpus(folder: pathlib.Path) -> bool:
+    """Whether a folder has a manifest of ours, and not that of anything else."""
+    try:
+        fields = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and {"format", "splits"} <= set(fields)
 
 
 def partial(path: pathlib.Path) -> pathlib.Path:
@@ -221,14 +252,18 @@ def write_shard(path: pathlib.Path, records: Iterable[Record]) -> Shard:
     from array_record.python.array_record_module import ArrayRecordWriter
 
     partial_ = partial(path)
-    writer = ArrayRecordWriter(str(partial_), _OPTIONS)
-    count = 0
-    for record in records:
-        writer.write(record.pack(count))
-        count += 1
-    writer.close()
-    shard = describe_shard(partial_, count)
-    partial_.replace(path)
+    try:
+        writer = ArrayRecordWriter(str(partial_), _OPTIONS)
+        count = 0
+        for record in records:
+            writer.write(record.pack(count))
+            count += 1
+        writer.close()
+        shard = describe_shard(partial_, count)
+        partial_.replace(path)
+    except Exception:
+        partial_.unlink(missing_ok=True)
+        raise
     return dataclasses.replace(shard, name=path.name)
 
 
@@ -237,6 +272,16 @@ def describe_shard(path: pathlib.Path, count: int) -> Shard:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Shard(path.name, count, path.stat().st_size, digest)
+
+
+def count_records(path: pathlib.Path) -> int:
+    """Records of a file; of a damaged one, as many as it had at least."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")
+    if reader.ok() and reader.num_records():
+        return reader.num_records()
+    return max(_scan(path), default=-1) + 1
 
 
 class ShardReader:
@@ -339,6 +384,28 @@ class Records(Protocol):
         ...
 
 
+def spread(corpus: Records, count: int, use: Callable[[Record], T]) -> list[T]:
+    """Makes something of records at equal distances, or of those after them if they are of no use.
+
+    Args:
+        corpus: what to read.
+        count: how many; all of a corpus that has no more.
+        use: what to make of a record; may raise `Rejected`.
+
+    Returns:
+        At most `count` things; the same ones every time.
+    """
+    count, found = min(count, len(corpus)), []
+    for place in range(count):
+        for index in range(place * len(corpus) // count, (place + 1) * len(corpus) // count):
+            try:
+                found.append(use(corpus[index]))
+            except Rejected:
+                continue
+            break
+    return found
+
+
 class Corpus:
     """The records of one split of a prepared corpus, by index.
 
@@ -384,10 +451,10 @@ class Corpus:
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = bisect.bisect_right(self._starts, index) - 1
-        shard = _open_shard(self._paths[number], self._shards[number].count)
+        shard = _open_shard(self._paths[number], self._shards[number])
         return shard[index - self._starts[number]]
 
 
 @functools.lru_cache(_OPEN_SHARDS)
-def _open_shard(path: pathlib.Path, count: int) -> ShardReader:
-    return ShardReader(path, count)
+def _open_shard(path: pathlib.Path, shard: Shard) -> ShardReader:
+    return ShardReader(path, shard.count)  # others may have lain there before

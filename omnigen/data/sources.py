@@ -10,37 +10,19 @@ import dataclasses
 import json
 import os
 import pathlib
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from omnigen.data import records
-from omnigen.data.records import Reason, Rejected
+from omnigen.data import fields, records, webdataset
+from omnigen.data.fields import attributes_of, captions_of
+from omnigen.data.records import Raw, Reason, Rejected
 from omnigen.data.scenes.scene import Split
+from omnigen.data.webdataset import IMAGES, Member
 
 PART = 512  # pictures
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 TABLES = (".jsonl", ".csv", ".tsv")
 IMAGE_COLUMNS = ("file_name", "image_path", "image", "path", "file", "filename")
-CAPTION_COLUMNS = ("captions", "caption", "text", "prompt", "description", "label")
-ATTRIBUTES = ("license", "attribution", "source")
-
-
-@dataclasses.dataclass(frozen=True)
-class Raw:
-    """A picture as it was found.
-
-    Attributes:
-        key: names it within the input.
-        image: the file, or why it could not be read.
-        captions: as they are, of any length.
-        attributes: see `records.Record`.
-    """
-
-    key: str
-    image: bytes | Rejected
-    captions: tuple[str, ...]
-    attributes: Mapping[str, str]
+Stamp = tuple[int, int] | None
 
 
 class Part(Protocol):
@@ -59,34 +41,61 @@ def find(path: pathlib.Path) -> list[Part]:
     """Recognises what a path holds and cuts it into parts.
 
     Raises:
-        ValueError: there is nothing to read.
+        ValueError: there is nothing to read, or more than one kind of thing.
     """
     if not path.exists():
         raise ValueError(f"input {str(path)!r}: no such file or folder")
-    if path.is_dir() and (path / records.MANIFEST).is_file():
+    path = pathlib.Path(os.path.abspath(path))
+    if records.is_corpus(path):
         return _corpus(path)
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for suffixes, make in (
-        ((".tar",), _tars),
-        ((".parquet",), _parquet),
-        ((records.SUFFIX, ".array_record"), _shards),
-        (TABLES, _tables),
-        (IMAGES, _folder),
-    ):
+    files = files_in(path)
+    found: dict[str, list[pathlib.Path]] = {}
+    for name, (suffixes, _) in _FORMS.items():
         chosen = [file for file in files if file.suffix.lower() in suffixes]
-        if chosen:
-            return make(chosen, path)
-    raise ValueError(
-        f"input {str(path)!r} holds nothing to read; allowed: pictures "
-        f"({', '.join(IMAGES)}) beside .txt files, a table of them ({', '.join(TABLES)}), "
-        f"WebDataset .tar, .parquet, {records.SUFFIX}"
-    )
+        found[name] = [file for file in chosen if not _is_index(file)]
+    forms = [name for name, chosen in found.items() if chosen]
+    if "tables" in forms and "pictures" in forms:
+        forms.remove("pictures")  # which the tables name
+    if len(forms) > 1:
+        counts = ", ".join(f"{len(found[name])} {name}" for name in forms)
+        raise ValueError(f"input {str(path)!r} holds {counts}; name the folder or file to read")
+    if not forms:
+        raise ValueError(
+            f"input {str(path)!r} holds nothing to read; allowed: pictures "
+            f"({', '.join(IMAGES)}) beside .txt files, a table of them ({', '.join(TABLES)}), "
+            f"WebDataset .tar, .parquet, {records.SUFFIX}"
+        )
+    return _FORMS[forms[0]][1](found[forms[0]], path)
 
 
-def stamp(path: pathlib.Path) -> tuple[int, int]:
-    """Size and time of a file: what changes when it does."""
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+def files_in(path: pathlib.Path) -> list[pathlib.Path]:
+    """All files of a folder, also in folders that are linked; or the file that `path` is."""
+    if not path.is_dir():
+        return [path]
+    found, seen = [], set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [pathlib.Path(folder, name) for name in names]
+    return sorted(found)
+
+
+def _is_index(file: pathlib.Path) -> bool:
+    """Whether a file is what img2dataset writes beside its tars or folders: their metadata."""
+    beside = file.with_suffix(".tar").is_file() or file.with_suffix("").is_dir()
+    return file.suffix.lower() == ".parquet" and beside
+
+
+def stamp(path: pathlib.Path | None) -> Stamp:
+    """Size and time of a file, what changes when it does; None if there is none."""
+    try:
+        stat = path.stat() if path else None
+    except (OSError, ValueError):
+        return None
+    return stat and (stat.st_size, stat.st_mtime_ns)
 
 
 def _cut(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
@@ -94,77 +103,77 @@ def _cut(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
         yield tuple(items[start : start + PART])
 
 
-def captions_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """The captions that a row of any table gives, spaces normalised."""
-    for name in CAPTION_COLUMNS:
-        value = fields.get(name)
-        if value is not None and value != "":
-            values = value if isinstance(value, list | tuple) else [value]
-            captions = [" ".join(str(one).split()) for one in values]
-            return tuple(caption for caption in captions if caption)
-    return ()
-
-
-def attributes_of(fields: Mapping[str, Any]) -> dict[str, str]:
-    """What is kept of a row besides picture and captions."""
-    kept = {name: fields[name] for name in ATTRIBUTES if fields.get(name)}
-    if isinstance(fields.get("attributes"), Mapping):
-        kept |= fields["attributes"]
-    return {name: str(value) for name, value in kept.items()}
-
-
 def _stem(name: str) -> str:
     """A file's name up to its last dot, with the folders before it."""
-    return str(pathlib.PurePosixPath(name).with_suffix("")) if name else ""
+    path = pathlib.PurePosixPath(name)
+    return str(path.with_suffix("")) if path.name else name
 
 
 def _read_file(path: pathlib.Path) -> bytes | Rejected:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return Rejected(Reason.MISSING, str(error))
 
 
 @dataclasses.dataclass(frozen=True)
+class _Broken:
+    """What could not be read, in place of pictures."""
+
+    key: str
+    reason: Reason
+    detail: str
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self) -> Iterator[Raw]:
+        yield Raw(self.key, Rejected(self.reason, self.detail), (), {})
+
+
+@dataclasses.dataclass(frozen=True)
 class _Files:
-    """Picture files, each with a .txt or .json of the same name beside it."""
+    """Picture files, each with its `fields.SIDECARS`, or "" for those that are not there."""
 
     root: str
-    names: tuple[str, ...]
-    stamps: tuple[tuple[int, int], ...]
+    names: tuple[tuple[str, ...], ...]
+    stamps: tuple[tuple[Stamp, ...], ...]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self) -> Iterator[Raw]:
-        for name in self.names:
-            path = pathlib.Path(self.root, name)
-            fields: dict[str, Any] = {}
-            for suffix in (".txt", ".json"):
-                beside = path.with_suffix(suffix)
-                if beside.is_file():
-                    fields |= _sidecar(suffix, beside.read_bytes())
-            yield Raw(_stem(name), _read_file(path), captions_of(fields), attributes_of(fields))
+        for name, *beside in self.names:
+            image, said = _read_file(pathlib.Path(self.root, name)), {}
+            named = zip(fields.SIDECARS, beside, strict=True)
+            try:
+                files = {kind: _require(pathlib.Path(self.root, n)) for kind, n in named if n}
+                said = fields.beside(files)
+            except Rejected as rejected:
+                image = rejected
+            yield Raw(_stem(name), image, captions_of(said), attributes_of(said))
 
 
-def _sidecar(suffix: str, data: bytes) -> dict[str, Any]:
-    """The fields that a text or JSON file about a picture gives; none if it is unreadable."""
-    text = data.decode("utf-8", "replace")
-    if suffix == ".txt":
-        return {"captions": text}
-    try:
-        fields = json.loads(text)
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
+def _require(path: pathlib.Path) -> bytes:
+    read = _read_file(path)
+    if isinstance(read, Rejected):
+        raise read
+    return read
 
 
-def _folder(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
+def _folder(chosen: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
+    every = files_in(root) if root.is_dir() else root.parent.iterdir()
     root = root if root.is_dir() else root.parent
+    beside = {file.with_suffix(file.suffix.lower()): file for file in every}
     parts: list[Part] = []
-    for chunk in _cut(files):
-        names = tuple(file.relative_to(root).as_posix() for file in chunk)
-        parts.append(_Files(str(root), names, tuple(map(stamp, chunk))))
+    for chunk in _cut(chosen):
+        files = [
+            (file, *(beside.get(file.with_suffix(kind)) for kind in fields.SIDECARS))
+            for file in chunk
+        ]
+        names = [[file.relative_to(root).as_posix() if file else "" for file in f] for f in files]
+        stamps = [tuple(map(stamp, f)) for f in files]
+        parts.append(_Files(str(root), tuple(map(tuple, names)), tuple(stamps)))
     return parts
 
 
@@ -174,64 +183,95 @@ class _Rows:
 
     root: str
     rows: tuple[str, ...]
+    stamps: tuple[Stamp, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def read(self) -> Iterator[Raw]:
         for row in self.rows:
-            fields = json.loads(row)
-            column = next((name for name in IMAGE_COLUMNS if fields.get(name)), None)
-            if column is None:
+            said = json.loads(row)
+            name = _named(said)
+            if not name:
                 missing = Rejected(Reason.MISSING, f"no column of {', '.join(IMAGE_COLUMNS)}")
-                yield Raw("", missing, captions_of(fields), {})
+                yield Raw("", missing, captions_of(said), {})
                 continue
-            name = str(fields.pop(column))
             image = _read_file(pathlib.Path(self.root, name))
-            yield Raw(_stem(name), image, captions_of(fields), attributes_of(fields))
+            yield Raw(_stem(name), image, captions_of(said), attributes_of(said))
+
+
+def _named(row: dict[str, Any]) -> str:
+    """The picture that a row names, or nothing."""
+    return next((str(row[name]) for name in IMAGE_COLUMNS if row.get(name)), "")
 
 
 def _tables(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
     parts: list[Part] = []
     for file in files:
-        rows = [json.dumps(row, sort_keys=True) for row in _rows(file)]
-        parts += [_Rows(str(file.parent), chunk) for chunk in _cut(rows)]
+        rows = list(_rows(file))
+        names = [_named(row) for row in rows]
+        if rows and not any(names):
+            raise ValueError(
+                f"{str(file)!r} names no pictures: its columns are {', '.join(rows[0])}; "
+                f"allowed: one of {', '.join(IMAGE_COLUMNS)}"
+            )
+        for chunk in _cut(list(zip(rows, names, strict=True))):
+            texts = tuple(json.dumps(row, sort_keys=True) for row, _ in chunk)
+            stamps = tuple(stamp(file.parent / name) if name else None for _, name in chunk)
+            parts.append(_Rows(str(file.parent), texts, stamps))
     return parts
 
 
 def _rows(file: pathlib.Path) -> Iterator[dict[str, Any]]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        if file.suffix.lower() == ".jsonl":
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    try:
-                        row = json.loads(line)
-                    except ValueError as error:
-                        raise ValueError(f"{file}, line {number}: {error}") from error
-                    if not isinstance(row, dict):
-                        raise ValueError(f"{file}, line {number}: not an object")
-                    yield row
-        else:
-            delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-            for row in csv.DictReader(lines, delimiter=delimiter):
-                yield {name: value for name, value in row.items() if name}
+    """The rows of a table.
+
+    Raises:
+        ValueError: names the file, the line and what is wrong there.
+    """
+    read = _json_rows if file.suffix.lower() == ".jsonl" else _csv_rows
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            yield from read(file, lines)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: {error}; allowed: UTF-8") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """A file inside a tar."""
+def _json_rows(file: pathlib.Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{file}, line {number}: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{file}, line {number}: not an object")
+            yield row
 
-    suffix: str
-    offset: int
-    size: int
+
+def _csv_rows(file: pathlib.Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(f"{file}, line {reader.line_num + 1}: {error}") from error
+        if row is None:
+            return
+        if None in row:
+            raise ValueError(
+                f"{file}, line {reader.line_num}: more fields than the header has; "
+                f"put quotes around a text with {delimiter!r}"
+            )
+        yield row
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tar:
-    """Samples of a WebDataset tar: files that share their name up to the first dot."""
+    """Samples of a WebDataset tar."""
 
     path: str
-    stamp: tuple[int, int]
+    stamp: Stamp
     samples: tuple[tuple[str, tuple[Member, ...]], ...]
 
     def __len__(self) -> int:
@@ -240,60 +280,20 @@ class _Tar:
     def read(self) -> Iterator[Raw]:
         with open(self.path, "rb") as file:
             for key, members in self.samples:
-                yield read_sample(file.fileno(), key, members)
-
-
-def read_sample(file: int, key: str, members: Sequence[Member]) -> Raw:
-    """Reads a sample of a tar, given by its descriptor, which threads may share."""
-    fields: dict[str, Any] = {}
-    image: bytes | Rejected = Rejected(Reason.MISSING, "no picture in the sample")
-    for member in sorted(members, key=lambda m: m.suffix == ".txt"):
-        data = os.pread(file, member.size, member.offset)
-        if member.suffix in IMAGES:
-            whole = len(data) == member.size
-            image = data if whole else Rejected(Reason.DAMAGED, "the tar ends early")
-        elif member.suffix in (".txt", ".json"):
-            fields |= _sidecar(member.suffix, data)
-    return Raw(key, image, captions_of(fields), attributes_of(fields))
-
-
-def index_tar(path: pathlib.Path) -> dict[str, tuple[Member, ...]]:
-    """The samples of a tar by key, found by its headers alone; a tar may end early.
-
-    Raises:
-        ValueError: it is no tar.
-    """
-    try:
-        return _index_tar(path)
-    except tarfile.TarError as error:
-        raise ValueError(f"{path} is no tar archive ({error})") from error
-
-
-def _index_tar(path: pathlib.Path) -> dict[str, tuple[Member, ...]]:
-    samples: dict[str, list[Member]] = {}
-    with tarfile.open(path, "r:") as tar:
-        while True:
-            try:
-                info = tar.next()
-            except tarfile.ReadError:
-                break
-            if info is None:
-                break
-            folder, _, name = info.name.rpartition("/")
-            stem, dot, suffix = name.partition(".")
-            if info.isreg() and dot and stem:
-                key = f"{folder}/{stem}" if folder else stem
-                member = Member(f".{suffix.lower()}", info.offset_data, info.size)
-                samples.setdefault(key.removeprefix("./"), []).append(member)
-            tar.members = []  # type: ignore[attr-defined]  # or it keeps every header in memory
-    return {key: tuple(members) for key, members in samples.items()}
+                yield webdataset.read_sample(file.fileno(), key, members)
+                for member in [m for m in members if m.suffix in IMAGES][1:]:
+                    second = Rejected(Reason.DUPLICATE, "a second picture of the sample")
+                    yield Raw(f"{key}{member.suffix}", second, (), {})
 
 
 def _tars(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
     parts: list[Part] = []
     for file in files:
-        samples = index_tar(file)
-        parts += [_Tar(str(file), stamp(file), chunk) for chunk in _cut(list(samples.items()))]
+        index = webdataset.index_tar(file)
+        samples = list(index.samples.items())
+        parts += [_Tar(str(file), stamp(file), chunk) for chunk in _cut(samples)]
+        if index.damage:
+            parts.append(_Broken(file.name, Reason.DAMAGED, index.damage))
     return parts
 
 
@@ -302,7 +302,7 @@ class _RowGroup:
     """A row group of a parquet file with `image: {bytes, path}`, as on the Hugging Face Hub."""
 
     path: str
-    stamp: tuple[int, int]
+    stamp: Stamp
     number: int
     count: int
     first: int
@@ -313,24 +313,32 @@ class _RowGroup:
     def read(self) -> Iterator[Raw]:
         import pyarrow.parquet
 
-        file = pyarrow.parquet.ParquetFile(self.path)
         row = self.first
-        for batch in file.iter_batches(batch_size=64, row_groups=[self.number]):
-            for fields in batch.to_pylist():
-                yield self._raw(fields, row)
-                row += 1
+        try:
+            file = pyarrow.parquet.ParquetFile(self.path)
+            for batch in file.iter_batches(batch_size=64, row_groups=[self.number]):
+                for said in batch.to_pylist():
+                    yield self._raw(said, row)
+                    row += 1
+        except (OSError, pyarrow.ArrowException) as error:
+            for lost in range(row, self.first + self.count):
+                yield Raw(self._key(lost), Rejected(Reason.DAMAGED, str(error)), (), {})
 
-    def _raw(self, fields: dict[str, Any], row: int) -> Raw:
-        value = next((fields[name] for name in IMAGE_COLUMNS if fields.get(name)), None)
-        key = str(fields.get("key") or "")
+    def _key(self, row: int) -> str:
+        return f"{pathlib.Path(self.path).stem}/{row}"
+
+    def _raw(self, said: dict[str, Any], row: int) -> Raw:
+        key = str(said.get("key") or "")
         image: bytes | Rejected = Rejected(Reason.MISSING, "no bytes in the row")
-        if isinstance(value, dict):
-            key = key or _stem(value.get("path") or "")
-            value = value.get("bytes")
-        if isinstance(value, bytes):
-            image = value
-        key = key or f"{pathlib.Path(self.path).stem}/{row}"
-        return Raw(key, image, captions_of(fields), attributes_of(fields))
+        for name in IMAGE_COLUMNS:
+            value = said.get(name)
+            held = value.get("bytes") if isinstance(value, dict) else value
+            if isinstance(held, bytes):
+                image = held
+                if isinstance(value, dict):
+                    key = key or _stem(str(value.get("path") or ""))
+                break
+        return Raw(key or self._key(row), image, captions_of(said), attributes_of(said))
 
 
 def _parquet(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
@@ -343,9 +351,15 @@ def _parquet(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
     parts: list[Part] = []
     for file in files:
         try:
-            metadata = pyarrow.parquet.ParquetFile(file).metadata
+            opened = pyarrow.parquet.ParquetFile(file)
         except pyarrow.ArrowException as error:
             raise ValueError(f"{file} is no parquet file ({error})") from error
+        metadata, columns = opened.metadata, opened.schema_arrow.names
+        if not set(columns) & set(IMAGE_COLUMNS):
+            raise ValueError(
+                f"{str(file)!r} has no pictures: its columns are {', '.join(columns)}; "
+                f"allowed: one of {', '.join(IMAGE_COLUMNS)}"
+            )
         first = 0
         for number in range(metadata.num_row_groups):
             count = metadata.row_group(number).num_rows
@@ -359,10 +373,11 @@ class _Records:
     """Records of an ArrayRecord file of ours."""
 
     path: str
-    stamp: tuple[int, int]
+    stamp: Stamp
     start: int
     stop: int
     count: int
+    split: str
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -375,25 +390,36 @@ class _Records:
             except Rejected as rejected:
                 yield Raw(f"{pathlib.Path(self.path).stem}/{number}", rejected, (), {})
                 continue
-            yield Raw(record.key, record.image, record.captions, record.attributes)
+            said = record.captions, record.attributes
+            yield Raw(record.key, record.image, *said, self.split)
 
 
 def _corpus(path: pathlib.Path) -> list[Part]:
-    manifest = records.Manifest.read(path)
-    shards = [shard for split in Split for shard in manifest.splits.get(split, ())]
-    return [part for s in shards for part in _records(path / s.name, s.count)]
+    """The records of a corpus; those that it holds out stay held out."""
+    splits = records.Manifest.read(path).splits
+    shards = [(shard, split) for split in Split for shard in splits.get(split, ())]
+    return [part for s, split in shards for part in _records(path / s.name, s.count, split)]
 
 
 def _shards(files: list[pathlib.Path], root: pathlib.Path) -> list[Part]:
-    from array_record.python.array_record_module import ArrayRecordReader
-
     parts: list[Part] = []
     for file in files:
-        count = ArrayRecordReader(str(file), "readahead_buffer_size:0").num_records()
-        parts += _records(file, count)
+        count = records.count_records(file)
+        if not count and file.stat().st_size:
+            raise ValueError(f"{str(file)!r} holds no record that can be read")
+        parts += _records(file, count, "")
     return parts
 
 
-def _records(file: pathlib.Path, count: int) -> list[Part]:
-    cuts = range(0, count, PART)
-    return [_Records(str(file), stamp(file), k, min(k + PART, count), count) for k in cuts]
+def _records(file: pathlib.Path, count: int, split: str) -> list[Part]:
+    cuts, mark = range(0, count, PART), stamp(file)
+    return [_Records(str(file), mark, k, min(k + PART, count), count, split) for k in cuts]
+
+
+_FORMS: dict[str, tuple[tuple[str, ...], Callable[..., list[Part]]]] = {
+    "tars": ((".tar",), _tars),
+    "parquet files": ((".parquet",), _parquet),
+    "ArrayRecord files": ((records.SUFFIX, ".array_record"), _shards),
+    "tables": (TABLES, _tables),
+    "pictures": (IMAGES, _folder),
+}

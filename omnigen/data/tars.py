@@ -19,12 +19,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from omnigen import cli
-from omnigen.data import records, sources
+from omnigen.data import records, sources, webdataset
 from omnigen.data.records import Corpus, Record, Records, Rejected
 from omnigen.data.scenes.scene import Split
-from omnigen.data.sources import IMAGES, Member
+from omnigen.data.webdataset import IMAGES, Member
 
-FORMAT = 1  # of the index
+FORMAT = 2  # of the index
 _SPANS = ("image", ".txt", ".json")  # files of a sample that are read
 _OPEN_TARS = 256  # at a time, well below the usual limit on open files
 
@@ -36,14 +36,15 @@ def open_records(path: str | pathlib.Path, split: Split) -> Records:
         ValueError: it is neither.
     """
     place = pathlib.Path(path)
-    is_plain = place.is_dir() and not (place / records.MANIFEST).exists()
-    if place.suffix == ".tar" or (is_plain and _tars(place)):
+    is_plain = place.is_dir() and not records.is_corpus(place)
+    if place.suffix.lower() == ".tar" or (is_plain and _tars(place)):
         return TarCorpus(path, split)
     return Corpus(path, split)
 
 
 def _tars(path: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path.rglob("*.tar")) if path.is_dir() else [path]
+    files = sources.files_in(path)
+    return [file for file in files if file.suffix.lower() == ".tar"] if path.is_dir() else files
 
 
 class TarCorpus:
@@ -113,7 +114,7 @@ class TarCorpus:
         key = bytes(row["key"]).decode("utf-8", "surrogatepass")
         try:
             file = _open(self._files[number])
-            raw = sources.read_sample(file.descriptor, key, members)
+            raw = webdataset.read_sample(file.descriptor, key, members)
         except OSError as error:
             raise Rejected(records.Reason.MISSING, str(error)) from error
         if isinstance(raw.image, Rejected):
@@ -157,7 +158,10 @@ def _index(path: pathlib.Path) -> np.ndarray:
 
 
 def _read_headers(path: pathlib.Path) -> np.ndarray:
-    found = [(key, _spans(members)) for key, members in sources.index_tar(path).items()]
+    read = webdataset.index_tar(path)
+    if read.damage:
+        logging.getLogger(__name__).warning("%s: %s", path, read.damage)
+    found = [(key, _spans(members)) for key, members in read.samples.items()]
     found = [(key, spans) for key, spans in found if spans[0][0]]
     keys = np.array([key.encode("utf-8", "surrogatepass") for key, _ in found], np.bytes_)
     fields = [("key", keys.dtype), ("rank", "<f8"), ("spans", "<i8", (len(_SPANS), 2))]
@@ -174,6 +178,6 @@ def _spans(members: Sequence[Member]) -> list[tuple[int, int]]:
     spans: dict[str, tuple[int, int]] = dict.fromkeys(_SPANS, (0, 0))
     for member in members:
         name = "image" if member.suffix in IMAGES else member.suffix
-        if name in spans:
+        if name in spans and not spans[name][0]:
             spans[name] = (member.offset, member.size)
     return list(spans.values())

@@ -16,6 +16,7 @@ import numpy as np
 from omnigen.data import pictures, pipeline, tars
 from omnigen.data.mixing import shorten
 from omnigen.data.pictures import Size
+from omnigen.data.records import spread
 from omnigen.data.scenes.scene import Split
 from omnigen.evals.judges import reading
 from omnigen.evals.samples import Reader, contact_sheet, words_right
@@ -67,12 +68,13 @@ class Corpus:
         size = Size.square(self._omni.config.image_size)
         self._output.mkdir(parents=True, exist_ok=True)
         for split, records in self._splits.items():
-            count = min(self._count, len(records))
-            if count < 2:
+            chosen = spread(
+                records, self._count, lambda r: (r.captions, pictures.load(r.image, size))
+            )
+            if len(chosen) < 2:
                 continue
-            chosen = [records[index * len(records) // count] for index in range(count)]
-            captions = [shorten(r.captions[0] if r.captions else "", most=limit) for r in chosen]
-            true = np.stack([pictures.load(record.image, size) for record in chosen])
+            captions = [shorten(said[0] if said else "", most=limit) for said, _ in chosen]
+            true = np.stack([image for _, image in chosen])
             drawn = self._draw(weights, captions)
             pairs = np.concatenate([true, drawn], axis=2)
             sheet = contact_sheet(list(zip(pairs, captions, strict=True)), columns=COLUMNS)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from omnigen.data.examples import has_held_out
 from omnigen.data.pipeline import DataConfig, longest_sketch
 from omnigen.data.scenes.scene import Split
 from omnigen.evals.base import Evaluator
@@ -147,7 +148,9 @@ class HeldOutLoss:
         return self._stage.loss(params, frozen, batch, keys)[1]
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
-        """Yields the mean of every part of the loss."""
+        """Yields the mean of every part of the loss; nothing if nothing is held out."""
+        if not has_held_out(self._stage.data):
+            return
         stream = iter(self._stage.dataset(self._batch_size, DataShard(), Split.TEST))
         parts: list[Mapping[str, jax.Array]] = []
         for number in range(self._batches):

@@ -355,6 +355,24 @@ def test_previews_are_held_out_examples_of_what_is_trained_on(two):
     assert [e.caption for e in mixed] == [*(e.caption for e in scenes), "number 90"]
 
 
+def test_previews_pass_over_what_cannot_be_read(tmp_path):
+    broken = dataclasses.replace(colored(90), image=b"no picture")
+    folder = corpus(tmp_path / "c", [colored(1)], [broken, colored(91), broken, broken])
+    found = pipeline.previews(config_of({folder: 1.0}), count=2)
+    assert [example.caption for example in found] == ["number 91"]
+    alone = corpus(tmp_path / "alone", [colored(1), colored(2)])
+    found = pipeline.previews(config_of({alone: 1.0}))  # nothing is held out
+    assert [example.caption for example in found] == ["number 1", "number 2"]
+    assert not examples.has_held_out(config_of({alone: 1.0}))
+    assert examples.has_held_out(config_of({alone: 1.0, folder: 1.0}))
+    assert examples.has_held_out(config_of({alone: 1.0, Kind.WORDS: 1.0}))
+
+
+def test_weights_that_would_never_come_are_refused(two):
+    with pytest.raises(ValueError, match="weights of 0 or at least 1e-06"):
+        config_of({two[0]: 1e-7, two[1]: 1.0})
+
+
 def test_a_whole_mixture_is_set_from_the_command_line(two):
     from omnigen import recipe
 

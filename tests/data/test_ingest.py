@@ -221,11 +221,12 @@ def test_tables_say_what_is_missing(tmp_path):
 
 
 def test_a_tar_that_ends_early_gives_what_it_has(tmp_path):
-    as_tars(tmp_path, 10)
-    data = (tmp_path / "00000.tar").read_bytes()
-    (tmp_path / "00001.tar").unlink()
-    (tmp_path / "00000.tar").write_bytes(data[: len(data) // 2])
-    manifest = prepared(tmp_path, tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    as_tars(tmp_path / "in", 10)
+    data = (tmp_path / "in" / "00000.tar").read_bytes()
+    (tmp_path / "in" / "00001.tar").unlink()
+    (tmp_path / "in" / "00000.tar").write_bytes(data[: len(data) // 2])
+    manifest = prepared(tmp_path / "in", tmp_path / "out")
     every = {key: (data, caption) for key, _, data, caption in samples(10)}
     kept = list(Corpus(tmp_path / "out"))
     assert 1 <= len(kept) < 5 and sum(manifest.rejects.values()) <= 2
@@ -242,8 +243,10 @@ def test_what_is_already_there_is_kept(tmp_path):
     assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
     with pytest.raises(ValueError, match="holds another corpus"):
         ingest.plan(tmp_path / "in", tmp_path / "out", Settings(size=32))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("")
     with pytest.raises(ValueError, match="not an empty folder"):
-        ingest.plan(tmp_path / "in", tmp_path / "in", PLAIN)
+        ingest.plan(tmp_path / "in", tmp_path / "other", PLAIN)
 
 
 class Killed(BaseException):

@@ -97,6 +97,16 @@ def test_a_warning_above_one_percent(percent, warns, caplog):
     assert len(caplog.records) == warns
 
 
+def test_a_record_that_turns_out_bad_later_counts_once():
+    stream = Shuffled(Fake(1000), "k", bad_limit=0.2)
+    for ordinal in range(1000):
+        stream.read(ordinal, lambda k: k)
+        if ordinal % 10 > 7:
+            stream.recall(Rejected(Reason.DAMAGED))  # two in ten are just within the limit
+    with pytest.raises(ValueError, match=r"20\.1% of the last 1000 .* \{'damaged picture': 201\}"):
+        stream.recall(Rejected(Reason.DAMAGED))
+
+
 def test_a_stop_above_the_limit():
     assert keys(Shuffled(Fake(1000, range(150)), "k", bad_limit=0.2), range(1000))
     with pytest.raises(ValueError, match=r"somewhere: 2\d.*damaged record.*bad_limit is 20.0%"):

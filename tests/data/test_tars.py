@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import examples, ingest, inspect, pipeline, sources, tars
+from omnigen.data import examples, ingest, inspect, pipeline, tars, webdataset
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes.scene import Kind, Split
@@ -139,11 +139,11 @@ def test_captions_come_with_pictures(tmp_path):
 def test_headers_are_read_once_unless_the_tar_changes(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tar", [sample(n) for n in range(300)])
     digest = tars.TarCorpus(path).digest
-    read = sources.index_tar
-    monkeypatch.setattr(sources, "index_tar", None)
+    read = webdataset.index_tar
+    monkeypatch.setattr(webdataset, "index_tar", None)
     again = pickle.loads(pickle.dumps(tars.TarCorpus(path)))
     assert again.digest == digest and len(again) == len(tars.TarCorpus(path))
-    monkeypatch.setattr(sources, "index_tar", read)
+    monkeypatch.setattr(webdataset, "index_tar", read)
     write(path, [sample(n) for n in range(400)])
     assert tars.TarCorpus(path).digest != digest
     assert len(tars.TarCorpus(path)) > 300
@@ -171,7 +171,7 @@ def test_a_tar_that_ends_early_gives_what_it_has(tmp_path):
                     continue
                 assert record.image == picture(int(record.key))
                 good += 1
-        headers = {int(key) for key, found in sources.index_tar(path).items() if found}
+        headers = {int(key) for key, found in webdataset.index_tar(path).samples.items() if found}
         assert len(headers) - 1 <= good <= len(headers)
     images, _ = first_batches({str(path): 1.0}, 3, bad_limit=1.0)
     assert set(numbers(images)) <= set(range(20))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from omnigen.data.pipeline import DataConfig
 from omnigen.data.scenes.scene import Split
 from omnigen.parallel import DataShard
 from omnigen.stages import base
@@ -73,6 +74,8 @@ def test_sketches_need_a_model_that_can_write_them(config, data, weights, kinds,
 
 class Known:
     """Its loss is the mean of the batch times a weight, and a draw of the keys."""
+
+    data = DataConfig()
 
     def dataset(self, batch_size, shard, split):
         assert (shard, split) == (DataShard(), Split.TEST)

@@ -133,8 +133,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     from omnigen.data import ingest
 
-    ingest.run(job, values.workers)
-    (job.output / "NOTICE").write_text(notice, "utf-8")
+    with cli.bad_input_exits(PROGRAM, (ingest.NothingKept, OSError)):
+        ingest.run(job, values.workers)
+        (job.output / "NOTICE").write_text(notice, "utf-8")
     ingest.summarize(job.output)
 
 

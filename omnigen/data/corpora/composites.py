@@ -21,13 +21,12 @@ from omnigen.data.corpora import drawings, subjects
 from omnigen.data.corpora.drawings import INKS
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Subject
-from omnigen.data.records import Reason, Rejected
+from omnigen.data.records import Raw, Reason, Rejected
 from omnigen.data.scenes import grammar, layout, palette, sketch
 from omnigen.data.scenes.compose import lines_of_words
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.palette import RGB
 from omnigen.data.scenes.scene import Background, Fill, Split, Text
-from omnigen.data.sources import Raw
 
 PART = 128  # composites
 TEST_SHARE = 0.05

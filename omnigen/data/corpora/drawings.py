@@ -16,11 +16,10 @@ from omnigen.data import pictures
 from omnigen.data.corpora import recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Emoji, Subject
-from omnigen.data.records import Reason, Rejected
+from omnigen.data.records import Raw, Reason, Rejected
 from omnigen.data.scenes import sketch
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Background, Fill, Split
-from omnigen.data.sources import Raw
 
 if TYPE_CHECKING:
     from PIL import Image
