@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from omnigen import flow
+from omnigen import flow, parallel
 from omnigen.data.latents import Encoding, digest_weights
 from omnigen.data.text import load as load_text
 from omnigen.models.ar import AR, ARConfig, Cache, Stepper
@@ -474,10 +474,11 @@ def to_pixels(images: jax.Array) -> jax.Array:
 
 
 def to_uint8(images: jax.Array) -> np.ndarray:
-    """[-1, 1] to uint8, rounded."""
+    """`[B, H, W, 3]` in [-1, 1] to uint8, rounded; all of them on every host."""
     return np.asarray(_levels(images))
 
 
 @jax.jit
 def _levels(images: jax.Array) -> jax.Array:
-    return jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
+    levels = jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
+    return parallel.shard(levels, *[None] * levels.ndim)

@@ -96,6 +96,27 @@ def test_a_signal_while_they_start_ends_all() -> None:
     assert run.stdout == "143 -15 -15\n", run
 
 
+PICTURES = """
+import jax, numpy as np
+from omnigen import parallel
+from omnigen.models.omni import to_uint8
+parallel.initialize()
+mesh = parallel.make_mesh(parallel.MeshConfig(data=2))
+whole = np.linspace(-1, 1, 48, dtype=np.float32).reshape(4, 2, 2, 3)
+layout = parallel.sharding(mesh, ("batch",))
+images = parallel.global_array(layout, whole[2 * i : 2 * i + 2], 4)
+with jax.set_mesh(mesh):
+    drawn = to_uint8(images)
+print(np.array_equal(drawn, np.rint((whole + 1) * 127.5)))
+"""
+
+
+def test_every_process_gets_all_pictures() -> None:
+    run = start(2, *python(PICTURES), JAX_NUM_CPU_DEVICES="1")
+    output, errors = run.communicate(timeout=120)
+    assert {"[0] True", "[1] True"} <= set(output.splitlines()), output + errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["-n", "2"], "write the command after --"), (["-n", "0", "--", "true"], "at least 1")],
@@ -112,19 +133,24 @@ def test_the_number_of_processes_changes_nothing(tmp_path: pathlib.Path) -> None
     train = [sys.executable, "-m", "omnigen.train", "--config"]
     train += [str(ROOT / "configs" / "tokenizer.py:debug"), "--config.mesh.data=2"]
     train += ["--config.mesh.fsdp=2", "--config.train.steps=3", "--config.train.log_every=1"]
+    train += ["--config.train.sample_every=2", "--config.train.eval_every=3"]
     for processes in (1, 2):
         workdir = ["--workdir", str(tmp_path / str(processes))]
         run = start(processes, *train, *workdir, JAX_NUM_CPU_DEVICES=str(4 // processes))
-        output, errors = run.communicate(timeout=300)
+        output, errors = run.communicate(timeout=600)
         assert run.returncode == 0, output + errors
     alone, together = (
         [json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()]
         for n in ("1", "2")
     )
     for name in ("step", "loss", "velocity_mse", "pixel_mse", "grad_norm"):
-        expected = [line[name] for line in alone]
+        expected, found = ([x[name] for x in lines if name in x] for lines in (alone, together))
         assert len(expected) == 3
-        np.testing.assert_allclose([line[name] for line in together], expected, rtol=1e-5)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for name in ("held_out/velocity_mse", "reconstruction/psnr_dB"):
+        np.testing.assert_allclose(together[-1][name], alone[-1][name], rtol=1e-3)
+    drawn = [sorted((tmp_path / n / "samples").iterdir()) for n in ("1", "2")]
+    assert [path.name[-6:] for path in drawn[1]] == ["02.png", "03.png"]
     before, after = (checkpoint.load_model(tmp_path / n).params for n in ("1", "2"))
     # Muon divides by the norm of the gradient, so rounding of small ones is seen in the weights.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4), before, after)
