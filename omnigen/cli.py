@@ -8,6 +8,7 @@ imports jax only after the flags are read, so that `--help` answers at once.
 import contextlib
 import difflib
 import os
+import pathlib
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from absl import flags
 
 BAD_INPUT = 2  # exit code
+INPUT_ERRORS: tuple[type[Exception], ...] = (ValueError, flags.Error)
 
 
 @contextlib.contextmanager
 def bad_input_exits(
-    program: str, kinds: tuple[type[Exception], ...] = (ValueError, OSError, flags.Error)
+    program: str, kinds: tuple[type[Exception], ...] = INPUT_ERRORS
 ) -> Iterator[None]:
     """Turns errors of some kinds in the block into one line on stderr and exit code 2.
 
@@ -57,6 +59,9 @@ def parse(values: flags.FlagValues, *, usage: str, argv: Sequence[str] | None = 
     if "config" in values:
         overrides = [a for a in arguments if a.startswith("--config.")]
         arguments = [a for a in arguments if a not in overrides]
+        for override in overrides:
+            if "=" not in override:
+                raise ValueError(f"{override}: write {override}=VALUE")
     try:
         stray = values(["", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
@@ -65,6 +70,31 @@ def parse(values: flags.FlagValues, *, usage: str, argv: Sequence[str] | None = 
     if stray:
         raise ValueError(f"unexpected argument {stray[0]!r}; is a flag name or a quote missing?")
     return overrides
+
+
+def require(values: flags.FlagValues, *names: str) -> None:
+    """Checks that flags are given.
+
+    Raises:
+        ValueError: names all that are needed.
+    """
+    if any(not values[name].value for name in names):
+        needed = " and ".join(f"--{name}" for name in names)
+        raise ValueError(f"{needed} {'is' if len(names) == 1 else 'are'} required")
+
+
+def check_writable(values: flags.FlagValues, *names: str) -> None:
+    """Checks that the files which flags name, if they do, can be written.
+
+    Raises:
+        ValueError: names the flag, the file and what is wrong.
+    """
+    for name in names:
+        path = pathlib.Path(values[name].value or "")
+        if values[name].value and path.is_dir():
+            raise ValueError(f"--{name} {path}: is a folder")
+        if values[name].value and not os.access(path.absolute().parent, os.W_OK):
+            raise ValueError(f"--{name} {path}: its folder is missing or not writable")
 
 
 def cache_compilations() -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains any stage from its recipe, or goes on where the workdir's newest checkpoint stopped."""
 
+import contextlib
+import operator
 import os
 import pathlib
 import time
@@ -33,7 +35,7 @@ def _flags() -> flags.FlagValues:
         ("config", "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"),
         ("workdir", "the run's folder; made if it does not exist"),
     ):
-        flags.DEFINE_string(name, None, text, required=True, flag_values=values)
+        flags.DEFINE_string(name, None, text, flag_values=values)
     text = "trains nothing, but repeats the steps from this checkpoint to the next"
     flags.DEFINE_integer("replay", None, text, lower_bound=1, flag_values=values)
     return values
@@ -70,12 +72,18 @@ def build_stage(recipe: "Recipe") -> "Stage":
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
         frozen = graft(given, loaded, added=stage.added)
-        learnt = config.build(OmniConfig, loaded.config["model"], "model").tokenizer.local
-        if recipe.model.tokenizer.local != learnt:  # weights do not show it
-            raise ValueError(
-                f"model.tokenizer.local is {recipe.model.tokenizer.local}; the encoder of "
-                f"{loaded.path} learnt with {learnt}"
-            )
+        learnt = config.build(OmniConfig, loaded.config["model"], "model")
+        unseen = {"tokenizer.local": "encoder"}  # what weights do not show
+        if "head" in stage.needed:
+            unseen |= {"head.prediction": "head", "block": "transformer"}
+            if learnt.head.average:
+                raise ValueError(f"{loaded.path} is distilled already; it can be no teacher")
+        for name, part in unseen.items():
+            ours, theirs = (operator.attrgetter(name)(model) for model in (recipe.model, learnt))
+            if ours != theirs:
+                raise ValueError(
+                    f"model.{name} is {ours}; the {part} of {loaded.path} learnt with {theirs}"
+                )
     return stage(recipe.model, recipe.objective, recipe.data, frozen)
 
 
@@ -83,12 +91,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     began = time.time()
     values = _flags()
-    with cli.bad_input_exits(PROGRAM):
+    with contextlib.ExitStack() as setup:
+        setup.enter_context(cli.bad_input_exits(PROGRAM))
         overrides = cli.parse(values, usage=USAGE, argv=argv)
+        cli.require(values, "config", "workdir")
         _check_workdir(values.workdir)
 
         from omnigen import parallel
         from omnigen import recipe as recipes
+        from omnigen.data.mixing import BadCorpusError
         from omnigen.training import loop, replay
 
         recipe = recipes.read(values.config, overrides)
@@ -97,15 +108,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         mesh = parallel.make_mesh(recipe.mesh)
         recipe.check_mesh(mesh.shape)
         stage = build_stage(recipe)
-        workdir = pathlib.Path(values.workdir)
         given: Any = {"optimizer": recipe.optimizer, "mesh": mesh, "seed": recipe.seed}
-        if values.replay is not None:
-            first = values.replay
-            found = replay.replay(stage, recipe.train, first=first, workdir=workdir, **given)
-            print(found.line)
-            raise SystemExit(bool(found.arrays or found.losses))
-        settings = config.to_dict(recipe)
-        loop.run(stage, recipe.train, workdir=workdir, settings=settings, began=began, **given)
+        given |= {"workdir": pathlib.Path(values.workdir), "started": setup.close}
+        with cli.bad_input_exits(PROGRAM, (BadCorpusError,)):
+            if values.replay is not None:
+                found = replay.replay(stage, recipe.train, first=values.replay, **given)
+                print(found.line)
+                raise SystemExit(bool(found.arrays or found.losses))
+            loop.run(stage, recipe.train, settings=config.to_dict(recipe), began=began, **given)
 
 
 if __name__ == "__main__":

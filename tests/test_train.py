@@ -9,8 +9,9 @@ from PIL import Image
 
 import sizes
 from omnigen import config, recipe, sample, train
+from omnigen.data.mixing import BadCorpusError
 from omnigen.models.omni import Omni
-from omnigen.training import checkpoint
+from omnigen.training import checkpoint, loop
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 STAGES = ("tokenizer", "ar", "decoder", "distillation")
@@ -65,8 +66,9 @@ AR = ["--config", f"{CONFIGS / 'ar'}.py:debug", "--workdir", "run"]
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (AR[:2], "--workdir"),
-        (AR[2:], "--config"),
+        (AR[:2], "--config and --workdir are required"),
+        (AR[2:], "--config and --workdir are required"),
+        ([*AR, "--config.train.steps", "3"], "write --config.train.steps=VALUE"),
         ([*AR, "--wrkdir=x"], "unknown flag --wrkdir; did you mean --workdir?"),
         ([*AR, "--config.train.step=1"], "unknown config key train.step; did you mean"),
         ([*AR, "--config.model.ar.num_head=1"], "did you mean model.ar.num_heads?"),
@@ -80,6 +82,16 @@ AR = ["--config", f"{CONFIGS / 'ar'}.py:debug", "--workdir", "run"]
         ([*AR, "--config.train.global_batch_size=12"], "it must be a multiple of 8"),
         ([*AR, "--config.train.microbatches=3"], "is not a multiple of train.microbatches=3"),
         ([*AR, "--config.mesh.fsdp=16"], "mesh"),
+        ([*AR, "--config.model.ar.num_kv_heads=0"], "ar num_kv_heads is 0; it must be at least 1"),
+        ([*AR, "--config.model.tokenizer.merge=0"], "tokenizer merge is 0; it must be at least 1"),
+        ([*AR, "--config.model.decoder.num_steps=0"], "decoder num_steps is 0; it must be"),
+        ([*AR, "--config.model.head.embed_dim=-4"], "head embed_dim is -4; it must be at least 1"),
+        ([*AR, "--config.model.ar.dtype=int32"], "ar dtype is 'int32'; choose from: float32"),
+        ([*AR, "--config.model.decoder.num_heads=32"], "is not a multiple of twice num_heads, 64"),
+        ([*AR, "--config.objective.time_std=0"], "std must be positive"),
+        ([*AR, "--config.seed=4294967296"], "seed is 4294967296; it must be in [0, 2**32)"),
+        ([*AR, "--config.seed=-1"], "seed is -1"),
+        ([*AR, "--config.optimizer.rules=[{'pattern':'('}]"], "'(' is no regular expression"),
         ([*AR, "--config.mesh.data=2"], "does not fit 8 devices"),
         (AR, "set config.train.tokenizer to a checkpoint"),
         ([*AR, "--config.train.tokenizer=absent"], "absent: no such checkpoint folder"),
@@ -161,8 +173,64 @@ def test_stages_train_their_parts_and_keep_the_others(runs: pathlib.Path) -> Non
 
 
 def test_the_same_command_goes_on(runs: pathlib.Path) -> None:
-    _train("tokenizer", runs / "tokenizer", *FEW)
+    written = (runs / "tokenizer" / "config.json").read_text()
+    _train("tokenizer", runs / "tokenizer", *FEW, "--config.seed=7")
     assert "step 2 of 2 is done" in (runs / "tokenizer" / "log.txt").read_text()
+    assert (runs / "tokenizer" / "config.json").read_text() == written
+
+
+def test_a_workdir_of_another_stage_is_refused(runs: pathlib.Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        _train("ar", runs / "tokenizer", f"--config.train.tokenizer={runs / 'tokenizer'}")
+    assert "of another model: frozen/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.data.mixture={'corpora/nope': 1}", "'corpora/nope' is no prepared corpus"),
+        ("--config.train.init_from=nope", "nope: no such checkpoint folder"),
+        ("--replay=2", "run: no checkpoints to replay"),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(
+    argument: str, message: str, one_device: None, tmp_path: pathlib.Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        _train("tokenizer", pathlib.Path("run"), argument)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert caught.value.code == 2 and message in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_bad_input_is_told_in_one_line(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    """Launchers do not restart what ended with 2, and failed writes are ValueErrors, too."""
+    kinds = {"bad input": ValueError, "full disk": ValueError, "bad corpus": BadCorpusError}
+
+    def run(stage, config, *, started, **_):
+        if what != "bad input":
+            started()
+        raise kinds[what](what)
+
+    monkeypatch.setattr(loop, "run", run)
+    for what in kinds:
+        expected = ValueError if what == "full disk" else SystemExit
+        with pytest.raises(expected) as caught:
+            _train("tokenizer", tmp_path / "run")
+        assert getattr(caught.value, "code", 2) == 2
+        assert (what in capsys.readouterr().err) == (expected is SystemExit)
+
+
+def test_teachers_of_another_kind_are_refused(runs: pathlib.Path, capsys) -> None:
+    for folder, change, message in (
+        ("ar", "--config.model.block=2", "model.block is 2; the transformer of"),
+        ("distillation", "", "is distilled already; it can be no teacher"),
+    ):
+        with pytest.raises(SystemExit):
+            given = f"--config.train.tokenizer={runs / folder}"
+            _train("distillation", runs / "other", given, *([change] if change else []))
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

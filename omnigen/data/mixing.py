@@ -116,6 +116,10 @@ def _turn(shares: Sequence[tuple[int, int]], index: int) -> tuple[int, int]:
     raise AssertionError("the last share is 1")
 
 
+class BadCorpusError(ValueError):
+    """Too many records of a corpus cannot be used."""
+
+
 class Shuffled:
     """The records of a corpus for ever: every epoch all of them, in another order.
 
@@ -144,7 +148,7 @@ class Shuffled:
             use: what to make of the corpus's record with this index; may raise `Rejected`.
 
         Raises:
-            ValueError: too many records are refused.
+            BadCorpusError: too many records are refused.
         """
         epoch, place = divmod(ordinal, len(self.corpus))
         for attempt in range(_TRIES):
@@ -156,13 +160,13 @@ class Shuffled:
                 continue
             self.note(None)
             return used
-        raise ValueError(f"{self.corpus.folder}: {_TRIES} records in a row cannot be used")
+        raise BadCorpusError(f"{self.corpus.folder}: {_TRIES} records in a row cannot be used")
 
     def recall(self, rejected: Rejected) -> None:
         """Counts a record as bad that `read` has counted as good.
 
         Raises:
-            ValueError: too many were bad of late.
+            BadCorpusError: too many were bad of late.
         """
         if False in self._recent:
             self._recent.remove(False)
@@ -172,7 +176,7 @@ class Shuffled:
         """Counts a record as good or bad.
 
         Raises:
-            ValueError: too many were bad of late.
+            BadCorpusError: too many were bad of late.
         """
         self._recent.append(rejected is not None)
         if rejected is None:
@@ -186,7 +190,7 @@ class Shuffled:
             f"be used; since the start {dict(self._reasons)}"
         )
         if share > self._bad_limit:
-            raise ValueError(f"{text}; data.bad_limit is {self._bad_limit:.1%}")
+            raise BadCorpusError(f"{text}; data.bad_limit is {self._bad_limit:.1%}")
         if not self._has_warned:
             logging.getLogger(__name__).warning(text)
         self._has_warned = True

@@ -59,7 +59,7 @@ def _flags() -> flags.FlagValues:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
-    with cli.bad_input_exits(PROGRAM):
+    with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         values = _flags()
         cli.parse(values, usage=USAGE, argv=argv)
         if not values.output or not (values.input or values.latents):

@@ -52,11 +52,17 @@ class Checkpoints:
     Args:
       workdir: the run's folder.
       keep: how many checkpoints to keep, the newest.
+      read_only: makes, saves and removes nothing; a run may be saving there meanwhile.
       warn: gets a line for each checkpoint that had to be passed over, or has no seal.
     """
 
     def __init__(
-        self, workdir: str | pathlib.Path, *, keep: int, warn: Callable[[str], None] = _log.warning
+        self,
+        workdir: str | pathlib.Path,
+        *,
+        keep: int,
+        read_only: bool = False,
+        warn: Callable[[str], None] = _log.warning,
     ) -> None:
         handlers: dict[str, Any] = {
             "state": ocp.StandardCheckpointHandler(),
@@ -74,7 +80,9 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 save_interval_steps=1,
-                cleanup_tmp_directories=True,
+                create=not read_only,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
                 async_options=ocp.AsyncOptions(
                     post_finalization_callback=lambda: self._saving(),
                     # else Orbax waits for five minutes for a folder that cannot be made
@@ -162,11 +170,11 @@ class Checkpoints:
         found = seal.read(folder)
         bad = self._bad_files(folder, found)
         try:
+            if found is not None:
+                _check_fits(found, trees)
             seal.distrust(folder, tuple(trees))
             if bad and jax.process_count() > 1:
                 raise ValueError("the rest was not read")
-            if found is not None:
-                _check_fits(found, trees)
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             if found is not None:
                 digests = self._digester({name: restored[name] for name in trees})()

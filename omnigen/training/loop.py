@@ -25,6 +25,8 @@ from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
 from omnigen.training.step import make_gradients, make_step
 from omnigen.training.watchdog import Watchdog
 
+_WEIGHTS = (1 << 32) - 1  # the key of random weights: that of a step which never comes
+
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
@@ -71,7 +73,7 @@ def _start(
     frozen = jax.tree.map(
         lambda leaf, array: jax.device_put(array, leaf.sharding), frozen_target, stage.frozen
     )
-    key = jax.random.key(seed)
+    key = jax.random.fold_in(jax.random.key(seed), _WEIGHTS)
     first = state.create(target, stage.init, optimizer=optimizer, key=key)
     if not config.init_from:
         return _Start(first, frozen, b"", "random weights")
@@ -187,6 +189,13 @@ def open_feed(
     )
 
 
+def _remove_empty(*folders: pathlib.Path) -> None:
+    """Removes folders from the last to the first, as long as nothing is in them."""
+    with contextlib.suppress(OSError):
+        for folder in reversed(folders):
+            folder.rmdir()
+
+
 def run(
     stage: Stage,
     config: TrainConfig,
@@ -197,6 +206,7 @@ def run(
     settings: Mapping[str, Any],
     seed: int = 0,
     began: float | None = None,
+    started: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Trains a stage, going on from the newest sound checkpoint of `workdir` if it has one.
 
@@ -211,6 +221,7 @@ def run(
       settings: the resolved config of the run, as JSON; stored in each checkpoint.
       seed: of weights and of everything random in training.
       began: when the process began, `time.time()`, for the ledger; by default now.
+      started: called when nothing is left that could be bad input; until then nothing is written.
 
     Returns:
       The values of the last line.
@@ -235,6 +246,9 @@ def run(
     ledger = Ledger(folder if first_host else None, began=began or time.time())
 
     with contextlib.ExitStack() as stack:
+        stack.callback(
+            _remove_empty, *([] if folder.exists() else [folder]), folder / "checkpoints"
+        )
         stack.enter_context(jax.set_mesh(mesh))
         stop = stack.enter_context(_Stop())
         saved = checkpoint.Checkpoints(folder, keep=config.keep_checkpoints, warn=notes.append)
@@ -246,18 +260,22 @@ def run(
         train_state, frozen, position = begin.state, begin.frozen, begin.position
         start = int(train_state["step"])
         ledger.resume(start)
-        reporter = metrics.Reporter(folder, step=start)
-        stack.callback(reporter.close)
-        reporter.settings(settings)
-        for line in [*notes, _header(stage, config, begin, mesh=mesh, step=start)]:
-            reporter.text(line)
+        header = [*notes, _header(stage, config, begin, mesh=mesh, step=start)]
         if start >= config.steps:
-            reporter.text(f"nothing to do: step {start} of {config.steps} is done")
+            with contextlib.closing(metrics.Reporter(folder, step=start)) as reporter:
+                for line in [*header, f"nothing to do: step {start} of {config.steps} is done"]:
+                    reporter.text(line)
             return last_line
 
         feed = open_feed(stage, config, mesh=mesh, shard=shard, position=position)
         stack.callback(feed.close)
         item = feed.get()
+        started()
+        reporter = metrics.Reporter(folder, step=start)
+        stack.callback(reporter.close)
+        reporter.settings(settings)
+        for line in header:
+            reporter.text(line)
         with ledger.into(Bucket.PROGRAM_STARTUP):
             step_fn = make_step(stage, config, optimizer=transformation, seed=seed)
             program, line = compile_step(step_fn, train_state, frozen, item.batch, mesh=mesh)

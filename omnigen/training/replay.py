@@ -55,9 +55,12 @@ def replay(
     mesh: Mesh,
     workdir: pathlib.Path,
     seed: int,
+    started: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = print,
 ) -> Replay:
     """Trains from checkpoint `first` to the next one and compares with it; writes nothing.
+
+    `started` is called when there is nothing left that could be bad input.
 
     Raises:
       ValueError: no such checkpoint, none after it, or one without digests.
@@ -68,7 +71,9 @@ def replay(
     )
     transformation = loop.prepare_optimizer(stage, config, optimizer)
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=transformation)
-    saved = checkpoint.Checkpoints(workdir, keep=max(config.keep_checkpoints, 2), warn=say)
+    if not (workdir / "checkpoints").is_dir():
+        raise ValueError(f"{workdir}: no checkpoints to replay")
+    saved = checkpoint.Checkpoints(workdir, keep=2, read_only=True, warn=say)
     try:
         last = _next(saved.steps, first)
         truth = seal.read(workdir.absolute() / "checkpoints" / str(last))
@@ -85,6 +90,7 @@ def replay(
     try:
         with jax.set_mesh(mesh):
             item = feed.get()
+            started()
             compiled, line = loop.compile_step(make, now, frozen, item.batch, mesh=mesh)
             say(line)
             for number in range(first + 1, last + 1):

@@ -183,6 +183,21 @@ def test_interrupted_saves_are_no_checkpoints(workdir, tmp_path):
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["10", "9"]
 
 
+def test_looking_on_does_no_harm(tmp_path):
+    """A run saves in the background while somebody opens its checkpoints to read."""
+    saved = Checkpoints(tmp_path / "run", keep=2)
+    for step in (1, 2, 3):
+        saved.save(step, Snapshot(state_of(step), {}, b"{}"), {})
+        others = [Checkpoints(tmp_path / "run", keep=1, read_only=True) for _ in range(3)]
+        for other in others:
+            assert set(other.steps) <= {1, 2, 3}
+            other.close()
+    saved.close()
+    assert Checkpoints(tmp_path / "run", keep=2).steps == [2, 3]
+    assert Checkpoints(tmp_path / "none", keep=1, read_only=True).steps == []
+    assert not (tmp_path / "none").exists()
+
+
 def test_nothing_is_pickled(workdir, exported):
     for path in [*workdir.rglob("*"), *exported.rglob("*")]:
         if path.is_file():
