@@ -22,10 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
+from omnigen.data.pipeline import DataConfig
 from omnigen.models import flops
 from omnigen.models.flow_head import ADDED, FlowHead
+from omnigen.models.omni import OmniConfig
 from omnigen.nn.module import Params
-from omnigen.sequence import Sequence, without_prompts
+from omnigen.sequence import Modality, Sequence, without_prompts
 from omnigen.stages.ar import ARObjective, ARStage
 from omnigen.stages.base import Batch
 from omnigen.training.feed import Rates
@@ -77,6 +79,35 @@ class DistillationStage(ARStage):
     flow_name = "average_mse"
     flow_keys = 4
 
+    def __init__(
+        self,
+        model: OmniConfig,
+        objective: DistillationObjective,
+        data: DataConfig,
+        frozen: Params,
+    ):
+        """See `Stage`.
+
+        Raises:
+            ValueError: a part is missing, or a size takes more or fewer letters to tell.
+        """
+        super().__init__(model, objective, data, frozen)
+        pixels = model.tokenizer.token_size
+        for size in data.sizes:
+            told = f"{size.height // pixels}*{size.width // pixels}"
+            if len(self.omni.text.encode(told)) != self._size_length:
+                rows, cols = model.grid
+                raise ValueError(
+                    f"buckets is {data.buckets!r}; allowed in distillation: sizes that take as "
+                    f"many text tokens to tell as {rows}*{cols}, unlike {told}"
+                )
+
+    @property
+    def _size_length(self) -> int:
+        """Text elements that tell a picture's size."""
+        rows, cols = self.omni.config.grid
+        return len(self.omni.text.encode(f"{rows}*{cols}"))
+
     def _flow_loss(
         self,
         params: Params,
@@ -123,15 +154,13 @@ class DistillationStage(ARStage):
         """Where the teacher is before its steps and after the last: `[S + 1, B, N, Z]`."""
         config, sequence = self.omni.config, Sequence.of(batch)
         ar, head = self.omni.ar.bind(frozen["ar"]), self.omni.head.bind(frozen["head"])
-        rows, cols = config.grid
-        size = len(self.omni.text.encode(f"{rows}*{cols}"))
         hidden_C = [
             self._before(
                 ar.hidden(branch, context_BLZ, causal=config.block == 1),
                 batch,
                 noise_BNZ.shape[1],
             )
-            for branch in (sequence, without_prompts(sequence, config.specials, size))
+            for branch in (sequence, without_prompts(sequence, config.specials, self._size_length))
         ]
         steps = flow.Solver(num_steps=self.objective.teacher_steps).steps()
 
@@ -148,7 +177,7 @@ class DistillationStage(ARStage):
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
         """As of `ARStage`, and what the teacher costs."""
         rates, config = super().rates(batch), self.omni.config
-        image_tokens = rates.images * np.prod(config.grid)
+        image_tokens = float((batch["modality"] == Modality.IMAGE).sum())
         segment = batch["segment"]
         rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
         lengths = np.bincount((segment + rows)[segment > 0])
