@@ -41,6 +41,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 T_MIN = 0.05  # the smallest divisor in (4): bounds the weight of a data prediction near t = 0
+T_TINY = 1e-6  # likewise when solving, where the last step has to end in the data
 Shape = tuple[int, ...]
 VelocityFn = Callable[[Array, Array], Array]
 

@@ -19,7 +19,7 @@ SPLITS = {
         "tokenizer": ("num_heads", "mlp_dim"),
         "decoder": ("num_heads", "mlp_dim"),
         "ar": ("num_heads", "num_kv_heads", "mlp_dim", "vocab_size"),
-        "head": ("mlp_dim",),
+        "head": ("mlp_dim", "embed_dim"),
     },
     "fsdp": {part: ("embed_dim",) for part in ("tokenizer", "decoder", "ar", "head")},
 }
@@ -50,6 +50,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 32:
+            raise ValueError(f"seed is {self.seed}; it must be in [0, 2**32)")
         if self.data.image_size != self.model.image_size:
             raise ValueError(
                 f"data.image_size is {self.data.image_size}; "

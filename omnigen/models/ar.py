@@ -19,7 +19,7 @@ from flax import nnx
 from omnigen.nn.attention import KVCache
 from omnigen.nn.block import Block
 from omnigen.nn.layers import Linear, RMSNorm, lookup, place_features
-from omnigen.nn.module import param
+from omnigen.nn.module import check_sizes, param
 from omnigen.nn.stack import Remat, Stack
 from omnigen.parallel import shard
 from omnigen.sequence import Array, Modality, Sequence, may_attend
@@ -59,6 +59,7 @@ class ARConfig:
     unroll: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes("ar", self)
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"ar num_heads {self.num_heads} is not a multiple of num_kv_heads "

@@ -22,7 +22,7 @@ from flax import nnx
 from omnigen import flow
 from omnigen.nn.attention import Attention, attend
 from omnigen.nn.layers import Linear, SwiGLU, modulate, patchify, time_features, unpatchify
-from omnigen.nn.module import param
+from omnigen.nn.module import check_sizes, param
 from omnigen.nn.stack import Remat, Stack
 from omnigen.parallel import shard
 from omnigen.sequence import places
@@ -67,10 +67,11 @@ class DecoderConfig:
     unroll: bool = False
 
     def __post_init__(self) -> None:
-        if self.embed_dim % self.num_heads:
+        check_sizes("decoder", self)
+        if self.embed_dim % (2 * self.num_heads):
             raise ValueError(
-                f"decoder embed_dim {self.embed_dim} is not a multiple of num_heads "
-                f"{self.num_heads}"
+                f"decoder embed_dim {self.embed_dim} is not a multiple of twice num_heads, "
+                f"{2 * self.num_heads}; rotary positions need pairs"
             )
         if not 0.0 <= self.noise_scale <= 1.0:
             raise ValueError(f"decoder noise_scale is {self.noise_scale}; it must be in [0, 1]")
@@ -232,6 +233,6 @@ class Decoder(nnx.Module):
         def velocity(x_t: jax.Array, t: jax.Array) -> jax.Array:
             t_B = jnp.broadcast_to(t, x_t.shape[:1])
             clean = self(x_t, t_B, z_BNZ, known_BN)
-            return flow.to_velocity(clean, x_t, t_B, flow.Prediction.DATA)
+            return flow.to_velocity(clean, x_t, t_B, flow.Prediction.DATA, t_min=flow.T_TINY)
 
         return jnp.clip(flow.solve(velocity, start_BHWC, solver), -1.0, 1.0)

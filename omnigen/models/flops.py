@@ -12,9 +12,9 @@ import numpy as np
 from omnigen.models.ar import PLACE_DIM, ARConfig
 from omnigen.models.decoder import MODULATIONS, DecoderConfig
 from omnigen.models.decoder import TIME_DIM as DECODER_TIME_DIM
+from omnigen.models.flow_head import ADDED, FlowHeadConfig
 from omnigen.models.flow_head import MODULATIONS as HEAD_MODULATIONS
 from omnigen.models.flow_head import TIME_DIM as HEAD_TIME_DIM
-from omnigen.models.flow_head import FlowHeadConfig
 from omnigen.models.tokenizer import TokenizerConfig
 
 
@@ -88,5 +88,6 @@ def flow_head(config: FlowHeadConfig, tokens: float, *, draws: int) -> float:
     c = config
     block = 3 * c.embed_dim * c.mlp_dim
     per_draw = c.num_blocks * block + 2 * c.latent_dim * c.embed_dim
-    per_draw += HEAD_TIME_DIM * c.embed_dim + HEAD_MODULATIONS * c.embed_dim**2
+    times = 1 + len(ADDED) * c.average
+    per_draw += times * HEAD_TIME_DIM * c.embed_dim + HEAD_MODULATIONS * c.embed_dim**2
     return 2.0 * tokens * (draws * per_draw + c.cond_dim * c.embed_dim)

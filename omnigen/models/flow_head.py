@@ -22,7 +22,7 @@ from flax import nnx
 
 from omnigen import flow
 from omnigen.nn.layers import Linear, SwiGLU, modulate, time_features
-from omnigen.nn.module import param
+from omnigen.nn.module import check_sizes, param
 from omnigen.nn.stack import Stack
 from omnigen.parallel import shard
 
@@ -59,6 +59,7 @@ class FlowHeadConfig:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        check_sizes("head", self)
         if self.average and self.prediction != flow.Prediction.VELOCITY:
             raise ValueError(
                 f"head prediction is {str(self.prediction)!r}; a head of averages predicts "
@@ -222,7 +223,8 @@ class Sampler:
                 x_CBD = block(x_CBD, [modulation[i] for modulation in shared_SCBD])
             output_CBZ = head._output(x_CBD)
             z_CBZ = jnp.broadcast_to(z_BZ[None], output_CBZ.shape)
-            v_CBZ = flow.to_velocity(output_CBZ, z_CBZ, t, head.config.prediction)
+            kind = head.config.prediction
+            v_CBZ = flow.to_velocity(output_CBZ, z_CBZ, t, kind, t_min=flow.T_TINY)
             return v_CBZ[0] if v_CBZ.shape[0] == 1 else flow.guide(v_CBZ[0], v_CBZ[1], guidance)
 
         return flow.sphere(flow.euler(velocity, noise_BZ.astype(jnp.float32), steps))

@@ -24,6 +24,7 @@ from flax import nnx
 from omnigen import flow
 from omnigen.nn.block import Block
 from omnigen.nn.layers import Linear, RMSNorm, patchify
+from omnigen.nn.module import check_sizes
 from omnigen.nn.stack import Remat, Stack
 from omnigen.parallel import shard
 from omnigen.sequence import places
@@ -62,10 +63,11 @@ class TokenizerConfig:
     unroll: bool = False
 
     def __post_init__(self) -> None:
-        if self.embed_dim % self.num_heads:
+        check_sizes("tokenizer", self)
+        if self.embed_dim % (2 * self.num_heads):
             raise ValueError(
-                f"tokenizer embed_dim {self.embed_dim} is not a multiple of num_heads "
-                f"{self.num_heads}"
+                f"tokenizer embed_dim {self.embed_dim} is not a multiple of twice num_heads, "
+                f"{2 * self.num_heads}; rotary positions need pairs"
             )
         if self.noise_max < 0:
             raise ValueError(f"tokenizer noise_max is {self.noise_max}; it must be at least 0")

@@ -6,6 +6,7 @@ taken out.
 """
 
 import contextvars
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,23 @@ Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 _shapes_only = contextvars.ContextVar("_shapes_only", default=False)
 
 nnx.use_eager_sharding(False)  # shardings are resolved from `axes` by `parallel`, not by NNX
+
+
+DTYPES = ("float32", "bfloat16", "float16")  # that a computation may have
+
+
+def check_sizes(part: str, config: Any) -> None:
+    """Checks the whole numbers of a config, which are sizes and counts, and its `dtype`.
+
+    Raises:
+        ValueError: names the part, the field, its value and what is allowed.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.type in (int, "int") and value < 1:
+            raise ValueError(f"{part} {field.name} is {value}; it must be at least 1")
+    if config.dtype not in DTYPES:
+        raise ValueError(f"{part} dtype is {config.dtype!r}; choose from: {', '.join(DTYPES)}")
 
 
 def param(

@@ -61,6 +61,12 @@ class ARObjective:
                 f"text_weight {self.text_weight} and context_noise {self.context_noise} must be "
                 "at least 0"
             )
+        _ = self.density  # checks what it is made of
+
+    @property
+    def density(self) -> flow.TimeDensity:
+        """Of the head's training times."""
+        return flow.TimeDensity(mean=self.time_mean, std=self.time_std)
 
 
 class ARStage(Stage):
@@ -153,8 +159,7 @@ class ARStage(Stage):
         latents_BNZ = batch["latents"]
         hidden_BND = self._before(hidden_BLD, batch, latents_BNZ.shape[1])
         shape = (*latents_BNZ.shape[:2], objective.draws)
-        density = flow.TimeDensity(mean=objective.time_mean, std=objective.time_std)
-        t_KBN = jnp.moveaxis(density.sample(keys[0], shape), -1, 0)
+        t_KBN = jnp.moveaxis(objective.density.sample(keys[0], shape), -1, 0)
         noise_KBNZ = flow.normal(keys[1], (*shape, latents_BNZ.shape[-1]))
         losses_BN = head.loss(latents_BNZ, hidden_BND, t_KBN, jnp.moveaxis(noise_KBNZ, 2, 0))
         return self._weighted(losses_BN, batch)

@@ -52,6 +52,7 @@ class TokenizerObjective:
         for name in ("truncate", "regress", "detail"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
+        _ = self.density  # checks what it is made of
 
     @property
     def density(self) -> flow.TimeDensity:

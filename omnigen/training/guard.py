@@ -91,6 +91,12 @@ def layer_statistics(tree: Params) -> dict[str, dict[str, float]]:
     }
 
 
+def local_rows(array: jax.Array) -> np.ndarray:
+    """The rows of a batch that this host holds, once each, however many devices have copies."""
+    parts = {str(shard.index): shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.atleast_1d(part) for part in parts.values()])
+
+
 def leave_evidence(
     folder: pathlib.Path,
     error: SkippedError,
@@ -114,10 +120,7 @@ def leave_evidence(
     folder = folder / f"evidence-{error.step}"
     folder.mkdir(parents=True, exist_ok=True)
     layers = {"weights": layer_statistics(params), "gradients": layer_statistics(grads)}
-    parts: dict[str, Any] = {
-        name: np.concatenate([np.atleast_1d(shard.data) for shard in array.addressable_shards])
-        for name, array in item.batch.items()
-    }
+    parts: dict[str, Any] = {name: local_rows(array) for name, array in item.batch.items()}
     np.savez(folder / f"batch-{jax.process_index()}.npz", **parts)
     if jax.process_index() == 0:
         position = item.position.decode()

@@ -58,6 +58,14 @@ class Rule:
     learning_rate: float = 1.0
     freeze: bool = False
 
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(
+                f"pattern {self.pattern!r} is no regular expression: {error}"
+            ) from error
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:

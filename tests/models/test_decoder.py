@@ -105,6 +105,14 @@ def test_decoding_is_euler_on_the_predicted_clean_picture(decoder, predict, num_
     assert (np.abs(x) > 1).any()
 
 
+@pytest.mark.parametrize("num_steps", [1, 25, 100])
+def test_no_noise_is_left_however_many_steps(decoder, monkeypatch, num_steps):
+    clean = jnp.tanh(NOISY[::-1])
+    monkeypatch.setattr(type(decoder), "__call__", lambda self, x_t, t, z, known: clean)
+    out = decoder.decode(Z, NOISY, num_steps=num_steps)
+    np.testing.assert_allclose(out, clean, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.5])
 def test_the_noise_may_be_scaled(omni, params, decoder, predict, scale):
     config = dataclasses.replace(omni.config.decoder, noise_scale=scale)
@@ -125,7 +133,7 @@ def test_bfloat16_pixels_are_float32(omni, params):
 
 
 def test_impossible_inputs_are_refused(decoder):
-    with pytest.raises(ValueError, match="embed_dim 30 is not a multiple of num_heads 4"):
+    with pytest.raises(ValueError, match="embed_dim 30 is not a multiple of twice num_heads, 8"):
         DecoderConfig(embed_dim=30, num_heads=4)
     with pytest.raises(ValueError, match="token_size 12 is not a multiple of patch_size 8"):
         DecoderConfig(token_size=12, patch_size=8)

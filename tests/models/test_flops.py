@@ -82,6 +82,17 @@ def head_case(layers):
     return flops.flow_head(config, 100, draws=3), run, (net.shapes(), *tokens)
 
 
+def average_head_case(layers):
+    config = FlowHeadConfig(
+        latent_dim=32, cond_dim=320, embed_dim=256, num_blocks=layers, mlp_dim=640, average=True
+    )
+    net = Net(lambda rngs: FlowHead(config, rngs=rngs))
+    run = lambda params, *args: net.bind(params)(*args)  # noqa: E731
+    times = [floats(3, 2, 50)] * 2
+    tokens = floats(3, 2, 50, 32), times[0], floats(1, 2, 50, 320), *times
+    return flops.flow_head(config, 100, draws=3), run, (net.shapes(), *tokens)
+
+
 def ar_case(layers):
     """Both programs compute the whole square of attention, of which the formula counts half.
 
@@ -114,7 +125,7 @@ def ar_case(layers):
 
 
 local_encoder_case = functools.partial(encoder_case, local=True)
-CASES = [encoder_case, local_encoder_case, decoder_case, head_case, ar_case]
+CASES = [encoder_case, local_encoder_case, decoder_case, head_case, average_head_case, ar_case]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -96,7 +96,7 @@ def test_noise_is_that_of_the_image_s_own_key():
 
 def test_impossible_configs_are_refused():
     assert TokenizerConfig(patch_size=4, merge=3).token_size == 12
-    with pytest.raises(ValueError, match="embed_dim 30 is not a multiple of num_heads 4"):
+    with pytest.raises(ValueError, match="embed_dim 30 is not a multiple of twice num_heads, 8"):
         TokenizerConfig(embed_dim=30, num_heads=4)
     with pytest.raises(ValueError, match="noise_max is -1"):
         TokenizerConfig(noise_max=-1)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from omnigen import parallel
 from omnigen.training import guard, state, step
 from omnigen.training.stage import TrainConfig
 
@@ -106,3 +107,13 @@ def test_layer_statistics():
     found = guard.layer_statistics(tree)
     assert found["a/b"] == {"norm": 5.0, "largest": 4.0, "not_finite": 0.0}
     assert found["c"]["not_finite"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "axes", [{"data": 2, "tensor": 4}, {"data": 4, "sequence": 2}, {"data": 8}]
+)
+def test_rows_of_a_batch_are_kept_once(axes):
+    mesh = parallel.make_mesh(parallel.MeshConfig(**axes))
+    layout = parallel.sharding(mesh, ("batch",))
+    batch = parallel.global_array(layout, np.arange(8), 8)
+    np.testing.assert_array_equal(guard.local_rows(batch), np.arange(8))
