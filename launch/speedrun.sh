@@ -54,9 +54,4 @@ python -m omnigen.evaluate --checkpoint "$runs/ar" --suites reconstruction --out
 python -m omnigen.sample --checkpoint "$runs/ar" --output "$runs/sample.png" --num_images 4 \
   --prompt 'a red circle left of a blue star on a white background'
 
-python -c '
-import sys
-from omnigen.training import checkpoint
-model = checkpoint.export_model(sys.argv[1], sys.argv[2])
-print(f"{model.path}: model {model.version} of step {model.step}")
-' "$runs/ar" "$runs/model"
+python -m omnigen.export --checkpoint "$runs/ar" --output "$runs/model"

@@ -34,7 +34,6 @@ LAYERS = {
     "measure": 0,
     "nn": 1,
     "data": 1,
-    "safety": 1,
     "models": 2,
     "training": 3,
     "evals": 4,
@@ -52,15 +51,15 @@ LAYERS = {
     "doctor": 7,
     "bench": 7,
     "encode": 7,
+    "export": 7,
     "prepare": 8,
-    "serve": 8,
 }
 # Doors that stand inside a part.
 DOORS = {"omnigen.data.prepare": "prepare"}
 # Same layer, one direction: a stage names the evaluators that judge it.
 ALLOWED = {("stages", "evals")}
-# Downward, but refused: the loop knows nothing about images, and safety can be audited alone.
-REFUSED = {("training", "models"), ("training", "data"), ("training", "safety")}
+# Downward, but refused: the loop knows nothing about images.
+REFUSED = {("training", "models"), ("training", "data")}
 # What layer 0 may import from outside, besides the standard library.
 OUTSIDE = {
     "parallel": {"jax", "numpy"},

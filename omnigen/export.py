@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a run's model alone, a sixth of its checkpoint, for drawing and to hand on."""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from omnigen import cli
+
+PROGRAM = "omnigen.export"
+USAGE = """
+Writes the model of a run:  python -m omnigen.export --checkpoint runs/ar --output models/ar
+Its averaged weights and its config, sealed; --checkpoint models/ar then takes it anywhere.
+"""
+DTYPES = ("bfloat16", "float32")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; see `USAGE`."""
+    values = flags.FlagValues()
+    for name, text in (
+        ("checkpoint", "a workdir or checkpoint folder"),
+        ("output", "the folder to write; must not exist"),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the weights on disk", flag_values=values)
+    with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
+        cli.parse(values, usage=USAGE, argv=argv)
+        cli.require(values, "checkpoint", "output")
+        from omnigen.training import checkpoint
+
+        output = pathlib.Path(values.output)
+        model = checkpoint.export_model(values.checkpoint, output, dtype=values.dtype)
+    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    print(f"{model.path}: model {model.version} of step {model.step}, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
