@@ -6,7 +6,6 @@ one large copy reach here, so that a figure says how much is left and not only h
 """
 
 import json
-import os
 import pathlib
 import statistics
 import sys
@@ -284,10 +283,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError("--config and --checkpoint: sample takes one of them")
         if values.profile and subject not in ("train", "sample"):
             raise ValueError(f"--profile is of train and sample, not of {subject}")
-        for name in ("json", "markdown"):
-            path = values[name].value
-            if path and not os.access(pathlib.Path(path).absolute().parent, os.W_OK):
-                raise ValueError(f"--{name} {path}: its folder is missing or not writable")
+        if values.profile and pathlib.Path(values.profile).is_file():
+            raise ValueError(f"--profile {values.profile}: is a file; a trace is a folder")
+        if values["batch_size"].present and subject != "sample":
+            raise ValueError(f"--batch_size is of sample, not of {subject}; change its recipe")
+        if overrides and values.config is None:
+            raise ValueError(f"{overrides[0]}: changes a recipe; give its --config")
+        cli.check_writable(values, "json", "markdown")
         cli.cache_compilations()
         import jax
 

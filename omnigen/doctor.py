@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -183,8 +183,8 @@ def mesh(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
     from omnigen import parallel
     from omnigen import recipe as recipes
 
-    recipe = recipes.read(config, overrides)
     try:
+        recipe = recipes.read(config, overrides)
         made = parallel.make_mesh(recipe.mesh)
         recipe.check_mesh(made.shape)
     except ValueError as error:
@@ -245,16 +245,15 @@ def storage(folder: pathlib.Path) -> Iterator[Finding]:
         yield Finding(Mark.NOTE, "shared memory", "/dev/shm is smaller than 1 GiB", mend)
 
 
-def examine(checks: Sequence[Callable[[], Iterator[Finding]]]) -> list[Finding]:
+def examine(checks: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
     """Runs the checks and prints as it goes; one that fails itself is a finding too."""
     found = []
-    for check in checks:
+    for name, check in checks.items():
         try:
             for finding in check():
                 found.append(finding)
                 print(finding.line, flush=True)
         except Exception as error:
-            name = getattr(check, "__name__", "check")
             text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             found.append(Finding(Mark.BAD, name, text))
             print(found[-1].line, flush=True)
@@ -277,10 +276,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         parallel.initialize()
         yield from devices()
 
-    checks: list[Callable[[], Iterator[Finding]]] = [versions, lambda: hosts(os.environ)]
-    checks += [join, cache, lambda: storage(pathlib.Path(values.workdir))]
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "versions": versions,
+        "hosts": lambda: hosts(os.environ),
+        "devices": join,
+        "cache": cache,
+    }
     if values.config:
-        checks.append(lambda: mesh(values.config, overrides))
+        checks["mesh"] = lambda: mesh(values.config, overrides)
+    checks["storage"] = lambda: storage(pathlib.Path(values.workdir))
     if any(finding.mark is Mark.BAD for finding in examine(checks)):
         raise SystemExit(1)
 

@@ -116,8 +116,10 @@ def _suites(values: flags.FlagValues) -> list[str]:
         if name not in SUITES:
             nearest, allowed = cli.nearest(name, SUITES), ", ".join(SUITES)
             raise ValueError(f"--suites {name}: did you mean {nearest}? allowed: {allowed}")
-    if ("corpus" in values.suites) != (values.corpus is not None):
-        raise ValueError(f"--corpus {values.corpus}: needed by --suites corpus, and by no other")
+    if "corpus" in values.suites and values.corpus is None:
+        raise ValueError("--suites corpus needs --corpus")
+    if values.corpus is not None and "corpus" not in values.suites:
+        raise ValueError(f"--corpus {values.corpus}: is of --suites corpus alone")
     return values.suites
 
 
@@ -280,11 +282,12 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
     with cli.bad_input_exits(PROGRAM):
         if not values.prompts or values.layout not in LAYOUTS:
             allowed = ", ".join(LAYOUTS)
-            raise ValueError(f"--layout {values.layout}: needs --prompts, and one of {allowed}")
-        if values["suites"].present or values.images or len(values.checkpoint) > 1:
-            raise ValueError(
-                "--prompts draws with one --checkpoint, and takes no --suites, --images"
-            )
+            raise ValueError(f"another benchmark needs --prompts and --layout, one of {allowed}")
+        others = [f"--{n}" for n in ("suites", "images", "seed", "every") if values[n].present]
+        if others:
+            raise ValueError(f"--prompts takes no {', '.join(others)}")
+        if len(values.checkpoint) > 1:
+            raise ValueError("--prompts draws with one --checkpoint")
         layout = layouts.Layout(values.layout)
         count = layouts.count_of(layout, values.count)
         prompts = layouts.read(pathlib.Path(values.prompts), layout)

@@ -369,7 +369,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     for i, (image,) in enumerate(sampler.batches(job.request)):
         one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
-        save(image, job.outputs[i], one, version=sampler.version)
+        with cli.bad_input_exits(PROGRAM, (OSError,)):
+            save(image, job.outputs[i], one, version=sampler.version)
         seconds, started = time.monotonic() - started, time.monotonic()
         note = f"{job.outputs[i]}: seed {one.seed}, {seconds:.1f} s"
         if job.original:

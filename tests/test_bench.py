@@ -80,6 +80,11 @@ def count(tree) -> int:
         (["sample", "--repeats", "0"], "--repeats=0"),
         (["sample", "--config", "x", "--checkpoint", "y"], "sample takes one of them"),
         (["data", "--profile", "x", "--config", "x"], "--profile is of train and sample"),
+        (["data", "--batch_size=3", "--config", "x"], "--batch_size is of sample, not of data"),
+        (["sample", "--profile", __file__], "is a file; a trace is a folder"),
+        (["sample", "--json", "."], "--json .: is a folder"),
+        (["grow", "--markdown", ".", "--config", "x"], "--markdown .: is a folder"),
+        (["sample", "--config.nope=1"], "--config.nope=1: changes a recipe; give its --config"),
     ],
 )
 def test_bad_input(argv, message, capsys) -> None:

@@ -106,11 +106,17 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path)
     assert "BAD" not in output and "8 x cpu" in output
 
 
+def test_a_recipe_that_cannot_be_is_a_finding() -> None:
+    found = only(doctor.mesh(CONFIG, ["--config.mesh.tensor=7"]))
+    assert found.mark is doctor.Mark.BAD and "mesh.tensor=7 does not divide it" in found.found
+    assert "no such file" in only(doctor.mesh("nope.py", [])).found
+
+
 def test_a_check_that_fails_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     def broken():
         raise RuntimeError("no such\nthing")
         yield
 
-    found = only(doctor.examine([broken]))
+    found = only(doctor.examine({"broken": broken}))
     assert found.line == "BAD  broken       RuntimeError: no such thing"
     assert capsys.readouterr().out == found.line + "\n"

@@ -84,7 +84,7 @@ def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path
             ["--output", "eval", "--suites=kid_lite0", "--images=.", "--reference=absent"],
             ".: 0 pictures; at least 10 are needed",
         ),
-        (["--output", "eval", "--prompts=file"], "--layout None: needs --prompts, and one of gen"),
+        (["--output", "eval", "--prompts=file"], "needs --prompts and --layout, one of geneval"),
         (["--output", "eval", "--prompts=absent", "--layout=wise"], "prompts absent: cannot be re"),
         (["--output", "eval", "--prompts=file", "--layout=geneval"], "prompts file: no prompts"),
         (
@@ -93,7 +93,11 @@ def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path
         ),
         (
             ["--output", "eval", "--prompts=file", "--layout=folder", "--suites=exact"],
-            "takes no --suites",
+            "--prompts takes no --suites",
+        ),
+        (
+            ["--output", "eval", "--prompts=file", "--layout=folder", "--seed=5", "--every=2"],
+            "--prompts takes no --seed, --every",
         ),
     ],
 )

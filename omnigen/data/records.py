@@ -227,8 +227,10 @@ class Manifest:
             }
             return cls(splits=splits, **fields)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            there = pathlib.Path(folder).is_dir()
+            what = f"{type(error).__name__}: {error}" if there else "no such folder"
             raise ValueError(
-                f"{str(folder)!r} is no prepared corpus ({type(error).__name__}: {error}); "
+                f"{str(folder)!r} is no prepared corpus ({what}); "
                 "make one with python -m omnigen.data.prepare"
             ) from error
 

@@ -31,7 +31,7 @@ def _flags() -> flags.FlagValues:
         ("config", "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"),
         ("topology", "chips, such as v5p-512, v5e-256 or h100x8"),
     ):
-        flags.DEFINE_string(name, None, text, required=True, flag_values=values)
+        flags.DEFINE_string(name, None, text, flag_values=values)
     for name, text in (
         ("fit", "search for the fastest way to train that fits"),
         ("sample", "plan drawing instead of training"),
@@ -106,6 +106,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = _flags()
     with cli.bad_input_exits(PROGRAM):
         overrides = cli.parse(values, usage=USAGE, argv=argv)
+        cli.require(values, "config", "topology")
+        cli.check_writable(values, "row")
+        if values.sample and (values.row or values.fit):
+            raise ValueError("--row and --fit are of training, and not of --sample")
+        if not values.sample and values["batch_size"].present:
+            raise ValueError("--batch_size is of --sample; train.global_batch_size of training")
         plan = _drawing if values.sample else _training
         fits = plan(values, overrides)
     if not fits:

@@ -46,6 +46,8 @@ def devices(topology: Topology, *, slices: int = 1) -> list[Any]:
     # The cache cannot read programs for devices that are not here.
     jax.config.update("jax_enable_compilation_cache", False)
     if topology.chip.is_gpu:
+        if slices > 1:
+            raise ValueError(f"slices is {slices}; allowed: 1 of GPUs, such as h100x64")
         assert len(jax.devices()) == topology.devices, "JAX was started before `prepare`"
         return jax.devices()
     name = _COMPILER_NAMES.get(topology.chip.name, topology.chip.name)

@@ -319,7 +319,7 @@ def test_eval_examples_are_held_out_and_fixed():
         ("image_size", 0, "at least 1"),
         ("mixture", {"photos": 1.0}, "'landscapes'"),
         ("mixture", {}, "not all 0"),
-        ("mixture", {Kind.WORDS: -1.0}, "at least 0"),
+        ("mixture", {Kind.WORDS: -1.0}, "0 or at least 1e-06"),
         ("mixture", {Kind.WORDS: 0.0}, "not all 0"),
         ("max_caption_bytes", 20, "at least 128"),
         ("row_length", 0, "at least 1"),

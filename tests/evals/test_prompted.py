@@ -282,8 +282,8 @@ def test_the_door_judges_a_folder(tmp_path: pathlib.Path, capsys) -> None:
         (["--images=.", "--suites=exact", "--nojudge"], "--nojudge draws --suites exact,text"),
         (["--suites=lpips", "--nojudge"], "--nojudge draws --suites exact,text"),
         (["--suites=exactly"], "--suites exactly: did you mean exact? allowed: reconstruction, "),
-        (["--suites=corpus"], "--corpus None: needed by --suites corpus, and by no other"),
-        (["--corpus=./art"], "--corpus ./art: needed by --suites corpus, and by no other"),
+        (["--suites=corpus"], "--suites corpus needs --corpus"),
+        (["--corpus=./art"], "--corpus ./art: is of --suites corpus alone"),
     ],
 )
 def test_the_door_refuses(argv: list[str], message: str, tmp_path, monkeypatch, capsys) -> None:

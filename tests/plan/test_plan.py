@@ -60,6 +60,11 @@ def test_drawing():
     [
         (["--topology", "v5p-500"], "the nearest is 'v5p-512'"),
         (["--topology", "h100x8", "--config.mesh.fsdp=3"], "mesh"),
+        ([], "--config and --topology are required"),
+        (["--topology", "h100x8", "--row", "."], "--row .: is a folder"),
+        (["--topology", "h100x8", "--sample", "--fit"], "--row and --fit are of training"),
+        (["--topology", "h100x8", "--batch_size=2"], "--batch_size is of --sample"),
+        (["--topology", "h100x8", "--slices=2"], "slices is 2; allowed: 1 of GPUs"),
     ],
 )
 def test_bad_input(arguments, message):
