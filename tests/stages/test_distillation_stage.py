@@ -66,6 +66,16 @@ def test_bad_settings(wrong, message):
         DistillationObjective(**wrong)
 
 
+def test_sizes_that_take_more_letters_are_refused(stage, data):
+    """The teacher's empty prompt keeps as many letters of each size as of the square one."""
+    config, given = stage.omni.config, stage.frozen
+    other = dataclasses.replace(data, buckets="16x16,80x80", row_length=200)
+    with pytest.raises(ValueError, match=r"many text tokens to tell as 2\*2, unlike 10\*10"):
+        DistillationStage(config, stage.objective, other, given)
+    same = dataclasses.replace(data, buckets="16x16,24x32", row_length=200)
+    assert DistillationStage(config, stage.objective, same, given).data == same
+
+
 def test_rows_without_prompts_are_read_like_empty_captions(stage):
     """Captions of two lengths and a sketch, two samples a row; all else stays where it was."""
     specials, encode = Specials(256), ByteText().encode
