@@ -89,6 +89,8 @@ def measure(records: Records, split: str) -> np.ndarray:
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(fill, range(0, len(records), _CHUNK)))
+    if not sizes.all():  # what cannot be read today may be there tomorrow
+        return sizes
     partial = cached.with_suffix(f".{os.getpid()}.partial")
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)

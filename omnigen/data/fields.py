@@ -10,6 +10,7 @@ from omnigen.data.records import Reason, Rejected
 
 CAPTION_COLUMNS = ("captions", "caption", "text", "prompt", "description", "label")
 ATTRIBUTES = ("license", "attribution", "source")
+COLUMNS = (*CAPTION_COLUMNS, *ATTRIBUTES, "attributes")  # of a table that are read
 SIDECARS = (".txt", ".json")
 
 
@@ -28,8 +29,8 @@ def attributes_of(fields: Mapping[str, Any]) -> dict[str, str]:
     """What is kept besides picture and captions."""
     kept = {name: fields[name] for name in ATTRIBUTES if fields.get(name)}
     if isinstance(fields.get("attributes"), Mapping):
-        kept |= fields["attributes"]
-    return {name: str(value) for name, value in kept.items() if value is not None}
+        kept |= {name: value for name, value in fields["attributes"].items() if value is not None}
+    return {name: str(value) for name, value in kept.items()}
 
 
 def beside(files: Mapping[str, bytes]) -> dict[str, Any]:

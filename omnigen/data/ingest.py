@@ -9,6 +9,7 @@ settings, so a run that was killed goes on with the files it finds, and ends wit
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -91,16 +92,12 @@ class Settings:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name} is {value}; allowed: {least} to {most}")
-        if self.min_caption > self.max_caption:
-            raise ValueError(
-                f"min_caption is {self.min_caption}; allowed: up to max_caption, {self.max_caption}"
-            )
+        if self.min_caption > (most := self.max_caption):
+            raise ValueError(f"min_caption is {self.min_caption}; allowed: up to {most}")
         longest = self.size * self.max_aspect
         if longest > _WEBP_SIDE:
-            raise ValueError(
-                f"size is {self.size} with max_aspect {self.max_aspect:g}, a side of {longest:g} "
-                f"pixels; allowed: up to {_WEBP_SIDE}"
-            )
+            text = f"size times max_aspect is {longest:g} pixels; allowed: up to {_WEBP_SIDE}"
+            raise ValueError(text)
 
 
 class NothingKept(ValueError):
@@ -205,7 +202,7 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
     rejects = _write_rejects(work, output, facts, found)
     if not any(splits):
         example = json.loads((output / REJECTS).read_text("utf-8").partition("\n")[0])
-        shutil.rmtree(output)
+        _abandon(output)
         counts = ", ".join(f"{count} x {reason}" for reason, count in rejects.most_common())
         raise NothingKept(
             f"input {str(job.source)!r}: no picture passes: {counts}; "
@@ -222,6 +219,16 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
     for path in output.glob(f"*{records.PARTIAL}"):  # of runs that were killed
         path.unlink()
     shutil.rmtree(work)
+
+
+def _abandon(output: pathlib.Path) -> None:
+    """Removes what was begun; a run that is killed meanwhile begins anew."""
+    work = output / WORK
+    for path in (output / REJECTS, *sorted(work.glob("*.npz"))):
+        path.unlink()
+    shutil.rmtree(work)
+    with contextlib.suppress(OSError):  # a link, or the place where a disk is mounted
+        output.rmdir()
 
 
 def summarize(output: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags
 
 from omnigen import cli
-from omnigen.data import buckets, pictures, tars
+from omnigen.data import buckets, pictures, sources, tars
 from omnigen.data.records import Corpus, Record, Records, Rejected
 from omnigen.data.scenes.scene import Split
 
@@ -100,12 +100,15 @@ def _report(place: pathlib.Path, corpora: Mapping[Split, Records], most: int) ->
         manifest = whole.manifest
         for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
             for value, count in counts.items():
-                print(f"{name}, {value}: {count}")
+                shown = value.encode("utf-8", "backslashreplace").decode()
+                print(f"{name}, {shown}: {count}")
     for split, corpus in corpora.items():
         for line in describe(corpus, most=most):
             print(f"{split}: {line}")
         if len(corpus):
-            path = (place if place.is_dir() else place.parent) / f"contact-{split}.png"
+            path = (place if place.is_dir() else place.parent) / sources.SHEETS[
+                list(Split).index(split)
+            ]
             Image.fromarray(contact_sheet(corpus)).save(path)
             print(f"{split}: wrote {path}")
 

@@ -21,6 +21,7 @@ from omnigen.data.webdataset import IMAGES, Member
 
 PART = 512  # pictures
 TABLES = (".jsonl", ".csv", ".tsv")
+SHEETS = tuple(f"contact-{split}.png" for split in Split)  # that `inspect` writes
 IMAGE_COLUMNS = ("file_name", "image_path", "image", "path", "file", "filename")
 Stamp = tuple[int, int] | None
 
@@ -48,11 +49,10 @@ def find(path: pathlib.Path) -> list[Part]:
     path = pathlib.Path(os.path.abspath(path))
     if records.is_corpus(path):
         return _corpus(path)
-    files = files_in(path)
+    files = [file for file in files_in(path) if file == path or not _is_beside(file)]
     found: dict[str, list[pathlib.Path]] = {}
     for name, (suffixes, _) in _FORMS.items():
-        chosen = [file for file in files if file.suffix.lower() in suffixes]
-        found[name] = [file for file in chosen if not _is_index(file)]
+        found[name] = [file for file in files if file.suffix.lower() in suffixes]
     forms = [name for name, chosen in found.items() if chosen]
     if "tables" in forms and "pictures" in forms:
         forms.remove("pictures")  # which the tables name
@@ -69,11 +69,20 @@ def find(path: pathlib.Path) -> list[Part]:
 
 
 def files_in(path: pathlib.Path) -> list[pathlib.Path]:
-    """All files of a folder, also in folders that are linked; or the file that `path` is."""
+    """All files of a folder, also in folders that are linked; or the file that `path` is.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
     if not path.is_dir():
         return [path]
     found, seen = [], set()
-    for folder, folders, names in os.walk(path, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, folders, names in os.walk(path, followlinks=True, onerror=refuse):
+        folders.sort()  # so that of two ways to a folder the same is taken everywhere
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
@@ -83,10 +92,16 @@ def files_in(path: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found)
 
 
-def _is_index(file: pathlib.Path) -> bool:
-    """Whether a file is what img2dataset writes beside its tars or folders: their metadata."""
-    beside = file.with_suffix(".tar").is_file() or file.with_suffix("").is_dir()
-    return file.suffix.lower() == ".parquet" and beside
+def _is_beside(file: pathlib.Path) -> bool:
+    """Whether a file tells of pictures beside it, and holds none that are meant.
+
+    Such are the metadata that img2dataset writes beside its tars or folders, and contact sheets.
+    """
+    if file.name in SHEETS:
+        return True
+    if file.suffix.lower() != ".parquet" or not file.with_name(f"{file.stem}_stats.json").exists():
+        return False
+    return file.with_suffix(".tar").is_file() or file.with_suffix("").is_dir()
 
 
 def stamp(path: pathlib.Path | None) -> Stamp:
@@ -316,13 +331,22 @@ class _RowGroup:
         row = self.first
         try:
             file = pyarrow.parquet.ParquetFile(self.path)
-            for batch in file.iter_batches(batch_size=64, row_groups=[self.number]):
-                for said in batch.to_pylist():
-                    yield self._raw(said, row)
+            wanted = {*IMAGE_COLUMNS, *fields.COLUMNS, "key"} & {*file.schema_arrow.names}
+            for batch in file.iter_batches(64, row_groups=[self.number], columns=sorted(wanted)):
+                for place in range(batch.num_rows):
+                    yield self._converted(batch.slice(place, 1), row)
                     row += 1
         except (OSError, pyarrow.ArrowException) as error:
             for lost in range(row, self.first + self.count):
                 yield Raw(self._key(lost), Rejected(Reason.DAMAGED, str(error)), (), {})
+
+    def _converted(self, one: Any, row: int) -> Raw:
+        """A batch of one row; what Python cannot hold is told."""
+        try:
+            (said,) = one.to_pylist()
+        except (ValueError, OverflowError) as error:
+            return Raw(self._key(row), Rejected(Reason.DAMAGED, str(error)), (), {})
+        return self._raw(said, row)
 
     def _key(self, row: int) -> str:
         return f"{pathlib.Path(self.path).stem}/{row}"

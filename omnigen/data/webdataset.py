@@ -8,6 +8,7 @@ again, since headers have checksums and lie at multiples of 512 bytes.
 import dataclasses
 import os
 import pathlib
+import posixpath
 import tarfile
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -78,53 +79,77 @@ def index_tar(path: pathlib.Path) -> Index:
     Raises:
         ValueError: it is no tar.
     """
-    samples: dict[str, dict[str, Member]] = {}
-    latest: dict[str, str] = {}
-    damage, end = "", 0
-    with path.open("rb") as file:
-        try:
-            with tarfile.open(path, "r:", ignore_zeros=True) as tar:
-                while info := _next(tar):
-                    damage = damage or _between(file, end, info.offset)
-                    end = tar.offset
-                    tar.members = []  # type: ignore[attr-defined]  # or it keeps every header
-                    if info.isreg():
-                        _add(samples, latest, info)
-        except tarfile.TarError as error:
-            raise ValueError(f"{path} is no tar archive ({error})") from error
-        size = os.fstat(file.fileno()).st_size
-        damage = damage or _between(file, end, size)
+    found = _Found()
+    damage, end, size = "", 0, path.stat().st_size
+    with path.open("rb") as file, path.open("rb") as beside:
+        with _open(file, path, size) as tar:
+            while info := _next(tar, size):
+                damage = damage or _between(beside, end, info.offset)
+                end = tar.offset
+                tar.members = []  # type: ignore[attr-defined]  # or it keeps every header
+                found.add(info)
+        damage = damage or _between(beside, end, size)
     if damage and not end:
         raise ValueError(f"{path} is no tar archive ({damage})")
-    if not damage and end <= size < end + tarfile.BLOCKSIZE:
-        damage = f"no end of the archive at byte {end}"
-    found = {key: tuple(members.values()) for key, members in samples.items()}
-    return Index(found, damage)
+    if not damage and size < end + tarfile.BLOCKSIZE:
+        damage = f"no end of the archive at byte {min(end, size)}"
+    return Index({key: tuple(one.values()) for key, one in found.samples.items()}, damage)
 
 
-def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
-    """The next file, or nothing at the end, also where that is in the middle of a file."""
-    try:
-        return tar.next()
-    except tarfile.ReadError:
-        return None
+def _open(file: BinaryIO, path: pathlib.Path, size: int) -> tarfile.TarFile:
+    """Opens a tar at the first header that is whole."""
+    for start in range(0, max(size, 1), tarfile.BLOCKSIZE):
+        file.seek(start)
+        try:
+            return tarfile.open(fileobj=file, mode="r:", ignore_zeros=True)
+        except tarfile.TarError as error:
+            why = error
+    raise ValueError(f"{path} is no tar archive ({why})")
 
 
-def _add(
-    samples: dict[str, dict[str, Member]], latest: dict[str, str], info: tarfile.TarInfo
-) -> None:
-    folder, _, name = info.name.rpartition("/")
-    stem, dot, suffix = name.partition(".")
-    if not (stem and dot):
-        return
-    name = (f"{folder}/{stem}" if folder else stem).removeprefix("./")
-    member = Member(f".{suffix.lower()}", info.offset_data, info.size)
-    key, number = latest.get(name, name), 1
-    while member.suffix in samples.get(key, {}):
-        number += 1
-        key = f"{name}#{number}"
-    latest[name] = key
-    samples.setdefault(key, {})[member.suffix] = member
+def _next(tar: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
+    """The next file whose headers are whole; nothing at the end."""
+    while True:
+        try:
+            return tar.next()
+        except tarfile.ReadError:  # of the second header of a file, or the end within a file
+            if tar.offset + tarfile.BLOCKSIZE >= size:
+                return None
+            tar.offset += tarfile.BLOCKSIZE
+            assert tar.fileobj is not None
+            tar.fileobj.seek(tar.offset)
+
+
+class _Found:
+    """Samples by key, and what is needed to go on."""
+
+    def __init__(self) -> None:
+        self.samples: dict[str, dict[str, Member]] = {}
+        self._latest: dict[str, tuple[str, int]] = {}
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def add(self, info: tarfile.TarInfo) -> None:
+        """Adds a file, or a link to one that came before."""
+        if info.isreg():
+            place = self._places[info.name] = (info.offset_data, info.size)
+        elif info.islnk() or info.issym():
+            folder = posixpath.dirname(info.name) if info.issym() else ""
+            target = posixpath.normpath(posixpath.join(folder, info.linkname))
+            place = self._places.get(info.linkname) or self._places.get(target)
+        else:
+            place = None
+        folder, _, name = info.name.rpartition("/")
+        stem, dot, suffix = name.partition(".")
+        if not (place and stem and dot):
+            return
+        name = (f"{folder}/{stem}" if folder else stem).removeprefix("./")
+        member = Member(f".{suffix.lower()}", *place)
+        key, number = self._latest.get(name, (name, 1))
+        if member.suffix in self.samples.get(key, {}):
+            number += 1
+            key = f"{name}#{number}"
+        self._latest[name] = key, number
+        self.samples.setdefault(key, {})[member.suffix] = member
 
 
 def _between(file: BinaryIO, start: int, stop: int) -> str:
@@ -132,6 +157,8 @@ def _between(file: BinaryIO, start: int, stop: int) -> str:
     file.seek(start)
     for begin in range(start, stop, _AT_ONCE):
         data = file.read(min(_AT_ONCE, stop - begin))
-        if data.strip(b"\0") and not (begin == start and data[_TYPE] == _GLOBAL):
+        zeros = len(data) - len(data.lstrip(b"\0"))
+        header = data[zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE :]
+        if zeros < len(data) and header[_TYPE] != _GLOBAL:
             return f"damaged between bytes {start} and {stop}"
     return ""

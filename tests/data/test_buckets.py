@@ -6,12 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from inputs import PLAIN, put
 from PIL import Image
 
-from omnigen.data import buckets, examples, pipeline, records
+from omnigen.data import buckets, examples, ingest, pipeline, records
 from omnigen.data.pictures import Size
 from omnigen.data.pipeline import DataConfig
-from omnigen.data.records import Manifest, Record
+from omnigen.data.records import Corpus, Manifest, Record
 from omnigen.data.scenes.scene import Kind, Split
 from omnigen.data.text import ByteText
 from omnigen.parallel import DataShard
@@ -189,3 +190,14 @@ def test_the_test_split_has_its_own_buckets(folder):
 def test_latents_have_no_buckets(folder):
     with pytest.raises(ValueError, match="no buckets"):
         config_of({folder: 1.0}, latents=True)
+
+
+def test_what_cannot_be_read_today_is_measured_again(tmp_path):
+    put(tmp_path / "in", "a.png", "a", seed=1)
+    ingest.run(ingest.plan(tmp_path / "in", tmp_path / "out", PLAIN))
+    (shard,) = (tmp_path / "out").glob("*.arrayrecord")
+    shard.rename(tmp_path / "away")
+    assert buckets.measure(Corpus(tmp_path / "out"), Split.TRAIN).tolist() == [[0, 0]]
+    records._open_shard.cache_clear()  # as in another process
+    (tmp_path / "away").rename(shard)
+    assert buckets.measure(Corpus(tmp_path / "out"), Split.TRAIN).tolist() == [[40, 48]]

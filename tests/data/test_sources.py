@@ -6,71 +6,15 @@ import io
 import json
 import os
 import pathlib
-import tarfile
 
-import numpy as np
 import pytest
+from inputs import PLAIN, members, picture, prepared, put, write_tar
 from PIL import Image
 
 from omnigen.data import ingest, inspect, prepare, records, sources
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest
 from omnigen.data.scenes.scene import Split
-
-PLAIN = Settings(test_fraction=0.0)
-
-
-def picture(seed, size=(48, 40), kind="PNG"):
-    """A file of a picture unlike those of other seeds."""
-    rng = np.random.default_rng(seed)
-    image = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
-    file = io.BytesIO()
-    image.resize(size, Image.Resampling.BICUBIC).save(file, kind)
-    return file.getvalue()
-
-
-@pytest.fixture
-def pets(tmp_path):
-    folder = tmp_path / "pets"
-    folder.mkdir()
-    return folder
-
-
-def put(folder, name, caption=None, *, seed=None):
-    """Writes a picture, and its caption beside it."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(abs(hash(name)) % 1000 if seed is None else seed))
-    if caption is not None:
-        path.with_suffix(".txt").write_text(caption, "utf-8")
-
-
-def prepared(source, settings=PLAIN):
-    """The captions by key, and the rejects by key, of a corpus made of `source`."""
-    output = source.parent / f"out-{len(list(source.parent.iterdir()))}"
-    ingest.run(ingest.plan(source, output, settings))
-    found = {record.key: record.captions for split in Split for record in Corpus(output, split)}
-    lines = (output / ingest.REJECTS).read_text("utf-8").splitlines()
-    return found, {line["key"]: line["reason"] for line in map(json.loads, lines)}
-
-
-def write_tar(path, members):
-    """Writes files by name; returns where the header of each begins."""
-    offsets = []
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            offsets.append(tar.offset)
-            tar.addfile(info, io.BytesIO(data))
-    return offsets
-
-
-def members(*numbers):
-    """A picture and a caption each."""
-    for n in numbers:
-        yield f"{n}.png", picture(n)
-        yield f"{n}.txt", f"number {n}".encode()
 
 
 def test_what_changes_beside_a_picture_changes_the_plan(pets):
@@ -167,7 +111,7 @@ def test_captions_are_texts(pets):
         "0": ({"captions": ["a", None]}, ("a",)),
         "1": ({"captions": [], "caption": "x"}, ("x",)),
         "2": ({"captions": [{"raw": "a"}], "label": "y"}, ("y",)),
-        "3": ({"text": "a\n b", "license": None}, ("a b",)),
+        "3": ({"text": "a\n b", "license": "MIT", "attributes": {"license": None}}, ("a b",)),
         "4": ({"caption": 3}, None),
     }
     lines = []
@@ -178,6 +122,8 @@ def test_captions_are_texts(pets):
     found, rejects = prepared(pets)
     assert found == {key: captions for key, (_, captions) in rows.items() if captions}
     assert rejects == {"4": "no caption"}
+    (raw,) = [raw for part in sources.find(pets) for raw in part.read() if raw.key == "3"]
+    assert raw.attributes == {"license": "MIT"}
 
 
 def test_a_text_goes_before_json_in_folders_and_tars(pets):
@@ -219,38 +165,6 @@ def test_broken_json_is_a_reject(pets, text):
     assert prepared(pets) == ({"2": ("number 2",)}, {"1": "unreadable text"})
 
 
-def test_a_second_picture_of_a_name(pets):
-    more = [("3.jpg", picture(30, kind="JPEG")), ("3.png", picture(31)), ("3.txt", b"three")]
-    write_tar(pets / "a.tar", [*members(1), ("1.png", picture(9)), ("1.txt", b"again"), *more])
-    found, rejects = prepared(pets)
-    assert found == {"1": ("number 1",), "1#2": ("again",), "3": ("three",)}
-    assert rejects == {"3.png": "duplicate"}
-
-
-def test_a_damaged_tar_gives_what_comes_after(pets):
-    path = pets / "a.tar"
-    offsets = write_tar(path, members(0, 1, 2, 3, 4))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: offsets[4]] + b"#" * 300 + whole[offsets[4] + 300 :])
-    found, rejects = prepared(pets)
-    assert {*found} == {"0", "1", "3", "4"}  # of the third the caption alone is left
-    assert rejects == {"2": "no such file", "a.tar": "damaged picture"}
-    path.write_bytes(whole[: offsets[8]])  # cut between two samples: nothing else tells
-    found, rejects = prepared(pets)
-    assert {*found} == {"0", "1", "2", "3"} and rejects == {"a.tar": "damaged picture"}
-    path.write_bytes(whole + whole.replace(b"number", b"NUMBER"))  # as cat does
-    assert prepared(pets, Settings(near_duplicates=-1, test_fraction=0.0))[1] == {
-        f"{n}#2": "duplicate" for n in range(5)
-    }
-    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
-        with tarfile.open(path, "w", format=form, pax_headers={"comment": "global"}) as tar:
-            info = tarfile.TarInfo(f"{'x' * 150}.png")
-            info.size = len(picture(1))
-            tar.addfile(info, io.BytesIO(picture(1)))
-            tar.addfile(tarfile.TarInfo("link"))
-        assert not prepared(pets, Settings(min_caption=0, test_fraction=0.0))[1]
-
-
 def test_a_truncated_shard_gives_what_it_has_without_its_manifest(pets):
     for n in range(40):
         put(pets, f"{n:02d}.png", "x", seed=n)
@@ -288,6 +202,11 @@ def test_if_nothing_passes_nothing_is_left_behind(pets, capsys):
         prepare.main(["--input", str(pets), "--output", str(output), "--workers=0"])
     assert raised.value.code == 2 and not output.exists()
     last = capsys.readouterr().err.splitlines()[-1]
+    output.mkdir()
+    (pets.parent / "link").symlink_to(output)
+    with pytest.raises(ingest.NothingKept):
+        ingest.run(ingest.plan(pets, pets.parent / "link", PLAIN))
+    assert not list(output.iterdir())
     assert "no picture passes: 1 x no caption, 1 x format not allowed; such as 'a'" in last
 
 
@@ -347,6 +266,75 @@ def test_parquet_of_the_hub(pets):
         sources.find(pets)
 
 
+def test_parquet_is_read_whatever_lies_beside_it(pets):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"image": {"bytes": picture(n), "path": f"{n}.png"}, "text": "x"} for n in range(3)]
+    when = pyarrow.array([1, 2, 3], pyarrow.timestamp("ns"))  # which Python cannot hold
+    table = pyarrow.Table.from_pylist(rows).append_column("when", when)
+    parquet.write_table(table, pets / "train.parquet")
+    (pets / "train").mkdir()
+    assert {*prepared(pets)[0]} == {"0", "1", "2"}
+    path = pets / "train.parquet"
+    settings = Settings(test_fraction=0.0)
+    for _ in range(2):  # the output lies beside it, under the same name
+        ingest.run(ingest.plan(path, pets / "train", settings))
+    assert len(Corpus(pets / "train")) == 3
+    bad = pyarrow.array([b"x", b"\xff", b"z"]).cast(pyarrow.string(), safe=False)
+    table = table.drop(["text"]).append_column("text", bad)
+    parquet.write_table(table, pets.parent / "bad.parquet")
+    found, rejects = prepared(pets.parent / "bad.parquet")
+    assert {*found} == {"0", "2"} and rejects == {"bad/1": "damaged picture"}
+
+
+def test_contact_sheets_are_no_input(pets):
+    write_tar(pets / "a.tar", members(*range(3)))
+    inspect.main([str(pets)])
+    assert (pets / "contact-train.png").exists()
+    assert {*prepared(pets)[0]} == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_ways_to_a_folder_the_first_by_name_is_taken(pets, monkeypatch, order):
+    put(pets, "mm/x.png", "x", seed=1)
+    (pets / "aa").symlink_to(pets / "mm")
+    scan = os.scandir
+
+    class Sorted:
+        def __init__(self, folder):
+            self.found = sorted(scan(folder), key=lambda one: one.name)[::order]
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+        __iter__ = lambda self: iter(self.found)  # noqa: E731
+
+        def __next__(self):
+            if not self.found:
+                raise StopIteration
+            return self.found.pop(0)
+
+    monkeypatch.setattr(os, "scandir", Sorted)
+    assert [file.relative_to(pets).as_posix() for file in sources.files_in(pets)] == [
+        "aa/x.png",
+        "aa/x.txt",
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_told(pets, monkeypatch):
+    put(pets, "good/a.png", "a")
+    put(pets, "locked/b.png", "b")
+    scan = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match="Permission denied.*locked"):
+        sources.find(pets)
+
+
 def test_a_foreign_manifest_is_just_a_file(pets):
     put(pets, "a.png", "a")
     (pets / "manifest.json").write_text('{"name": "web app"}')
@@ -370,9 +358,11 @@ def test_names_that_are_no_unicode(tmp_path, capsys):
 
 
 def test_settings_that_no_format_can_hold():
-    with pytest.raises(ValueError, match="size is 64 with max_aspect 1000, a side of 64000 pixels"):
+    with pytest.raises(
+        ValueError, match="size times max_aspect is 64000 pixels; allowed: up to 16383"
+    ):
         Settings(size=64, max_aspect=1000)
-    with pytest.raises(ValueError, match="min_caption is 10; allowed: up to max_caption, 5"):
+    with pytest.raises(ValueError, match="min_caption is 10; allowed: up to 5"):
         Settings(min_caption=10, max_caption=5)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PART = 256  # drawings
+SEEN, SEEN_SHARE = 40, 0.03  # difference from the background, of 255, of how much of a drawing
 INNER = 0.88  # of the side, for the drawing
 PLAIN_SHARE = 0.5  # of white backgrounds, which captions do not mention
 GROUNDS = {
@@ -90,9 +91,9 @@ class Drawings:
             first = "" if self._is_white or dice.chance(PLAIN_SHARE) else dice.pick(list(GROUNDS))
             ink = dice.pick(list(INKS)) if self.art.is_mono else ""
             drawn = self._drawn(name, INKS.get(ink, PLAIN_INK))
-            others = [ground for ground in ("", *GROUNDS) if ground != first]
+            others = [ground for ground in ("", *GROUNDS) if self._is_white or shows(drawn, ground)]
             for more in range(len(self) // len(self.drawings)):
-                ground = dice.pick(others) if more else first
+                ground = first if not more and first in others else dice.pick(others or [""])
                 others = [other for other in others if other != ground]
                 color = GROUNDS.get(ground, "white")
                 image = drawn if isinstance(drawn, Rejected) else _place(drawn, self.size, color)
@@ -146,15 +147,21 @@ def parts(
 def named(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject]]:
     """The drawings of a package that have a name, one of each subject.
 
-    A subject that is of some colour by its name is not drawn in another one.
+    A subject that is of some colour by its name is not drawn in another one. Of drawings that are
+    the same, such as the flags of Spain and Ceuta, the one with the shortest name is taken: one
+    picture has one name, and is not held out under another.
     """
-    seen = set()
+    found: dict[str, tuple[str, Subject]] = {}
     for name, subject in _all_named(art, archive, emoji):
-        if subject is None or subject.key in seen or name in art.skip:
+        if subject is None or subject.key in found or name in art.skip:
             continue
         if not (art.is_mono and subject.has_color):
-            seen.add(subject.key)
-            yield name, subject
+            found[subject.key] = name, subject
+    kept: dict[bytes, tuple[str, Subject]] = {}
+    for name, subject in sorted(found.values(), key=lambda one: len(one[1].name)):
+        kept.setdefault(_source(art, archive, name), (name, subject))
+    chosen = {subject.key for _, subject in kept.values()}
+    yield from (one for key, one in found.items() if key in chosen)
 
 
 def _all_named(
@@ -182,6 +189,13 @@ def _all_named(
                 yield name, subjects.icon(name)
             else:
                 yield name, by_name.get(name) if chars else emoji.by_name(name)
+
+
+def _source(art: Art, archive: pathlib.Path, name: str) -> bytes:
+    """What a drawing is made from."""
+    if art.folder:
+        return recipes.members(archive, art.folder)[name]
+    return json.dumps(_icons(archive)["icons"][name], sort_keys=True).encode()
 
 
 def _number(name: str) -> int:
@@ -256,6 +270,18 @@ def figure(title: str, x: float, y: float, side: float) -> str:
     `<red apple>gge` is in the middle and almost half as long as the canvas.
     """
     return f"<{title}>{sketch.digits(x, y, side)}"
+
+
+def shows(drawn: "Image.Image | Rejected", ground: str) -> bool:
+    """Whether a drawing can be told from a background of `GROUNDS`, or of white if ""."""
+    if isinstance(drawn, Rejected):
+        return True
+    from PIL import ImageColor
+
+    rgba = np.asarray(drawn)
+    rgb = rgba[rgba[..., 3] >= 128][:, :3].astype(np.int16)
+    apart = np.abs(rgb - ImageColor.getrgb(GROUNDS.get(ground, "white"))[:3]).max(axis=-1)
+    return bool((apart >= SEEN).mean() >= SEEN_SHARE) if len(rgb) else True
 
 
 def check_seen(drawn: np.ndarray) -> None:

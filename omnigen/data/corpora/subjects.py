@@ -103,6 +103,18 @@ def icon(name: str) -> Subject:
     return Subject(" ".join(words))
 
 
+_CONSONANTS = (
+    "uni",
+    "use",
+    "eu",
+    "ewe",
+    "one-",
+    "one ",
+    "once",
+)  # that begin with a vowel's letter
+_VOWELS = ("hour", "hono", "heir")
+
+
 def phrase(name: str) -> str:
     """A name with the article that it takes in a sentence."""
     first = name.split()[0]
@@ -112,7 +124,9 @@ def phrase(name: str) -> str:
     is_plural = last.endswith("s") and not last.endswith(("ss", "us", "is"))
     if is_plural or first[0].isdigit() or re.search(r"\w(ing|ed)$", last) or first.isupper():
         return name
-    return f"{'an' if first[0].lower() in 'aeiou' else 'a'} {name}"
+    said = f"{name} ".lower()
+    is_vowel = said.startswith(_VOWELS) or not said.startswith(_CONSONANTS) and said[0] in "aeiou"
+    return f"{'an' if is_vowel else 'a'} {name}"
 
 
 def captions(subject: Subject, *, style: str, medium: str, color: str, ground: str) -> list[str]:

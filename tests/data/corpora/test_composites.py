@@ -30,7 +30,11 @@ SIDE = 96
 def style(tmp_path_factory):
     """A package of fifty things, each a square in whatever ink, and what `parts` takes of it."""
     folder = tmp_path_factory.mktemp("art")
-    icons = {"icons": {n: {"body": SQUARE} for n in NAMES}, "width": 16, "height": 16}
+    icons = {
+        "icons": {n: {"body": f"{SQUARE}<!--{n}-->"} for n in NAMES},
+        "width": 16,
+        "height": 16,
+    }
     path = folder / "a.tgz"
     with tarfile.open(path, "w:gz") as tar:
         for name, content in (("icons.json", icons), ("chars.json", {})):

@@ -116,6 +116,14 @@ def test_emoji_are_found_by_code_point_and_by_name():
         ("flag of France", "the flag of France"),
         ("1st place medal", "1st place medal"),
         ("OK hand", "OK hand"),
+        ("unicorn", "a unicorn"),
+        ("umbrella", "an umbrella"),
+        ("hourglass", "an hourglass"),
+        ("euro banknote", "a euro banknote"),
+        ("ewe", "a ewe"),
+        ("one o'clock", "a one o'clock"),
+        ("onion", "an onion"),
+        ("house", "a house"),
     ],
 )
 def test_articles(name, expected):
@@ -199,10 +207,39 @@ def test_a_drawing_stands_on_as_many_backgrounds_as_asked(tmp_path):
         assert len(white[0]) == 2 and not white[0]._captions(named[0][1], "", "")[0].count(" on ")
 
 
+def test_the_same_drawing_has_one_name_the_shortest(tmp_path):
+    icons = {
+        "cat-grinning": SQUARE.format("red"),
+        "cat": SQUARE.format("red"),
+        "dog": SQUARE.format("blue"),
+    }
+    art = art_of(archive(tmp_path, iconify(icons)), tmp_path, kind=Kind.ICON)
+    found = [name for name, _ in drawings.named(art, tmp_path / "a-b-1.0.tgz", EMOJI)]
+    assert found == ["cat", "dog"]
+
+
+def test_no_drawing_stands_on_its_own_colour(tmp_path):
+    pytest.importorskip("resvg_py")
+    icons = {name: f"{SQUARE.format('#ffffff')}<!--{name}-->" for name in "abcdefghijklmnop"}
+    icons["night"] = SQUARE.format(drawings.GROUNDS["dark blue"])
+    art = art_of(archive(tmp_path, iconify(icons)), tmp_path, kind=Kind.ICON)
+    path = tmp_path / "a-b-1.0.tgz"
+    named = list(drawings.named(art, path, EMOJI))
+    (part,) = drawings.parts(art, path, named, digest="", size=32, grounds=3)
+    grounds = {}
+    for raw in part.read():
+        image = np.asarray(pictures.decode(raw.image).image).astype(int)
+        assert np.abs(image[16, 16] - image[0, 0]).max() >= drawings.SEEN
+        subject = raw.attributes["subject"]
+        grounds.setdefault(subject, set()).add(tuple(image[0, 0]))
+    assert {len(found) for found in grounds.values()} == {3} and len(grounds) == 17
+
+
 def test_drawings_in_one_colour_get_one_that_the_caption_says(tmp_path):
     pytest.importorskip("resvg_py")
     names = [f"thing-{letter}" for letter in "abcdefghijkl"]
-    icons = dict.fromkeys([*names, "red-thing"], SQUARE.format("currentColor"))
+    square = SQUARE.format("currentColor")
+    icons = {name: f"{square}<!--{name}-->" for name in [*names, "red-thing"]}
     art = art_of(archive(tmp_path, iconify(icons)), tmp_path, kind=Kind.ICON, is_mono=True)
     path = tmp_path / "a-b-1.0.tgz"
     (part,) = drawings.parts(art, path, list(drawings.named(art, path, EMOJI)), digest="", size=32)
