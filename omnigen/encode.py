@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from omnigen import config
+from omnigen import config, parallel
 from omnigen.data import latents, pictures
 from omnigen.data.latents import SHARD_ROWS, Encoding
 from omnigen.data.pictures import Size
@@ -50,10 +50,7 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
     for corpus in corpora:
         if len(corpus):
             _encode_split(corpus, encoder)
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("latents")
+    parallel.meet("latents")
     if jax.process_index() == 0:
         latents.finish(folder, encoder.encoding)
 

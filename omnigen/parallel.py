@@ -235,6 +235,14 @@ def initialize() -> None:
         jax.distributed.initialize()
 
 
+def meet(what: str) -> None:
+    """Waits until every process has come to the point named `what`; nothing if there is one."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)
+
+
 @dataclasses.dataclass(frozen=True)
 class DataShard:
     """The part of every global batch that a process loads: `index` of `count` equal parts."""

@@ -138,8 +138,9 @@ class DataConfig:
 
     @property
     def kinds(self) -> Mapping[str, float]:
-        """The scenes of the mixture."""
-        return {name: weight for name, weight in self.mixture.items() if name in list(Kind)}
+        """The scenes of the mixture that come at all."""
+        items = self.mixture.items()
+        return {name: weight for name, weight in items if name in list(Kind) and weight}
 
     @property
     def corpora(self) -> Mapping[str, float]:
@@ -207,7 +208,9 @@ class Stock:
         """
         corpora = {path: tars.open_records(path, config.split) for path in config.corpora}
         empty = [folder for folder, corpus in corpora.items() if not len(corpus)]
-        if empty and (config.split == Split.TRAIN or len(empty) == len(config.mixture)):
+        if empty and (
+            config.split == Split.TRAIN or len(empty) == len(config.kinds) + len(config.corpora)
+        ):
             raise ValueError(f"mixture: {empty[0]!r} has no pictures of the split {config.split}")
         if not has_held_out(config):
             logging.getLogger(__name__).warning(

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from omnigen import parallel
 from omnigen.evals import pictures, prompted, results
 from omnigen.evals.pictures import Job
 from omnigen.models.omni import GUIDANCE, TEMPERATURE, Omni, to_uint8
@@ -119,7 +120,7 @@ def draw(
     count: int,
     batch_size: int = 16,
 ) -> None:
-    """Draws what the output folder lacks, this process its share of the batches.
+    """Draws what the output folder lacks, this process its share; returns when all have.
 
     Args:
         omni: the model.
@@ -159,6 +160,7 @@ def draw(
         batch_size=size,
         what=f"{layout}",
     )
+    parallel.meet("drawn")  # a process that ended long before others would end them too
 
 
 def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> np.ndarray:

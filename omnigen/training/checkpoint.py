@@ -29,6 +29,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
+from omnigen import parallel
 from omnigen.training import position, seal
 from omnigen.training.seal import DamagedError
 
@@ -215,8 +216,7 @@ class Checkpoints:
             aside = self._folder / f"{step}.damaged"
             shutil.rmtree(aside, ignore_errors=True)
             (self._folder / str(step)).rename(aside)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"set aside {step}")
+        parallel.meet(f"set aside {step}")
         self._manager.reload()
 
     def _bad_files(self, folder: pathlib.Path, found: seal.Seal | None) -> list[str]:

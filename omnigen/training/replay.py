@@ -6,6 +6,7 @@ made again on the same kind of devices, and must end in the second one to the bi
 some device, or its memory, was silently wrong the first or the second time.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -116,7 +117,10 @@ def _next(steps: list[int], first: int) -> int:
 
 
 def _losses(path: pathlib.Path) -> dict[int, float]:
-    """The loss of every step that has a line of its own."""
-    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    found = {line["step"]: line["loss"] for line in lines if line.get("loss") is not None}
+    """The loss of every step that has a line of its own; lines that were cut off have none."""
+    found: dict[int, float] = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            line = json.loads(text)
+            found |= {line["step"]: line["loss"]} if line.get("loss") is not None else {}
     return {number: loss for number, loss in found.items() if number - 1 in found}

@@ -366,6 +366,11 @@ def test_previews_pass_over_what_cannot_be_read(tmp_path):
     assert not examples.has_held_out(config_of({alone: 1.0}))
     assert examples.has_held_out(config_of({alone: 1.0, folder: 1.0}))
     assert examples.has_held_out(config_of({alone: 1.0, Kind.WORDS: 1.0}))
+    never = config_of({alone: 1.0, Kind.WORDS: 0.0})
+    assert not examples.has_held_out(never) and not never.kinds
+    assert [example.caption for example in pipeline.previews(never)] == ["number 1", "number 2"]
+    with pytest.raises(ValueError, match="has no pictures of the split test"):
+        examples.Stock(dataclasses.replace(never, split=Split.TEST))
 
 
 def test_weights_that_would_never_come_are_refused(two):

@@ -282,6 +282,14 @@ def test_a_replay_finds_one_wrong_bit(make_stage, finished):
     assert "arrays differ, such as state/" in found.line and "since step 5" in found.line
 
 
+def test_a_replay_reads_what_is_whole_of_the_metrics(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert replay._losses(path) == {}
+    found = [json.dumps({"step": step, "loss": step / 2}) for step in (4, 5, 6)]
+    path.write_text("\n".join([found[0], '{"step": 5, "psnr": 3}', *found[1:]])[:-4])
+    assert replay._losses(path) == {5: 2.5}
+
+
 def test_a_replay_needs_two_checkpoints(make_stage, finished):
     for first in (2, 6):
         with pytest.raises(ValueError, match=rf"step {first} and a later one; there are \[3, 6\]"):
