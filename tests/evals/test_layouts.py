@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnigen import parallel
 from omnigen.evals import layouts
 from omnigen.evals.layouts import Layout
 
@@ -156,11 +157,14 @@ def test_processes_share_the_work(tmp_path: pathlib.Path, monkeypatch) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     drawn(Layout.GENEVAL, source, alone, batch_size=5)
     monkeypatch.setattr(jax, "process_count", lambda: 3)
+    met: list[str] = []
+    monkeypatch.setattr(parallel, "meet", met.append)
     numbers = []
     for index in (2, 0, 1):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         numbers.append(drawn(Layout.GENEVAL, source, shared, batch_size=5).drawn)
     assert numbers == [5, 5, 5]  # the last batch of two is filled up
+    assert met == ["drawn"] * 3  # and none leaves before the others
 
     def files(folder: pathlib.Path) -> dict[str, bytes]:
         return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.*")}
