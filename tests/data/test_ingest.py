@@ -11,25 +11,14 @@ import sys
 import tarfile
 import time
 
-import numpy as np
 import pytest
+from inputs import PLAIN, picture
 from PIL import Image
 
 from omnigen.data import ingest, prepare, records, sources
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest, Reason
 from omnigen.data.scenes.scene import Split
-
-PLAIN = Settings(test_fraction=0.0)
-
-
-def picture(seed, size=(48, 40), kind="PNG"):
-    """A file of a picture unlike those of other seeds."""
-    rng = np.random.default_rng(seed)
-    image = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
-    file = io.BytesIO()
-    image.resize(size, Image.Resampling.BICUBIC).save(file, kind)
-    return file.getvalue()
 
 
 def samples(count):
