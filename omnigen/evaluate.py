@@ -2,6 +2,7 @@
 """Judges checkpoints, and folders of others' pictures, by benchmarks; writes all that it found."""
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -133,9 +134,10 @@ def _columns(values: flags.FlagValues) -> list[Column]:
     columns: list[Column] = []
 
     def add(path: str, **source: Any) -> None:
-        name = pathlib.Path(path).absolute().name if path else "shipped"
-        taken = sum(column.name.split("~")[0] == name for column in columns)
-        columns.append(Column(f"{name}~{taken + 1}" if taken else name, **source))
+        name = (pathlib.Path(os.path.abspath(path)).name or "root") if path else "shipped"
+        taken = {column.name for column in columns}
+        names = itertools.chain([name], (f"{name}~{number}" for number in itertools.count(2)))
+        columns.append(Column(next(one for one in names if one not in taken), **source))
 
     checkpoints = values.checkpoint or ([] if values.images else [""])
     for path in checkpoints:
@@ -145,7 +147,8 @@ def _columns(values: flags.FlagValues) -> list[Column]:
             raise ValueError(f"--images {path}: no such folder")
         add(path, images=pathlib.Path(path))
     able = _without_model(values)
-    if values.images and not checkpoints and not set(values.suites) <= set(able):
+    suites = set(values.suites)
+    if values.images and not (suites & set(able) if checkpoints else suites <= set(able)):
         more = "" if values.reference else f"; with --reference also by {', '.join(PAIRED)}"
         raise ValueError(f"--images {values.images[0]}: judged by --suites {','.join(able)}{more}")
     if not values.judge and (values.images or not set(values.suites) <= set(PROMPTED)):
@@ -176,6 +179,7 @@ def _evaluator(
     from omnigen.evals.samples import Samples
 
     omni, images = model and model.omni, column.images
+    apart = output / column.name if len(values.checkpoint) + len(values.images) > 1 else output
     if name in PROMPTED:
         ceiling = images and images / f"{name}{CEILING}"
         if images is not None and any((images / folder).is_dir() for folder in PROMPTED):
@@ -206,9 +210,9 @@ def _evaluator(
         return KidLite0(sets, network=Lite0())
     assert omni is not None
     if name == "samples":
-        return Samples(omni, count=count, output=output)
+        return Samples(omni, count=count, output=apart)
     if name == "corpus":
-        return Corpus(omni, folder=values.corpus, count=count, output=output)
+        return Corpus(omni, folder=values.corpus, count=count, output=apart)
     if name == "lpips":
         return Perceptual(omni, count=count)
     reader = reading.rapidocr if reading.version() else None

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import math
+import operator
 import os
 import pathlib
 import sys
@@ -77,6 +78,15 @@ class Request:
     decoder_steps: int | None = None
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self)[1:]:
+            value = getattr(self, field.name)
+            plain = float if isinstance(field.default, float) else operator.index
+            try:
+                value = value if value is None else plain(value)  # numpy's numbers, too
+            except (TypeError, ValueError):
+                kind = "a number" if plain is float else "a whole number"
+                raise ValueError(f"{field.name} is {value!r}; it must be {kind}") from None
+            object.__setattr__(self, field.name, value)
         if not self.prompt.strip():
             raise ValueError(f"prompt {self.prompt!r} is empty")
         try:
@@ -172,6 +182,8 @@ class Sampler:
 
         from omnigen.models.omni import to_uint8
 
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         rows = self._omni.prompts([request.prompt] * batch_size)
         make_keys = jax.jit(jax.vmap(jax.random.key))
         for start in range(0, request.num_images, batch_size):
@@ -231,7 +243,7 @@ def read(path: pathlib.Path) -> Recreation:
         with Image.open(path, formats=["PNG"]) as image:
             chunks = dict(image.info)
             pixels = np.asarray(image)
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as PNG: {error}") from None
     try:
         settings = {**json.loads(chunks["settings"]), "seed": int(chunks["seed"])}

@@ -111,3 +111,25 @@ def test_evaluate_refuses(
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_column_has_a_name_of_its_own(tmp_path: pathlib.Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = ["a/run~2", "b/run", "c/run", "d/run~2"]
+    for folder in folders:
+        pathlib.Path(folder).mkdir(parents=True)
+    values = evaluate._flags()
+    evaluate.cli.parse(
+        values,
+        usage="",
+        argv=["--suites=exact", *(f"--images={folder}" for folder in [*folders, "a/.."])],
+    )
+    names = [column.name for column in evaluate._columns(values)]
+    assert names == ["run~2", "run", "run~3", "run~2~2", tmp_path.name]
+
+
+def test_pictures_that_no_suite_judges_are_refused(tmp_path: pathlib.Path, capsys) -> None:
+    arguments = ["--checkpoint=x", f"--images={tmp_path}", f"--output={tmp_path / 'out'}"]
+    with pytest.raises(SystemExit):
+        evaluate.main(arguments)
+    assert "judged by --suites exact,text" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import math
 import pathlib
@@ -56,6 +57,30 @@ def test_programs_compiled_while_weights_are_read_draw_the_same(
         (image,) = early.batches(request)
     np.testing.assert_array_equal(image, wanted)
     assert not [line for line in caplog.messages if "compilation of jit(d" in line]
+
+
+def test_requests_of_numpys_numbers_are_plain() -> None:
+    given = sample.Request(
+        "x", seed=np.int64(3), head_steps=np.int32(4), temperature=np.float32(0.5), guidance=2
+    )
+    assert given == sample.Request("x", seed=3, head_steps=4, temperature=0.5, guidance=2.0)
+    assert {type(value) for value in dataclasses.asdict(given).values()} <= {
+        str, int, float, type(None)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seed", 3.5, "seed is 3.5; it must be a whole number"),
+        ("num_images", 2.0, "num_images is 2.0; it must be a whole number"),
+        ("head_steps", 4.0, "head_steps is 4.0; it must be a whole number"),
+        ("guidance", "high", "guidance is 'high'; it must be a number"),
+    ],
+)
+def test_requests_of_other_kinds_are_refused(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sample.Request("x", **{field: value})  # type: ignore[arg-type]
 
 
 def test_prompt_guidance_and_steps_matter(sampler: sample.Sampler) -> None:

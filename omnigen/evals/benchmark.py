@@ -70,10 +70,19 @@ class Benchmark:
     truth: Callable[[Metadata], Scene]
 
     def part(self, every: int) -> "Benchmark":
-        """A smaller benchmark: each `every`th prompt of each task."""
-        groups = itertools.groupby(self.prompts, key=lambda metadata: metadata["tag"])
-        chosen = (metadata for _, group in groups for metadata in list(group)[::every])
-        return dataclasses.replace(self, prompts=tuple(chosen))
+        """A smaller benchmark: each `every`th prompt of each task.
+
+        Held-out prompts and templates keep their shares, as those of each sort are taken in turn.
+        """
+
+        def sort(number: int) -> tuple[bool, bool]:
+            metadata = self.prompts[number]
+            return bool(metadata.get("held_out")), bool(metadata.get("template_held_out"))
+
+        numbers = range(len(self.prompts))
+        groups = itertools.groupby(numbers, key=lambda number: self.prompts[number]["tag"])
+        chosen = [n for _, group in groups for n in sorted(group, key=sort)[::every]]
+        return dataclasses.replace(self, prompts=tuple(self.prompts[n] for n in sorted(chosen)))
 
 
 def judge(

@@ -31,7 +31,7 @@ def interval(cell: Cell, *, color: str, ceiling: Cell | None = None) -> str:
 
 
 def curve(title: str, labels: Sequence[str], series: Mapping[str, Sequence[Cell | None]]) -> str:
-    """Lines of scores over a scale, with their intervals; a name that ends in `ceiling` is dashed.
+    """Lines of scores over a scale, with their intervals; that of NAME `ceiling` is dashed.
 
     Args:
         title: above it.
@@ -54,10 +54,10 @@ def curve(title: str, labels: Sequence[str], series: Mapping[str, Sequence[Cell 
         parts.append(
             f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{html.escape(label)}</text>'
         )
-    solid = [name for name in series if not name.endswith("ceiling")]
+    solid = [name for name in series if name.removesuffix(" ceiling") not in {*series} - {name}]
     legend = []
     for name, cells in series.items():
-        owner = name.removesuffix(" ceiling")
+        owner = name if name in solid else name.removesuffix(" ceiling")
         color = PALETTE[solid.index(owner) % len(PALETTE)]
         dashes = "none" if name in solid else "4 4"
         style = f'stroke="{color}" stroke-dasharray="{dashes}"'

@@ -156,6 +156,7 @@ def draw(
             "weights": prompted.digest(weights),
             "guidance": GUIDANCE,
             "temperature": TEMPERATURE,
+            **({"tiles": tiles} if tiles > 1 else {}),
         },
         batch_size=size,
         what=f"{layout}",
@@ -177,14 +178,14 @@ def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> 
 
 def _text(path: pathlib.Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"prompts {path}: cannot be read: {error}") from None
 
 
 def _json_lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each object stands, for messages, and the object."""
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where = f"prompts {path}, line {number}"
@@ -242,7 +243,7 @@ def _dpg(path: pathlib.Path) -> Iterator[Prompt]:
 
 
 def _lines_of_text(path: pathlib.Path) -> Iterator[Prompt]:
-    lines = _text(path).splitlines()
+    lines = _text(path).removesuffix("\n").split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise ValueError(f"prompts {path}, line {number}: empty")

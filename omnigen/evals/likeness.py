@@ -7,7 +7,7 @@ folder with another. LPIPS says how each reconstruction differs from its scene.
 """
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -117,6 +117,18 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The features of a set.
+
+    Raises:
+        ValueError: too few pictures could be read.
+    """
+    count = sum(map(len, parts))
+    if count < LEAST:
+        raise ValueError(f"{count} of the pictures can be read; at least {LEAST} are needed")
+    return np.concatenate(parts)
+
+
 class Fidelity:
     """FID, sFID, IS, precision, recall and KID of one set of pictures against another."""
 
@@ -139,7 +151,7 @@ class Fidelity:
     def _features(self, blocks: Iterator[np.ndarray]) -> Features:
         parts = [self._inception.features(block) for block in blocks]
         pool, spatial, logits = (
-            np.concatenate([getattr(part, name) for part in parts])
+            _joined([getattr(part, name) for part in parts])
             for name in ("pool", "spatial", "logits")
         )
         return Features(pool=pool, spatial=spatial, logits=logits)
@@ -157,7 +169,7 @@ class KidLite0:
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields `kid_lite0`, its deviation over subsets, and the numbers of pictures."""
         real, drawn = (
-            np.concatenate([self._network.features(block) for block in blocks])
+            _joined([self._network.features(block) for block in blocks])
             for blocks in (self._sets.real(), self._sets.drawn({**frozen, **params}))
         )
         score = fidelity.kernel_distance(real, drawn)

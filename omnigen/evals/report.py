@@ -129,7 +129,9 @@ def _suite(report: Mapping[str, Any], suite: str, output: pathlib.Path) -> str:
         notes.append(f"prompts {about['prompts_sha256'][:12]}")
     for column in columns:
         for kind, files in column["suites"][suite]["problems"].items():
-            notes.append(f'<span class="wrong">{column["name"]}: {len(files)} {kind}</span>')
+            notes.append(
+                f'<span class="wrong">{html.escape(column["name"])}: {len(files)} {kind}</span>'
+            )
     return (
         f"<h2>{suite}</h2><div class='quiet'>{'; '.join(notes)}</div>"
         f"{_scores(report, suite)}{_curves(report, suite)}{_failures(columns, suite, output)}"

@@ -182,7 +182,7 @@ def document(before: str | None, shown: str) -> str:
     block = f"{START}\n\n{shown}\n{END}\n"
     if before is None:
         return f"{TITLE}\n\n{block}"
-    lines = before.splitlines()
+    lines = before.removesuffix("\n").split("\n")
     if lines.count(START) != 1 or lines.count(END) != 1 or lines.index(START) > lines.index(END):
         raise ValueError(f"output: needs the lines {START} and {END} once each")
     head, tail = lines[: lines.index(START)], lines[lines.index(END) + 1 :]
@@ -209,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.parse(values, usage=USAGE, argv=argv)
         if not values.results:
             raise ValueError("--results is required")
+        cli.check_writable(values, "output")
         shown = tables([_read(pathlib.Path(name)) for name in values.results])
         if values.output is None:
             sys.stdout.write(shown)

@@ -62,7 +62,9 @@ def show(report: Mapping[str, Any]) -> None:
         for line in (headings, *lines):
             print("  ".join(line))
         return
-    table = Table(*headings, title="scores, with 95 % intervals over prompts")
+    from rich.markup import escape
+
+    table = Table(*map(escape, headings), title="scores, with 95 % intervals over prompts")
     for before, line in zip([None, *lines], lines, strict=False):
         shown = line if before is None or before[0] != line[0] else ("", *line[1:])
         table.add_row(*shown)

@@ -114,10 +114,11 @@ def _accuracy(
 ) -> dict[str, Estimate]:
     """Word accuracy over some atoms of some records."""
     atoms = [[atom["met"] for atom in record["atoms"] if counts(atom)] for record in records]
-    if not any(atoms):
+    having = [(record, each) for record, each in zip(records, atoms, strict=True) if each]
+    if not having:
         return {}
-    right, words = [sum(each) for each in atoms], [len(each) for each in atoms]
-    return {f"word_accuracy{part}": _ratio(records, right, words, key=part)}
+    right, words = [sum(each) for _, each in having], [len(each) for _, each in having]
+    return {f"word_accuracy{part}": _ratio([r for r, _ in having], right, words, key=part)}
 
 
 def _ratio(

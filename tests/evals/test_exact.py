@@ -11,7 +11,7 @@ import pytest
 from omnigen.data.scenes import splits
 from omnigen.data.scenes.render import render
 from omnigen.data.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
-from omnigen.evals import exact, exact_prompts, results, second, truth
+from omnigen.evals import exact, exact_prompts, results, second, text, truth
 
 DIGEST = "10791ed1e8b30ccd"  # changes only when everybody is to be asked something else
 
@@ -167,6 +167,23 @@ def test_a_slice_takes_from_every_task() -> None:
     assert [m["tag"] for m in prompts].count("position") == 5
     assert [m["tag"] for m in prompts].count("single_object") == 1
     assert len(prompts) == 5 * 2 + 4 + 3 + 3 + 1 + 4 * 2 + 8
+
+
+@pytest.mark.parametrize("every", [2, 3, 4, 6, 12])
+def test_a_slice_keeps_the_shares_of_what_is_held_out(every: int) -> None:
+    for whole in (exact.benchmark(exact_prompts.prompts()), text.benchmark(judges=False)):
+        part = whole.part(every)
+        for name in ("held_out", "template_held_out"):
+            for tag in {metadata["tag"] for metadata in whole.prompts}:
+                counts = [
+                    [bool(m.get(name)) for m in benchmark.prompts if m["tag"] == tag]
+                    for benchmark in (whole, part)
+                ]
+                expected = sum(counts[0]) / every
+                assert abs(sum(counts[1]) - expected) <= 2, (tag, name)
+                assert bool(sum(counts[1])) == bool(sum(counts[0])) or expected < 2
+        places = [whole.prompts.index(metadata) for metadata in part.prompts]
+        assert places == sorted(places)
 
 
 def test_the_second_judge_has_its_say() -> None:

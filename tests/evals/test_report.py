@@ -133,6 +133,8 @@ def test_a_curve_passes_through_its_points() -> None:
     drawn = charts.curve("t", ("1", "2", "3"), {"a": [*scores, None], "a ceiling": [*scores, None]})
     lines = re.findall(r'<polyline points="([^"]*)".*?stroke-dasharray="([^"]*)"', drawn)
     assert [dashes for _, dashes in lines] == ["none", "4 4"]
+    odd = charts.curve("t", ("1",), {"my-ceiling": scores[:1], "b ceiling": scores[:1]})
+    assert odd.count('stroke-dasharray="none"') >= 2  # which are nobody's
     (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in lines[0][0].split())
     assert (y0, y1) == (216, 14) and x1 - x0 == pytest.approx((440 - 40 - 36) / 2)
 

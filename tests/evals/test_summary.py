@@ -83,6 +83,12 @@ def test_every_target_is_of_a_metric_that_exists() -> None:
     }
 
 
+def test_other_line_ends_are_words_too() -> None:
+    before = f"a\u2028b\x0cc\n{summary.START}\nold\n{summary.END}\nend\n"
+    after = summary.document(before, "new")
+    assert after.startswith("a\u2028b\x0cc\n") and after.endswith(f"{summary.END}\nend\n")
+
+
 def test_a_document_keeps_its_words(tmp_path: pathlib.Path) -> None:
     source, output = tmp_path / "results.json", tmp_path / "docs.md"
     source.write_text(json.dumps(report()))

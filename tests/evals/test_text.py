@@ -88,6 +88,17 @@ def test_scores_by_hand() -> None:
     )
 
 
+def test_words_of_a_sort_are_judged_by_the_prompts_that_have_some() -> None:
+    record = {"held_out": False, "template_held_out": False, "sample": 0}
+    records = [
+        {**record, "index": index, "atoms": [{"met": True, "sort": "random" if index < 3 else ""}]}
+        for index in range(10)
+    ]
+    found = text._accuracy("_random", records, lambda atom: atom["sort"] == "random")
+    estimate = found["word_accuracy_random"].to_json()
+    assert (estimate["value"], estimate["low"], estimate["prompts"]) == (1.0, 1.0, 3)
+
+
 def test_a_picture_that_is_lost_has_no_words() -> None:
     lost = text.verdict(prompt("Blue", "tea"), None)
     assert not lost["correct"] and not any(atom["met"] for atom in lost["atoms"])
