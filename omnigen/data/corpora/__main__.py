@@ -66,6 +66,7 @@ def build(
     from omnigen.data import ingest
     from omnigen.data.corpora import composites as composing
     from omnigen.data.corpora import drawings, recipes, subjects
+    from omnigen.data.scenes import grammar
 
     for tier in tiers:
         if tier not in list(recipes.Tier):
@@ -81,7 +82,7 @@ def build(
         for table in ("cldr", "emojibase", "iamcal")
     ]
     emoji = subjects.Emoji(recipes.read_json(names, "package/en/data.json"), nicknames)
-    modules = (drawings, subjects, *([composing] if composites else []))
+    modules = (drawings, subjects, grammar, *([composing] if composites else []))
     code = [pathlib.Path(str(module.__file__)).read_bytes() for module in modules]
     digest = hashlib.sha256(b"".join(code)).hexdigest()
     parts, lines, every = [], [NOTICE], []

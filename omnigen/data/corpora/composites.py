@@ -383,7 +383,19 @@ def _outlined(pixels: np.ndarray, width: int) -> np.ndarray:
 def describe(
     dice: Dice, composite: Composite, ground: Background, text: Text | None, *, style: str
 ) -> tuple[str, ...]:
-    """Ways to say what a composite shows; all are true and quote every word, the last is terse."""
+    """Ways to say what a composite shows; all are true and quote every word.
+
+    The first is the plainest, the last but one is terse, and the last begins as requests may.
+    """
+    plain, *others, terse = _describe(dice, composite, ground, text, style=style)
+    request = f"{grammar.asked(dice)}{dice.pick((plain, terse))}"
+    return plain, *(grammar.punctuated(said, dice) for said in (*others, terse, request))
+
+
+def _describe(
+    dice: Dice, composite: Composite, ground: Background, text: Text | None, *, style: str
+) -> tuple[str, ...]:
+    """The same without openings and full stops; the first and the last begin with what is there."""
     behind, figures = f" on {grammar.article(ground_name(ground))}", composite.figures
     first = figures[0].phrase
     if text is None:
@@ -454,8 +466,8 @@ def _describe_group(
     line = "from left to right" if across else "from top to bottom"
     row = "in a row" if across else "one below the other"
     return (
-        f"{line}: {grammar.listing(names)}{behind}, {style} style",
-        f"{grammar.listing(names)} {row} {line}{behind}, drawn in {style} style",
+        f"{grammar.listing(names)} {row} {line}{behind}, {style} style",
+        f"{line}: {grammar.listing(names)}{behind}, drawn in {style} style",
         f"{style} style: {grammar.listing(dice.pick((names, names[::-1])))} {row}",
         grammar.listing(names),
     )

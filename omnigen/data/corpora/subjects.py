@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omnigen.data.scenes import grammar
 from omnigen.data.scenes.dice import Dice
 
 TEST_SHARE = 0.05
@@ -130,7 +131,7 @@ def phrase(name: str) -> str:
 
 
 def captions(subject: Subject, *, style: str, medium: str, color: str, ground: str) -> list[str]:
-    """Ways to say what a drawing shows; all of them are true.
+    """Ways to say what a drawing shows; all of them are true, and the first is the plainest.
 
     Args:
         subject: what it shows.
@@ -139,19 +140,22 @@ def captions(subject: Subject, *, style: str, medium: str, color: str, ground: s
         color: of a drawing in a single colour, or nothing.
         ground: colour of the background, or nothing if it is not to be spoken of.
     """
-    dice = Dice("caption", subject.key, style)
+    dice = Dice("caption", subject.key, style, color, ground)
     name = f"{color} {subject.name}" if color else subject.name
     behind = f" on a {ground} background" if ground else ""
     words = list(subject.keywords)
     chosen = [
         words.pop(int(dice.unit() * len(words))) for _ in range(min(MOST_KEYWORDS, len(words)))
     ]
+    shown = f"{phrase(name)}{behind}"
     said = [
-        f"{phrase(name)}{behind}, {style} style",
-        f"{medium} of {phrase(name)}{behind}, drawn in {style} style",
+        f"{shown}, {style} style",
+        f"{medium} of {shown}, drawn in {style} style",
         f"{style} style: {name}{behind}",
-        f"{phrase(name)}{behind}",
+        shown,
+        f"{grammar.asked(dice)}{shown}",
+        f"{grammar.asked(dice)}{shown}, {style} style",
     ]
     if chosen:
         said.append(f"{phrase(name)} ({', '.join(chosen)}){behind}, {style} style")
-    return said
+    return said[:1] + [grammar.punctuated(words, dice) for words in said[1:]]

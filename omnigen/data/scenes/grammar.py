@@ -32,6 +32,11 @@ ASKS = (
     "an image of ",
     "an image with ",
     "a drawing of ",
+    "a painting of ",
+    "an illustration of ",
+    "a graphic of ",
+    "a rendering of ",
+    "a pic of ",
     "I want ",
     "I would like a picture of ",
 )
@@ -198,6 +203,20 @@ def quotes(scene: Scene) -> list[Quote]:
     return [Quote(tuple(lines)) for lines in held.values()]
 
 
+def asked(dice: Dice) -> str:
+    """What a request may begin with: half the time nothing."""
+    return dice.pick(ASKS) if dice.chance(ASKED) else ""
+
+
+def punctuated(text: str, dice: Dice, *, sentences: bool = False) -> str:
+    """Now and then with a capital or a full stop, which whole sentences mostly have."""
+    if dice.chance(0.6 if sentences else 0.25):
+        text = capital(text)
+    if not text.endswith('"') and dice.chance(0.7 if sentences else 0.2):
+        text += "."
+    return text
+
+
 class Untold(Exception):
     """A template speaks of something that the scene lacks."""
 
@@ -232,19 +251,12 @@ class Slots:
             return None
         if any(quote.quoted not in text for quote in self.quotations):
             return None
-        return self._punctuated(text, sentences=". " in template or "{text}" in template)
+        return punctuated(text, self.dice, sentences=". " in template or "{text}" in template)
 
     def draw(self) -> str:
         """What a request may begin with."""
-        return self.dice.pick(ASKS) if self.dice.chance(ASKED) else ""
+        return asked(self.dice)
 
     def bare_quotes(self) -> str:
         """Nothing but the quotations."""
         return listing([quote.quoted for quote in self.quotations]) if self.quotations else ""
-
-    def _punctuated(self, text: str, *, sentences: bool) -> str:
-        if self.dice.chance(0.6 if sentences else 0.25):
-            text = capital(text)
-        if not text.endswith('"') and self.dice.chance(0.7 if sentences else 0.2):
-            text += "."
-        return text

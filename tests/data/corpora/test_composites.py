@@ -13,7 +13,7 @@ from omnigen.data import ingest, pictures
 from omnigen.data.corpora import composites, drawings
 from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.records import Corpus, Reason, Rejected
-from omnigen.data.scenes import palette, words
+from omnigen.data.scenes import grammar, palette, words
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Split
 
@@ -80,7 +80,7 @@ def test_all_layouts_come_and_every_key_once(made):
     assert counts.keys() == {str(layout) for layout in composites.Layout}
     assert counts["group"] > 75 and min(counts.values()) > 15
     assert len({raw.key for raw in made}) == 200
-    assert all(len(raw.captions) == 4 for raw in made)
+    assert all(len(raw.captions) == 5 for raw in made)
 
 
 def test_a_composite_follows_from_its_number(style, made, monkeypatch):
@@ -96,11 +96,11 @@ def test_relations_are_those_of_the_picture(made):
     """The oracle finds the two by the colours that the caption names."""
     seen = 0
     for raw in made:
-        for caption in (*raw.captions[:2], raw.captions[3]):
-            found = re.match(
-                r"an? (\w+) \w+ (to the left of|left of|to the right of|right of|above|below) "
-                r"an? (\w+) \w+(?: on an? ([\w ]+) background|$)",
-                caption,
+        for caption in (*raw.captions[:2], *raw.captions[3:]):
+            found = re.search(
+                r"\ban? (\w+) \w+ (to the left of|left of|to the right of|right of|above|below) "
+                r"an? (\w+) \w+(?: on an? ([\w ]+) background|\.?$)",
+                caption[0].lower() + caption[1:],
             )
             if layout_of(raw) != "group" or not found or found[1] == found[3]:
                 continue
@@ -118,15 +118,30 @@ def test_relations_are_those_of_the_picture(made):
     assert seen > 60
 
 
+def test_requests_open_as_those_of_scenes(made):
+    """The last caption asks for what the plain or the terse one says."""
+    opened = 0
+    for raw in made:
+        plain, terse, asked = (
+            words.rstrip(".").lower() for words in np.take(raw.captions, [0, 3, 4])
+        )
+        found = [rest for rest in (plain, terse) if asked.endswith(rest)]
+        assert found and raw.captions[0][0].islower(), raw.captions
+        opening = asked.removesuffix(max(found, key=len))
+        assert opening in {"", *(ask.lower() for ask in grammar.ASKS)}
+        opened += bool(opening)
+    assert abs(opened - 100) < 4 * 50**0.5
+
+
 def test_rows_are_told_in_order(made):
     seen = 0
     for raw in made:
         found = re.match(
-            r"from (left|top) to \w+: an? (\w+) \w+, an? (\w+) \w+ and an? (\w+)", raw.captions[0]
+            r"an? (\w+) \w+, an? (\w+) \w+ and an? (\w+) \w+ .* from (left|top)", raw.captions[0]
         )
-        if found and len(set(found.groups()[1:])) == 3:
-            axis = 0 if found[1] == "left" else 1
-            places = [centre(pixels(raw), ink)[axis] for ink in found.groups()[1:]]
+        if found and len(set(found.groups()[:3])) == 3:
+            axis = 0 if found[4] == "left" else 1
+            places = [centre(pixels(raw), ink)[axis] for ink in found.groups()[:3]]
             assert places == sorted(places)
             seen += 1
     assert seen > 8

@@ -18,6 +18,7 @@ from omnigen.data.corpora import drawings, recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.corpora.subjects import Emoji, Subject
 from omnigen.data.records import Corpus, Rejected
+from omnigen.data.scenes import grammar
 from omnigen.data.scenes.scene import Split
 
 SQUARE = '<rect x="2" y="2" width="12" height="12" fill="{}"/>'
@@ -141,13 +142,33 @@ def test_captions_say_what_is_so():
     subject = Subject("fox", ("animal", "face", "wild", "red", "forest"))
     said = subjects.captions(subject, style="Plain", medium="an icon", color="blue", ground="pink")
     assert said[0] == "a blue fox on a pink background, Plain style"
-    assert len(said) == 5 and all("Plain style" in words for words in said[:3] + said[4:])
-    assert said[3] == "a blue fox on a pink background"
+    assert len(said) == 7 and sum("Plain style" in words for words in said) == 5
+    assert said[3].lower().rstrip(".") == "a blue fox on a pink background"
     assert all("blue fox" in words and "on a pink background" in words for words in said)
-    assert set(re.search(r"\((.*)\)", said[4])[1].split(", ")) <= set(subject.keywords)
+    assert set(re.search(r"\((.*)\)", said[6])[1].split(", ")) <= set(subject.keywords)
     plain = subjects.captions(Subject("fox"), style="P", medium="an icon", color="", ground="")
-    assert plain[:2] == ["a fox, P style", "an icon of a fox, drawn in P style"]
-    assert plain[2:] == ["P style: fox", "a fox"]
+    lower = [words.lower().rstrip(".") for words in plain]
+    assert lower[:4] == [
+        "a fox, p style",
+        "an icon of a fox, drawn in p style",
+        "p style: fox",
+        "a fox",
+    ]
+    assert lower[4].endswith("a fox") and lower[5].endswith("a fox, p style") and len(plain) == 6
+
+
+def test_captions_are_asked_for_as_scenes_are():
+    """The same openings, and as often, so that none of them tells drawings from scenes."""
+    grounds = ("", "pink", "teal", "black")
+    opened = dict.fromkeys(grammar.ASKS, 0)
+    for n in range(1000):
+        said = subjects.captions(
+            Subject(f"thing {n}"), style="P", medium="an icon", color="", ground=grounds[n % 4]
+        )
+        opening = said[4].lower().rstrip(".").removesuffix(said[3].lower().rstrip("."))
+        for ask in grammar.ASKS:
+            opened[ask] += opening == ask.lower()
+    assert abs(sum(opened.values()) - 500) < 4 * 250**0.5 and min(opened.values()) > 5
 
 
 def test_a_subject_is_held_out_in_every_style_or_in_none():
