@@ -8,10 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from omnigen.data.scenes import splits
+from omnigen.data.scenes import grammar, splits
 from omnigen.data.scenes.render import render
 from omnigen.data.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
-from omnigen.evals import exact, exact_prompts, results, second, text, truth
+from omnigen.evals import exact, exact_prompts, results, second, text, text_prompts, truth
 
 DIGEST = "10791ed1e8b30ccd"  # changes only when everybody is to be asked something else
 
@@ -42,6 +42,17 @@ def test_prompts_cover_every_task() -> None:
     for metadata in prompts:
         assert metadata["template_held_out"] == metadata["prompt"].startswith("a photo of ")
         assert len(metadata["prompt"]) <= 200
+
+
+def test_no_caption_opens_as_a_held_out_template_does() -> None:
+    prompts = (*exact.all_prompts(), *text_prompts.prompts())
+    held_out = [metadata["prompt"] for metadata in prompts if metadata["template_held_out"]]
+    assert {tuple(prompt.split()[:3]) for prompt in held_out} == {
+        ("a", "photo", "of"),
+        ("a", "painting", "of"),
+        ("a", "poster", "that"),
+    }
+    assert not [prompt for prompt in held_out if prompt.startswith(grammar.ASKS)]
 
 
 @pytest.mark.parametrize("metadata", exact_prompts.prompts()[:560:11], ids=lambda m: m["prompt"])

@@ -168,7 +168,7 @@ def test_captions_are_asked_for_as_scenes_are():
         opening = said[4].lower().rstrip(".").removesuffix(said[3].lower().rstrip("."))
         for ask in grammar.ASKS:
             opened[ask] += opening == ask.lower()
-    assert abs(sum(opened.values()) - 500) < 4 * 250**0.5 and min(opened.values()) > 5
+    assert abs(sum(opened.values()) - 500) < 4 * 250**0.5 and min(opened.values()) > 0
 
 
 def test_a_subject_is_held_out_in_every_style_or_in_none():
