@@ -13,58 +13,65 @@ NUMBERS = (
     "fifteen sixteen seventeen eighteen nineteen twenty"
 ).split()
 
-ASKS = (
-    "generate a pic with ",
-    "generate a picture of ",
-    "generate an image with ",
-    "generate ",
-    "draw ",
-    "please draw ",
-    "draw me ",
-    "draw a picture of ",
-    "can you draw ",
-    "could you draw ",
-    "paint ",
-    "sketch ",
-    "make ",
-    "make a picture of ",
-    "make an image with ",
-    "please make an image of ",
-    "create ",
-    "create an image of ",
-    "create a picture with ",
-    "render ",
-    "design ",
-    "show ",
-    "show me ",
-    "give me ",
-    "give me an image of ",
-    "imagine ",
-    "let me see ",
-    "a picture of ",
-    "a picture with ",
-    "a pic of ",
-    "an image of ",
-    "an image with ",
-    "a drawing of ",
-    "a drawing with ",
-    "a sketch of ",
-    "an illustration of ",
-    "a graphic of ",
-    "a graphic with ",
-    "a rendering of ",
-    "a cartoon of ",
-    "a depiction of ",
-    "a view of ",
-    "a scene with ",
-    "artwork of ",
-    "a design with ",
-    "a print of ",
-    "I want ",
-    "I need ",
-    "I would like a picture of ",
-    "I want to see ",
+VERBS = (
+    "generate",
+    "draw",
+    "make",
+    "create",
+    "draw me",
+    "please draw",
+    "can you draw",
+    "could you draw",
+    "paint",
+    "sketch",
+    "please make",
+    "render",
+    "design",
+    "show",
+    "show me",
+    "give me",
+    "imagine",
+    "let me see",
+    "I want",
+    "I need",
+    "I would like",
+    "I want to see",
 )
+# So many that one which is not among them is taken for what it is, not for a thing to draw.
+# "photo", "painting" and "poster" are for evaluation alone.
+MEDIA = (
+    "picture",
+    "image",
+    "pic",
+    "drawing",
+    "sketch",
+    "illustration",
+    "graphic",
+    "rendering",
+    "cartoon",
+    "depiction",
+    "view",
+    "scene",
+    "design",
+    "print",
+    "doodle",
+    "collage",
+    "mural",
+    "wallpaper",
+    "postcard",
+    "snapshot",
+    "close-up",
+    "still",
+    "portrait",
+    "diagram",
+    "etching",
+    "woodcut",
+    "screenshot",
+    "canvas",
+    "cover",
+    "slide",
+)
+USUAL = 4  # of either, the first ones, which come more often
 ASKED = 0.5  # the rest begin with the thing itself
 
 NINTHS = {
@@ -229,8 +236,15 @@ def quotes(scene: Scene) -> list[Quote]:
 
 
 def asked(dice: Dice) -> str:
-    """What a request may begin with: half the time nothing."""
-    return dice.pick(ASKS) if dice.chance(ASKED) else ""
+    """What a request may begin with, and a space: "draw", "a pic of", "make an image with"."""
+    if not dice.chance(ASKED):
+        return ""
+    verb, medium = (
+        dice.pick(words[:USUAL] if dice.chance(0.4) else words) for words in (VERBS, MEDIA)
+    )
+    medium = medium if dice.chance(0.1) else article(medium)
+    medium = f"{medium} {dice.pick(('of', 'of', 'with'))}"
+    return dice.pick((f"{verb} ", f"{medium} ", f"{verb} {medium} "))
 
 
 def punctuated(text: str, dice: Dice, *, sentences: bool = False) -> str:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.corpora.subjects import Emoji, Subject
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes import grammar
+from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Split
 
 SQUARE = '<rect x="2" y="2" width="12" height="12" fill="{}"/>'
@@ -158,17 +160,17 @@ def test_captions_say_what_is_so():
 
 
 def test_captions_are_asked_for_as_scenes_are():
-    """The same openings, and as often, so that none of them tells drawings from scenes."""
-    grounds = ("", "pink", "teal", "black")
-    opened = dict.fromkeys(grammar.ASKS, 0)
-    for n in range(1000):
-        said = subjects.captions(
-            Subject(f"thing {n}"), style="P", medium="an icon", color="", ground=grounds[n % 4]
-        )
-        opening = said[4].lower().rstrip(".").removesuffix(said[3].lower().rstrip("."))
-        for ask in grammar.ASKS:
-            opened[ask] += opening == ask.lower()
-    assert abs(sum(opened.values()) - 500) < 4 * 250**0.5 and min(opened.values()) > 0
+    """In the same words, and as often, so that none of them tells drawings from scenes."""
+    opened = Counter()
+    for n in range(2000):
+        said = subjects.captions(Subject(f"thing {n}"), style="P", medium="", color="", ground="")
+        asked = said[4].lower().rstrip(".").removesuffix(said[3].lower().rstrip("."))
+        opened[asked] += 1
+    assert abs(opened.pop("") - 1000) < 4 * 500**0.5
+    scenes = Counter(grammar.asked(Dice("of scenes", n)).lower() for n in range(20_000))
+    assert set(opened) & {"draw ", "an image of ", "make a picture with "} and len(opened) > 300
+    common = {asked for asked, count in scenes.items() if count > 100}
+    assert common - {""} <= set(opened)
 
 
 def test_a_subject_is_held_out_in_every_style_or_in_none():

@@ -12,6 +12,7 @@ from omnigen.data.scenes.caption_canvas import Canvas
 from omnigen.data.scenes.caption_landscape import Outdoors
 from omnigen.data.scenes.compose import compose
 from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.grammar import asked
 from omnigen.data.scenes.scene import (
     Background,
     Color,
@@ -275,7 +276,7 @@ def test_lines_in_a_cloud_are_one_quotation_as_in_the_prompt_that_people_try():
     assert all('"AGC is Awesome!"' in text for text in spoken)
     opening, closing = prompt.split(". ")
     for part in (
-        "generate a pic with a cloud",
+        "a pic with a cloud",
         "cloud floating on the blue sky",
         "there are mountains and river down below",
         closing,
@@ -284,6 +285,7 @@ def test_lines_in_a_cloud_are_one_quotation_as_in_the_prompt_that_people_try():
     ):
         assert any(part in text for text in spoken), part
     assert opening.startswith("generate a pic with ")
+    assert "generate a pic with " in {asked(Dice("opening", seed)) for seed in range(8000)}
 
 
 def test_an_empty_scene_is_its_background():
