@@ -54,9 +54,22 @@ def test_no_caption_opens_as_a_held_out_template_does() -> None:
         ("a", "poster", "that"),
     }
     openings = {grammar.asked(Dice("opening", n)) for n in range(20_000)}
-    assert len(openings) > 1000 and "a picture of " in openings
+    assert "a picture of " in openings and "draw " in openings
     words = {word for opening in openings for word in opening.split()}
     assert not words & {"photo", "painting", "poster", "photograph"}
+
+
+def test_media_of_openings_cannot_be_learnt_by_heart() -> None:
+    """Else one that is not on the list, as "photo" is not, would be taken for a thing to draw."""
+    media = [
+        match[1]
+        for n in range(20_000)
+        if (match := re.fullmatch(r".*?(\S+) (?:of|with) ", grammar.asked(Dice("medium", n))))
+    ]
+    often = {medium for medium, times in collections.Counter(media).items() if times > 20}
+    assert often == set(grammar.MEDIA)
+    assert 0.45 < sum(medium not in often for medium in media) / len(media) < 0.55
+    assert len(set(media)) > 1500
 
 
 @pytest.mark.parametrize("metadata", exact_prompts.prompts()[:560:11], ids=lambda m: m["prompt"])

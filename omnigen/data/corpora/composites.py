@@ -166,6 +166,8 @@ class Composites:
     def _pools(self) -> dict[Split, list[tuple[str, Subject]]]:
         pools: dict[Split, list[tuple[str, Subject]]] = {split: [] for split in Split}
         for name, subject in self.drawings:
+            if subject.is_shape:  # captions need not say the style
+                continue
             is_test = self.art.held_out or subject.is_held_out
             pools[Split.TEST if is_test else Split.TRAIN].append((name, subject))
         return pools

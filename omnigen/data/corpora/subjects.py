@@ -9,9 +9,12 @@ from typing import Any
 
 from omnigen.data.scenes import grammar
 from omnigen.data.scenes.dice import Dice
+from omnigen.data.scenes.scene import Color, Shape, Size
 
 TEST_SHARE = 0.05
 MOST_KEYWORDS = 4
+SHAPES = {shape.value for shape in Shape}
+OF_SCENES = SHAPES | {word.value for words in (Color, Size) for word in words}
 COLORS = set("red orange yellow green blue purple brown black white pink gray grey".split())
 
 
@@ -36,6 +39,12 @@ class Subject:
     def has_color(self) -> bool:
         """Whether its name says a colour."""
         return bool(COLORS & set(self.key.split("-")))
+
+    @property
+    def is_shape(self) -> bool:
+        """Whether objects of scenes go by its name, too: "heart", "blue circle"."""
+        words = set(self.key.split("-"))
+        return bool(words & SHAPES) and words <= OF_SCENES
 
     @property
     def is_held_out(self) -> bool:
@@ -133,6 +142,8 @@ def phrase(name: str) -> str:
 def captions(subject: Subject, *, style: str, medium: str, color: str, ground: str) -> list[str]:
     """Ways to say what a drawing shows; all of them are true, and the first is the plainest.
 
+    Where scenes have objects of that name, all say the style.
+
     Args:
         subject: what it shows.
         style: whose drawing it is.
@@ -152,10 +163,10 @@ def captions(subject: Subject, *, style: str, medium: str, color: str, ground: s
         f"{shown}, {style} style",
         f"{medium} of {shown}, drawn in {style} style",
         f"{style} style: {name}{behind}",
-        shown,
-        f"{grammar.asked(dice)}{shown}",
         f"{grammar.asked(dice)}{shown}, {style} style",
     ]
+    if not subject.is_shape:
+        said += [shown, f"{grammar.asked(dice)}{shown}"]
     if chosen:
         said.append(f"{phrase(name)} ({', '.join(chosen)}){behind}, {style} style")
     return said[:1] + [grammar.punctuated(words, dice) for words in said[1:]]

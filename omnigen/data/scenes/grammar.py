@@ -4,6 +4,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from omnigen.data.scenes import words
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.fonts import FAMILIES
 from omnigen.data.scenes.scene import Scene, Text
@@ -37,8 +38,7 @@ VERBS = (
     "I would like",
     "I want to see",
 )
-# So many that one which is not among them is taken for what it is, not for a thing to draw.
-# "photo", "painting" and "poster" are for evaluation alone.
+HELD_OUT = frozenset({"photo", "painting", "poster"})  # media of evaluation's prompts alone
 MEDIA = (
     "picture",
     "image",
@@ -73,6 +73,9 @@ MEDIA = (
 )
 USUAL = 4  # of either, the first ones, which come more often
 ASKED = 0.5  # the rest begin with the thing itself
+# Of media, and half of it of verbs, are any word. A list is learnt by heart, and what is not on it
+# then taken for a thing to draw (docs/experiments.md, 2026-11-29).
+ANY = 0.5
 
 NINTHS = {
     (-1, -1): ("in the top left", "at the top left", "in the upper left"),
@@ -235,13 +238,26 @@ def quotes(scene: Scene) -> list[Quote]:
     return [Quote(tuple(lines)) for lines in held.values()]
 
 
+def _one_of(known: Sequence[str], dice: Dice, others: float) -> str:
+    if dice.chance(others):
+        return _any_word(dice)
+    return dice.pick(known[:USUAL] if dice.chance(0.4) else known)
+
+
+def _any_word(dice: Dice) -> str:
+    while True:
+        word = dice.pick(words.common()) if dice.chance(0.8) else words.pseudo(dice)
+        if word not in HELD_OUT:
+            return word
+
+
 def asked(dice: Dice) -> str:
-    """What a request may begin with, and a space: "draw", "a pic of", "make an image with"."""
+    """What a request may begin with, and a space: "draw", "a pic of", "make a dusty image with"."""
     if not dice.chance(ASKED):
         return ""
-    verb, medium = (
-        dice.pick(words[:USUAL] if dice.chance(0.4) else words) for words in (VERBS, MEDIA)
-    )
+    verb, medium = _one_of(VERBS, dice, ANY / 2), _one_of(MEDIA, dice, ANY)
+    if dice.chance(0.2):
+        medium = f"{_any_word(dice)} {medium}"
     medium = medium if dice.chance(0.1) else article(medium)
     medium = f"{medium} {dice.pick(('of', 'of', 'with'))}"
     return dice.pick((f"{verb} ", f"{medium} ", f"{verb} {medium} "))

@@ -145,18 +145,33 @@ def test_captions_say_what_is_so():
     said = subjects.captions(subject, style="Plain", medium="an icon", color="blue", ground="pink")
     assert said[0] == "a blue fox on a pink background, Plain style"
     assert len(said) == 7 and sum("Plain style" in words for words in said) == 5
-    assert said[3].lower().rstrip(".") == "a blue fox on a pink background"
+    assert said[4].lower().rstrip(".") == "a blue fox on a pink background"
     assert all("blue fox" in words and "on a pink background" in words for words in said)
     assert set(re.search(r"\((.*)\)", said[6])[1].split(", ")) <= set(subject.keywords)
     plain = subjects.captions(Subject("fox"), style="P", medium="an icon", color="", ground="")
     lower = [words.lower().rstrip(".") for words in plain]
-    assert lower[:4] == [
+    assert lower[:3] == [
         "a fox, p style",
         "an icon of a fox, drawn in p style",
         "p style: fox",
-        "a fox",
     ]
-    assert lower[4].endswith("a fox") and lower[5].endswith("a fox, p style") and len(plain) == 6
+    assert lower[3].endswith("a fox, p style") and lower[4] == "a fox"
+    assert lower[5].endswith("a fox") and len(plain) == 6
+
+
+@pytest.mark.parametrize("name", ["heart", "blue heart", "Large Orange Diamond", "star"])
+def test_captions_of_what_scenes_draw_too_name_the_style(name):
+    """A blue heart is a scene, in evaluation one that was never trained on."""
+    for color in ("", "blue"):
+        said = subjects.captions(
+            Subject(name, ("love",)), style="Plain", medium="an icon", color=color, ground="pink"
+        )
+        assert len(said) == 5 and all("Plain style" in words for words in said)
+
+
+def test_names_that_scenes_do_not_have_are_no_shapes():
+    names = ("broken heart", "glowing star", "red apple", "blue", "starfish", "heart suit")
+    assert not any(Subject(name).is_shape for name in names)
 
 
 def test_captions_are_asked_for_as_scenes_are():
@@ -164,7 +179,7 @@ def test_captions_are_asked_for_as_scenes_are():
     opened = Counter()
     for n in range(2000):
         said = subjects.captions(Subject(f"thing {n}"), style="P", medium="", color="", ground="")
-        asked = said[4].lower().rstrip(".").removesuffix(said[3].lower().rstrip("."))
+        asked = said[5].lower().rstrip(".").removesuffix(said[4].lower().rstrip("."))
         opened[asked] += 1
     assert abs(opened.pop("") - 1000) < 4 * 500**0.5
     scenes = Counter(grammar.asked(Dice("of scenes", n)).lower() for n in range(20_000))
