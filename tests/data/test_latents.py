@@ -189,8 +189,12 @@ def test_digests_of_weights():
 
 def test_an_encoder_that_sees_less_is_another():
     model = recipe.read("configs/ar.py:debug").model
-    tokenizer = dataclasses.replace(model.tokenizer, local=True)
-    omni, local = Omni(model), Omni(dataclasses.replace(model, tokenizer=tokenizer))
+    omni, local = (
+        Omni(
+            dataclasses.replace(model, tokenizer=dataclasses.replace(model.tokenizer, local=local))
+        )
+        for local in (False, True)
+    )
     weights = {"c": np.zeros(2, np.float32)}
     assert omni.encoding(weights).encoder == latents.digest_weights(weights)
     assert local.encoding(weights).encoder != omni.encoding(weights).encoder
