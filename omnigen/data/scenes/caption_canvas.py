@@ -146,11 +146,11 @@ class Canvas(grammar.Slots):
 
     def relation(self) -> str | None:
         """How two things stand to each other, as a sentence."""
-        return self._relation("is ")
+        return self._relation(sentence=True)
 
     def relation_clause(self) -> str | None:
         """How two things stand to each other, as a clause."""
-        return self._relation("")
+        return self._relation(sentence=False)
 
     def background(self) -> str | None:
         """The background as a noun."""
@@ -294,19 +294,25 @@ class Canvas(grammar.Slots):
         }
         return self.dice.pick(forms).format_map(words)
 
-    def _relation(self, verb: str) -> str | None:
-        anchors = [(f"the {g.noun}", g.boxes) for g in self._named() if not g.is_plural]
+    def _relation(self, *, sentence: bool) -> str | None:
+        anchors = [
+            (f"the {grammar.plural(g.noun)}", "are ", g.boxes)
+            if g.is_plural
+            else (f"the {g.noun}", "is ", g.boxes)
+            for g in self._named()
+        ]
         if len(self.quotations) == 1:
-            anchors.append(("the text", self.quotations[0].boxes))
+            anchors.append(("the text", "is ", self.quotations[0].boxes))
         if len(anchors) < 2:
             return None
         for _ in range(RELATION_TRIES):
             one = self.dice.pick(anchors)
-            subject, its_boxes = one
-            reference, other_boxes = self.dice.pick([a for a in anchors if a is not one])
+            subject, verb, its_boxes = one
+            reference, _, other_boxes = self.dice.pick([a for a in anchors if a is not one])
             side = grammar.side(its_boxes, other_boxes)
             if side is not None:
-                return f"{subject} {verb}{self.dice.pick(grammar.SIDES[side])} {reference}"
+                said = f"{verb if sentence else ''}{self.dice.pick(grammar.SIDES[side])}"
+                return f"{subject} {said} {reference}"
         return None
 
     def _number(self, count: int) -> str:

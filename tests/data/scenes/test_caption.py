@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captions are read back by a small reader of English that shares nothing with the grammar."""
 
+import collections
 import dataclasses
+import itertools
 import re
 
 import pytest
@@ -48,13 +50,16 @@ PLACES = (
 )
 STYLES = "(?:serif|slab serif|monospace|typewriter|handwritten|script)"
 COUNTED = re.compile(
-    rf"\b(\d+|{'|'.join(NUMBERS)}) (?:({SIZES}) )?(?:({COLORS}) )?({SHAPES}|shape)(?:e?s)?\b"
+    rf"\b(\d+|{'|'.join(NUMBERS)}) (?:({SIZES}) )?(?:({COLORS}) )?({SHAPES}|shape)(e?s)?\b"
     rf"(?: ({PLACES}))?"
 )
 RELATED = re.compile(
     rf"\bthe (?:({COLORS}) ({SHAPES})|text) (?:is )?(?:to the )?(left of|right of|above|below) "
     rf"the (?:({COLORS}) ({SHAPES})|text)\b"
 )
+COLORED = rf"({COLORS}) ({SHAPES})(?:e?s)?"
+SIDES = "(?:are |is )?(?:to the )?(left of|right of|above|below)"
+SIDED = re.compile(rf"\b{COLORED} {SIDES} (?:the|{'|'.join(NUMBERS)}|\d+) {COLORED}\b")
 
 
 def scenes(kind, *, count=COUNT, split=Split.TRAIN):
@@ -125,7 +130,9 @@ def test_counts_colors_shapes_sizes_and_places_are_true(kind):
     for seed, scene in enumerate(scenes(kind)):
         text = unquoted(caption(scene, seed, 240))
         told = 0
-        for number, size, color, shape, place in COUNTED.findall(text):
+        for number, size, color, shape, plural, place in COUNTED.findall(text):
+            if number == "the" and plural:
+                continue
             found = find(scene, size=size or None, color=color or None, shape=shape)
             count = NUMBERS[number] if number in NUMBERS else int(number)
             assert len(found) == count, (text, scene)
@@ -155,6 +162,24 @@ def test_relations_are_true():
             assert (along < 0) == (relation in ("left of", "above"))
             seen += 1
     assert seen > 20
+
+
+def test_relations_of_several_are_true_and_come():
+    """All of one kind are on that side of all of the other; a model has to see it to draw it."""
+    seen = collections.Counter()
+    for seed, scene in enumerate(scenes(Kind.SHAPES, count=4000)):
+        text = unquoted(caption(scene, seed, 240))
+        for color, shape, relation, other_color, other_shape in SIDED.findall(text):
+            ones = find(scene, color=color, shape=shape)
+            others = find(scene, color=other_color, shape=other_shape)
+            assert ones and others
+            for one, other in itertools.product(ones, others):
+                dx, dy = one.x - other.x, one.y - other.y
+                along, across = (dx, dy) if relation.endswith("of") else (dy, dx)
+                assert abs(along) >= 2 * abs(across), (text, scene)
+                assert (along < 0) == (relation in ("left of", "above")), (text, scene)
+            seen[relation] += len(ones) + len(others) > 2
+    assert len(seen) == 4 and min(seen.values()) > 15, seen
 
 
 def test_backgrounds_are_true():
