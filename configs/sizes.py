@@ -23,6 +23,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "num_layers": 4,
             "num_heads": 4,
             "mlp_dim": 768,
+            "local": True,  # pictures of a corpus come many times (docs/decisions.md)
         },
         "decoder": {
             "token_size": 16,
