@@ -31,7 +31,7 @@ def bad_input_exits(
     try:
         yield
     except kinds as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {printable(' '.join(str(error).split()), most=1000)}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
 
 
@@ -70,6 +70,49 @@ def parse(values: flags.FlagValues, *, usage: str, argv: Sequence[str] | None = 
     if stray:
         raise ValueError(f"unexpected argument {stray[0]!r}; is a flag name or a quote missing?")
     return overrides
+
+
+def define_path(values: flags.FlagValues, name: str, default: str | None, text: str) -> None:
+    """Defines a flag that names a file or folder; see `expand`."""
+    flags.DEFINE(_PathParser(), name, default, text, values)
+
+
+def define_paths(values: flags.FlagValues, name: str, text: str) -> None:
+    """Defines a flag that may be given several times, each naming a file or folder."""
+    parser, serializer = _PathParser(), flags.ArgumentSerializer()
+    flags.DEFINE_multi(parser, serializer, name, [], text, values)
+
+
+class _PathParser(flags.ArgumentParser[str]):
+    """Expands `~`, which shells leave as it is after `=`."""
+
+    def parse(self, argument: str) -> str:
+        return expand(argument)
+
+
+def expand(path: str) -> str:
+    """Returns a path with a leading `~` or `~user` replaced by that home folder.
+
+    Raises:
+        ValueError: the home folder is not known; `./~` names a folder that is called so.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise ValueError(f"{path}: there is no home folder to replace {path.split('/')[0]} with")
+    return expanded
+
+
+def printable(text: str, *, most: int = 200) -> str:
+    """Returns text that cannot move a cursor, recolour a terminal or reorder what is around it.
+
+    Args:
+        text: of a stranger. What Unicode does not call printable is escaped as in Python, so are
+            line ends.
+        most: characters to return; longer text ends in an ellipsis.
+    """
+    cut = text[: most + 1]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

@@ -63,3 +63,39 @@ def test_help(values: flags.FlagValues, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == (
         "Does things.\n\nFlags:\n  --config: recipe\n  --num_images: how many (default: 1)\n"
     )
+
+
+def test_path_flags_expand_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/homes/ada")
+    values = flags.FlagValues()
+    cli.define_path(values, "output", None, "file")
+    cli.define_paths(values, "images", "folders")
+    argv = ["--output=~/a/~b", "--images=~", "--images", "./~"]
+    assert cli.parse(values, usage="", argv=argv) == []
+    assert values.output == "/homes/ada/a/~b"
+    assert values.images == ["/homes/ada", "./~"]
+    with pytest.raises(flags.IllegalFlagValueError, match="~nobody-at-all/x: there is no home"):
+        cli.parse(values, usage="", argv=["--output=~nobody-at-all/x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 漢 🙂", "plain é 漢 🙂"),
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("a\u202egnp.exe", "a\\u202egnp.exe"),
+        ("two\nlines", "two\\nlines"),
+        ("half \ud83d", "half \\ud83d"),
+        ("x" * 300, "x" * 199 + "…"),
+        ("\x1b" * 100, "\\x1b" * 49 + "\\x1…"),
+    ],
+)
+def test_printable_cannot_steer_a_terminal(text: str, shown: str) -> None:
+    assert cli.printable(text) == shown
+
+
+def test_errors_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), cli.bad_input_exits("door"):
+        raise ValueError("a file called \x1b[2J" + "y" * 5000)
+    _, err = capsys.readouterr()
+    assert "\x1b" not in err and len(err) < 1100

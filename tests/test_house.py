@@ -40,6 +40,7 @@ LAYERS = {
     "stages": 4,
     "cli": 0,
     "png": 0,
+    "files": 0,
     "config": 5,
     "recipe": 6,
     "pretrained": 6,
@@ -69,6 +70,7 @@ OUTSIDE = {
     "measure": {"jax"},
     "cli": {"absl", "jax"},
     "png": {"numpy", "PIL"},
+    "files": set(),
 }
 
 

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door for files that strangers made, and the one way to list, lock and replace files.
+
+A path that a user names may be a pipe that never ends, a device, or a file of 40 GB. So a file is
+looked at before it is opened, and its size is known before its bytes are read.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO
+
+PICTURES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jif",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".dib",
+    ".gif",
+)
+"""Suffixes of the pictures that are read, in small letters."""
+
+FOREIGN_PICTURES = (
+    ".apng",
+    ".avif",
+    ".cr2",
+    ".dng",
+    ".eps",
+    ".exr",
+    ".hdr",
+    ".heic",
+    ".heif",
+    ".icns",
+    ".ico",
+    ".jp2",
+    ".jxl",
+    ".nef",
+    ".pbm",
+    ".pcx",
+    ".pgm",
+    ".ppm",
+    ".psd",
+    ".qoi",
+    ".svg",
+    ".tga",
+    ".tif",
+    ".tiff",
+)
+"""Suffixes of pictures that are never decoded; a user is told of each such file."""
+
+MOST_PICTURE_BYTES = 1 << 26
+"""Of one picture file. A file of as many pixels as are decoded is seldom half as large."""
+
+MOST_TEXT_BYTES = 1 << 22
+"""Of one file of text beside a picture, or of one JSON of a few settings."""
+
+LOCK = ".lock"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+class UnfitFileError(ValueError):
+    """What a path names must not be opened, or is too large."""
+
+
+class LockedError(ValueError):
+    """Another process works in the folder."""
+
+
+def check_regular(path: pathlib.Path, *, follow: bool = True) -> os.stat_result:
+    """Returns the status of a regular file without opening it.
+
+    Args:
+        path: the file.
+        follow: whether the file may be a symbolic link to a regular file.
+
+    Raises:
+        OSError: there is no such file, or it cannot be reached.
+        UnfitFileError: it is a folder, pipe, socket, device, or a link that is not followed.
+    """
+    status = path.stat() if follow else path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
+        raise UnfitFileError(f"{path} is {kind}; allowed: regular files")
+    return status
+
+
+def open_regular(path: pathlib.Path, *, most: int | None = None, follow: bool = True) -> BinaryIO:
+    """Opens a regular file to read; see `check_regular`.
+
+    Args:
+        path: the file.
+        most: bytes that the file may have, if there is a limit.
+        follow: whether the file may be a symbolic link to a regular file.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        UnfitFileError: it is no regular file, or larger than `most`.
+    """
+    check_regular(path, follow=follow)
+    # It may have been exchanged since: without O_NONBLOCK, opening a pipe would wait for a writer.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    file = open(os.open(path, flags), "rb")
+    try:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UnfitFileError(f"{path} is no longer a regular file")
+        if most is not None and status.st_size > most:
+            raise UnfitFileError(f"{path} has {status.st_size} bytes; allowed: up to {most}")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read(path: pathlib.Path, *, most: int, follow: bool = True) -> bytes:
+    """Returns the bytes of a regular file of at most `most` bytes; see `open_regular`.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        UnfitFileError: it is no regular file, or larger than `most`, also by growing meanwhile.
+    """
+    with open_regular(path, most=most, follow=follow) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise UnfitFileError(f"{path} grew to more than {most} bytes while it was read")
+    return data
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is no input, such as `._a.jpg` or `.DS_Store`."""
+    return name.startswith(".")
+
+
+def walk(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns all files in and under a folder, sorted; hidden ones and hidden folders are left out.
+
+    Linked folders are followed, each real folder once. Entries need not be regular files.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    found, seen = [], set()
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        # Sorted, so that of two ways to a folder the same one is taken on every machine.
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [pathlib.Path(place, name) for name in names if not is_hidden(name)]
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a temporary name beside `path`, which takes the place of `path` if the block succeeds.
+
+    The temporary name is short and hidden, so that every name that the disk takes can be written.
+
+    Raises:
+        OSError: the file cannot be renamed.
+    """
+    partial = path.with_name(f".{os.getpid()}-{id(path):x}.tmp")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path, *, work: str) -> Iterator[None]:
+    """Keeps other processes out of an existing folder as long as the block lasts.
+
+    The system drops the lock when the process dies, however it dies. Where the disk has no locks
+    the block runs without one.
+
+    Args:
+        folder: gets a hidden file for as long as the block lasts.
+        work: what is done there, for the message that the other process gets: "a run".
+
+    Raises:
+        LockedError: another process holds the lock; the message names its process ID.
+        OSError: the folder cannot be written.
+    """
+    path = folder / LOCK
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 100, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise LockedError(
+                f"{folder}: {work} is at work there already ({holder or 'process unknown'})"
+            ) from None
+        except OSError:  # a disk without locks
+            pass
+        try:
+            is_ours = os.path.samestat(os.fstat(descriptor), os.stat(path))
+        except FileNotFoundError:
+            is_ours = False
+        if is_ours:
+            break
+        os.close(descriptor)  # its last holder has removed the file meanwhile
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
