@@ -41,6 +41,7 @@ LAYERS = {
     "cli": 0,
     "png": 0,
     "files": 0,
+    "workers": 0,
     "config": 5,
     "recipe": 6,
     "pretrained": 6,
@@ -71,6 +72,7 @@ OUTSIDE = {
     "cli": {"absl", "jax"},
     "png": {"numpy", "PIL"},
     "files": set(),
+    "workers": set(),
 }
 
 

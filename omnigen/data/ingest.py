@@ -15,11 +15,9 @@ import functools
 import hashlib
 import json
 import multiprocessing
-import os
 import pathlib
 import shutil
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +28,7 @@ import numpy as np
 from omnigen.data import duplicates, pictures, records, sources
 from omnigen.data.records import Manifest, Reason, Record, Rejected, Shard
 from omnigen.data.scenes.scene import Split
+from omnigen.workers import end_with_parent
 
 Execute = Callable[[Callable[..., Any], Sequence[tuple], str, Sequence[int]], list]
 """Calls what it is given for every tuple of arguments, anywhere and in any order; what the calls
@@ -457,7 +456,7 @@ def _run(
             report.add(size)
         return results
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _die_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         futures = {pool.submit(work, *task): size for task, size in zip(tasks, sizes, strict=True)}
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -467,18 +466,6 @@ def _run(
             pool.shutdown(cancel_futures=True)
             raise
     return [future.result() for future in futures]
-
-
-def _die_with_parent() -> None:
-    """Ends a worker whose parent was killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 class _Report:

@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from omnigen.data.scenes.scene import Scene
 from omnigen.evals import pictures, progress
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Estimate
+from omnigen.workers import end_with_parent
 
 SPLITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "_unseen": lambda record: record["held_out"],
@@ -196,20 +196,10 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Record]]]:
     before = dict(os.environ)
     os.environ.update(_ALONE)
     spawn = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _end_with_parent)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, end_with_parent)
     try:
         yield functools.partial(pool.map, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
         os.environ.clear()
         os.environ.update(before)
-
-
-def _end_with_parent() -> None:
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
