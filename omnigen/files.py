@@ -76,6 +76,10 @@ class UnfitFileError(ValueError):
     """What a path names must not be opened, or is too large."""
 
 
+class LargeFileError(UnfitFileError):
+    """A file is larger than what is read."""
+
+
 class LockedError(ValueError):
     """Another process works in the folder."""
 
@@ -108,7 +112,8 @@ def open_regular(path: pathlib.Path, *, most: int | None = None, follow: bool = 
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        UnfitFileError: it is no regular file, or larger than `most`.
+        UnfitFileError: it is no regular file.
+        LargeFileError: it is larger than `most`.
     """
     check_regular(path, follow=follow)
     # It may have been exchanged since: without O_NONBLOCK, opening a pipe would wait for a writer.
@@ -119,7 +124,7 @@ def open_regular(path: pathlib.Path, *, most: int | None = None, follow: bool = 
         if not stat.S_ISREG(status.st_mode):
             raise UnfitFileError(f"{path} is no longer a regular file")
         if most is not None and status.st_size > most:
-            raise UnfitFileError(f"{path} has {status.st_size} bytes; allowed: up to {most}")
+            raise LargeFileError(f"{path} has {status.st_size} bytes; allowed: up to {most}")
     except BaseException:
         file.close()
         raise
@@ -131,12 +136,13 @@ def read(path: pathlib.Path, *, most: int, follow: bool = True) -> bytes:
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        UnfitFileError: it is no regular file, or larger than `most`, also by growing meanwhile.
+        UnfitFileError: it is no regular file.
+        LargeFileError: it is larger than `most`, also by growing meanwhile.
     """
     with open_regular(path, most=most, follow=follow) as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise UnfitFileError(f"{path} grew to more than {most} bytes while it was read")
+        raise LargeFileError(f"{path} grew to more than {most} bytes while it was read")
     return data
 
 

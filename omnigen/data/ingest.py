@@ -319,7 +319,7 @@ def check(raw: sources.Raw, settings: Settings) -> tuple[Record, pictures.Look]:
         raise raw.image
     captions = tuple(c for c in raw.captions if len(c) >= max(settings.min_caption, 1))
     if settings.min_caption and not captions:
-        raise Rejected(Reason.NO_CAPTION)
+        raise Rejected(Reason.NO_CAPTION, raw.note)
     short = tuple(c for c in captions if len(c) <= settings.max_caption)
     if captions and not short:
         raise Rejected(Reason.LONG_CAPTION, f"{min(map(len, captions))} characters")

@@ -47,11 +47,14 @@ class Reason(enum.StrEnum):
     """Why a picture is left out."""
 
     MISSING = "no such file"
+    SPECIAL = "no regular file"
+    LARGE = "file too large"
     EMPTY = "empty file"
     FORMAT = "format not allowed"
     ANIMATED = "animated"
     PIXELS = "too many pixels"
     DAMAGED = "damaged picture"
+    MEMORY = "not enough memory"
     RECORD = "damaged record"
     SMALL = "too small"
     ASPECT = "too elongated"
@@ -120,7 +123,8 @@ class Raw:
         image: the file, or why it could not be read.
         captions: as they are, of any length.
         attributes: see `Record`.
-        split: to which it belongs, if the input says so.
+        split: to which it belongs, if the input says so: one of `Split`.
+        note: where its captions were looked for, if it has none.
     """
 
     key: str
@@ -128,6 +132,7 @@ class Raw:
     captions: tuple[str, ...]
     attributes: Mapping[str, str]
     split: str = ""
+    note: str = ""
 
 
 def unpack(frame: bytes) -> Record:
