@@ -12,13 +12,14 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from omnigen.data import buckets, pictures, tars
 from omnigen.data.buckets import Selection
 from omnigen.data.latents import Encoding, Latents
-from omnigen.data.mixing import LEAST_WEIGHT, Mixture, Shuffled, shorten
+from omnigen.data.mixing import LEAST_WEIGHT, Mixture, Place, Shuffled, shorten
 from omnigen.data.pictures import Crop, Size
 from omnigen.data.records import Record, Records, Rejected
 from omnigen.data.scenes.caption import caption, is_colored
@@ -238,10 +239,38 @@ class Stock:
                 shares.append(sum(weights))
         self._schedule = Mixture(shares, seed=f"buckets/{config.seed}")
 
-    def at(self, batch: int) -> tuple["Examples", int]:
-        """The bucket of a global batch, and how many batches it gave before."""
-        bucket, ordinal = self._schedule.at(batch)
-        return self.buckets[bucket], ordinal
+    def at(self, batch: int, since: Place, size: int) -> tuple["Examples", int]:
+        """The bucket of a global batch, and the first of the bucket's examples that it holds.
+
+        Args:
+            batch: number of the batch.
+            since: the place in the data from which on batches are of `size`; not after this one.
+            size: examples in a global batch.
+        """
+        bucket, _ = self._schedule.at(batch)
+        return self.buckets[bucket], self.place(batch, since, size).examples[bucket]
+
+    def place(self, batch: int, since: Place, size: int) -> Place:
+        """The place in the data after so many batches in all; see `at`."""
+        used = since.examples or (0,) * len(self.buckets)
+        made = zip(self._schedule.before(batch), self._schedule.before(since.batch), strict=True)
+        counts = (
+            count + (now - then) * size for count, (now, then) in zip(used, made, strict=True)
+        )
+        return Place(batch, tuple(counts))
+
+    def find(self, state: Mapping[str, Any], size: int) -> Place:
+        """The place that an iterator's state describes.
+
+        Older states count batches alone, which were of `state["size"]` examples, or of `size` if
+        that is not known. If there are other buckets now, as many examples as before were used.
+        """
+        batch, examples = int(state["batch"]), tuple(map(int, state.get("examples", ())))
+        if not examples:
+            return self.place(batch, Place(), int(state.get("size", size)))
+        if len(examples) != len(self.buckets):
+            return self.place(sum(examples) // size, Place(), size)
+        return Place(batch, examples)
 
 
 def has_held_out(config: DataConfig) -> bool:

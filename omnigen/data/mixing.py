@@ -5,6 +5,7 @@ Index -> source and ordinal -> epoch and place -> record. Each step is computed,
 any process finds any example at once, wherever a run is resumed.
 """
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -25,6 +26,19 @@ WARN_SHARE = 0.01
 _TRIES = 100
 _ROUNDS = 4
 _MASK = (1 << 64) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A place in the data: how much of it was used.
+
+    Attributes:
+        batch: how many global batches.
+        examples: how many examples of each bucket; empty if there are none yet.
+    """
+
+    batch: int = 0
+    examples: tuple[int, ...] = ()
 
 
 class Permutation:
@@ -86,6 +100,19 @@ class Mixture:
             return self._only, index
         block, place = divmod(index, BLOCK)
         return _block(self._shares, self._seed, block)[place]
+
+    def before(self, index: int) -> list[int]:
+        """How many examples each source gives before this one."""
+        if self._only is not None:
+            return [index * (source == self._only) for source in range(len(self._shares))]
+        block, place = divmod(index, BLOCK)
+        found, left = list[int](), block * BLOCK
+        for turns, of in self._shares:
+            found.append(left * turns // of)
+            left -= found[-1]
+        for source, _ in _block(self._shares, self._seed, block)[:place] if place else ():
+            found[source] += 1
+        return found
 
 
 @functools.lru_cache(64)

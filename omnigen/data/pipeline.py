@@ -2,7 +2,8 @@
 """Batches of scenes and corpora: pictures alone, or packed rows of captions and pictures.
 
 Every example is made from its index alone (see `examples`). A batch is in turn a function of its
-number, so that any batch can be made by any process at any time (see `stream`).
+number and of the place in the data from which on batches have had their size, so that any batch can
+be made by any process at any time (see `stream`).
 
 Packing keeps that. Consecutive rows form windows of `WINDOW_ROWS`, and consecutive examples form
 windows of as many as these rows could hold at most; a window's rows pack the first of its examples
@@ -15,8 +16,8 @@ captions, not on pictures, so finding out is cheap.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from omnigen import sequence
 from omnigen.data import pictures, tars
 from omnigen.data.examples import DataConfig, Examples, Order, Stock, require
 from omnigen.data.latents import Encoding
-from omnigen.data.mixing import shorten
+from omnigen.data.mixing import Place, shorten
 from omnigen.data.packing import Bins
 from omnigen.data.pictures import Size
 from omnigen.data.records import Record, Rejected, spread
@@ -117,7 +118,7 @@ def sequence_dataset(
         raise ValueError(
             "thumbnails is True; allowed: with a text tokenizer that has an id for each letter"
         )
-    rows = RowBatches(config, text, token_grid, batch_size, shard, encoding, block)
+    rows = RowBatches(config, batch_size, shard, text, token_grid, encoding, block)
     sketched = longest_sketch(config)
     longest = rows.length(config.max_caption_bytes + sketched)
     if longest > config.row_length:
@@ -185,8 +186,8 @@ def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageBatches:
-    """Local batches of pictures by number."""
+class _Course:
+    """Which examples a local batch holds, by the batch's number; see `stream.Course`."""
 
     config: DataConfig
     batch_size: int
@@ -197,10 +198,32 @@ class ImageBatches:
         """Where pictures come from."""
         return Stock(self.config)
 
-    def __call__(self, number: int) -> "Batch":
+    @property
+    def _global_size(self) -> int:
+        return self.batch_size * self.shard.count
+
+    def place(self, batch: int, since: Place) -> Place:
+        """The place in the data after so many batches in all, if they were as here since then."""
+        return self.stock.place(batch, since, self._global_size)
+
+    def find(self, state: Mapping[str, Any]) -> Place:
+        """The place that an iterator's state describes."""
+        return self.stock.find(state, self._global_size)
+
+    def _first(self, number: int, since: Place) -> tuple[Examples, int]:
+        """The bucket of a batch, and the first of its examples that belong here."""
+        examples, first = self.stock.at(number, since, self._global_size)
+        return examples, first + self.shard.index * self.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBatches(_Course):
+    """Local batches of pictures by number."""
+
+    def __call__(self, number: int, since: Place = Place()) -> "Batch":
         """Draws a batch."""
-        examples, ordinal = self.stock.at(number)
-        start, size = _start(ordinal, self.batch_size, self.shard), examples.size
+        examples, start = self._first(number, since)
+        size = examples.size
         image = np.empty((self.batch_size, size.height, size.width, 3), np.uint8)
         for place in range(self.batch_size):
             image[place] = examples.picture(start + place)
@@ -218,14 +241,11 @@ class _Packed:
 
 
 @dataclasses.dataclass(frozen=True)
-class RowBatches:
-    """Local batches of packed rows by number."""
+class RowBatches(_Course):
+    """Local batches of packed rows by number; what is counted as examples are the rows."""
 
-    config: DataConfig
     text: TextTokenizer
     token_grid: tuple[int, int]
-    batch_size: int
-    shard: DataShard
     encoding: Encoding | None = None
     block: int = 1
 
@@ -253,10 +273,9 @@ class RowBatches:
         """Elements of an example whose texts have this many ids; of the largest grid if None."""
         return text_length + len(self._sample(0, (), (), grid or self.largest).token)
 
-    def __call__(self, number: int) -> "Batch":
+    def __call__(self, number: int, since: Place = Place()) -> "Batch":
         """Draws a batch."""
-        examples, ordinal = self.stock.at(number)
-        start = _start(ordinal, self.batch_size, self.shard)
+        examples, start = self._first(number, since)
         stop = start + self.batch_size
         rows: list[Batch] = []
         for window in range(start // WINDOW_ROWS, (stop - 1) // WINDOW_ROWS + 1):
@@ -324,11 +343,6 @@ class RowBatches:
         image = sequence.ImageSpan(rows, cols, order=order, sketch=sketch, block=self.block)
         spans = [sequence.TextSpan(ids, role), image]
         return sequence.layout(spans, self.specials, self.text.encode)
-
-
-def _start(number: int, batch_size: int, shard: DataShard) -> int:
-    """The first of the items of a global batch that belong to a shard."""
-    return (number * shard.count + shard.index) * batch_size
 
 
 def _check_shard(batch_size: int, shard: DataShard) -> None:

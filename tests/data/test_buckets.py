@@ -10,6 +10,7 @@ from inputs import PLAIN, put
 from PIL import Image
 
 from omnigen.data import buckets, examples, ingest, pipeline, records
+from omnigen.data.mixing import Place
 from omnigen.data.pictures import Size
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Corpus, Manifest, Record
@@ -97,7 +98,7 @@ def test_batches_are_of_one_size_and_sizes_as_frequent_as_pictures(folder):
     for size, share in ((SQUARE, 20), (WIDE, 10), (TALL, 6), (LARGE, 4)):
         assert abs(counts[size] - 200 * share / 40) <= 12
     thousand = examples.Stock(config_of({folder: 1.0}))
-    exact = Counter(thousand.at(number)[0].size for number in range(1000))
+    exact = Counter(thousand.at(number, Place(), 4)[0].size for number in range(1000))
     assert exact == {SQUARE: 500, WIDE: 250, TALL: 150, LARGE: 100}
 
 
@@ -111,6 +112,40 @@ def test_every_picture_comes_in_its_bucket_alone(folder):
     assert seen[TALL].keys() == set(range(30, 36)) and seen[LARGE].keys() == set(range(36, 40))
     for counts in seen.values():  # whole epochs
         assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def by_size(found):
+    """All examples of each size, in order."""
+    joined = {}
+    for batch in found:
+        joined.setdefault(size_of(batch), []).append(batch["image"])
+    return {size: np.concatenate(parts) for size, parts in joined.items()}
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_another_batch_size_skips_and_repeats_nothing(folder, rows):
+    """In every bucket, batches of 4, 6, 1 and 2 hold together what batches of 1 hold."""
+    config = config_of({folder: 1.0, Kind.SHAPES: 0.5})
+    found, state, used = [], None, 0
+    for size, count, processes in ((4, 9, 1), (6, 7, 2), (1, 8, 1), (2, 11, 2)):
+        shards = [DataShard(index, processes) for index in range(processes)]
+        parts, states = zip(
+            *(
+                batches(config, count, size=size // processes, shard=s, state=state, rows=rows)
+                for s in shards
+            ),
+            strict=True,
+        )
+        (state,) = set(states)
+        for same in zip(*parts, strict=True):
+            found.append({"image": np.concatenate([part["image"] for part in same])})
+        used += size * count
+    assert sum(json.loads(state)["examples"]) == used
+    ours, alone = by_size(found), by_size(batches(config, 220, size=1, rows=rows)[0])
+    assert len(ours) == 4
+    for size, images in ours.items():
+        np.testing.assert_array_equal(images, alone[size][: len(images)])
+    assert [len(ours[s]) for s in buckets.parse(SIZES)] == json.loads(state)["examples"]
 
 
 @pytest.mark.parametrize("rows", [False, True])

@@ -57,6 +57,17 @@ def test_mixtures_are_exact_and_ordinals_count_up():
     assert len({tuple(sources[k : k + 5]) for k in range(0, BLOCK, 5)}) > 50  # no fixed pattern
 
 
+@pytest.mark.parametrize("weights", [[1.0], [0.0, 2.0], [3.0, 1.0, 0.5, 0.0], [1 / 3, 1.0, 1e-3]])
+def test_what_came_before_is_counted(weights):
+    mixture, counts = Mixture(weights, seed=3), Counter()
+    for index in range(2 * BLOCK + 5):
+        if index % 7 == 0 or index % BLOCK < 2:
+            assert mixture.before(index) == [counts[k] for k in range(len(weights))]
+        source, ordinal = mixture.at(index)
+        assert ordinal == counts[source]
+        counts[source] += 1
+
+
 def test_mixtures_of_awkward_weights_lose_nothing():
     mixture = Mixture([0.0, 1 / 3, 1e-3, 0.7], seed=3)
     found = {mixture.at(k) for k in range(5 * BLOCK)}

@@ -62,7 +62,7 @@ def caption_of(token):
 
 def first_batch(config):
     """Its batch, and of every sample the index of its example and its positions."""
-    rows = RowBatches(config, TEXT, GRID, pipeline.WINDOW_ROWS, WHOLE)
+    rows = RowBatches(config, pipeline.WINDOW_ROWS, WHOLE, TEXT, GRID)
     packed = rows.window(rows.stock.buckets[0], 0)
     batch = rows(0)
     found = [(packed[row][number - 1].index, row, where) for row, number, where in samples(batch)]
@@ -87,6 +87,23 @@ def test_resumes_with_the_very_next_batch(dataset):
     for batch in expected:
         assert_equal(next(resumed), batch)
     resumed.close()
+
+
+@pytest.mark.parametrize("dataset", [rows_of, images_of])
+def test_another_batch_size_skips_and_repeats_nothing(dataset):
+    """Also where batches begin or end within a window of rows."""
+    whole = next(iter(dataset(SMALL, batch_size=34)))
+    found, state = [], None
+    for size, count in ((4, 3), (8, 1), (3, 2), (2, 4)):
+        iterator = iter(dataset(SMALL, batch_size=size))
+        if state:
+            iterator.set_state(json.loads(state))
+        found += list(itertools.islice(iterator, count))
+        state = json.dumps(iterator.get_state())
+        iterator.close()
+    assert json.loads(state)["examples"] == [34]
+    joined = {name: np.concatenate([batch[name] for batch in found]) for name in whole}
+    assert_equal(joined, whole)
 
 
 @pytest.mark.slow
@@ -126,7 +143,7 @@ def test_images_are_the_scenes_of_consecutive_indices():
 
 
 def test_no_example_comes_twice():
-    rows = RowBatches(SMALL, TEXT, GRID, 8, WHOLE)
+    rows = RowBatches(SMALL, 8, WHOLE, TEXT, GRID)
     indices = [
         e.index
         for window in range(6)
@@ -190,7 +207,7 @@ def test_captions_and_pictures_belong_together():
 
 def test_rows_are_well_filled():
     config = DataConfig()
-    rows = RowBatches(config, TEXT, (8, 8), 8, WHOLE)
+    rows = RowBatches(config, 8, WHOLE, TEXT, (8, 8))
     packed = [row for window in range(20) for row in rows.window(rows.stock.buckets[0], window)]
     elements = sum(rows.length(len(e.ids)) for row in packed for e in row)
     assert elements / (len(packed) * config.row_length) > 0.85

@@ -181,7 +181,7 @@ def test_the_first_batch_comes_at_once_wherever_the_run_stands(tmp_path):
     folder = tars_of(tmp_path / "in", 500, 100)
     _, state = first_batches({str(folder): 1.0}, 1)
     since = time.monotonic()
-    first_batches({str(folder): 1.0}, 1, state={**state, "batch": 10**12})
+    first_batches({str(folder): 1.0}, 1, state={"batch": 10**12, "content": state["content"]})
     assert time.monotonic() - since < 2.0
 
 
