@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures from strangers: encoded bytes to upright RGB, or a reason why not.
 
-The header is read by one of a few decoders, chosen by the file's first bytes whatever it is
-called, and what it announces is checked before a pixel is decoded. Large JPEGs are decoded at the
-smallest scale that still has the pixels asked for, which libjpeg does four times as fast.
+What surrounds the picture in its file is cut out first (see `containers`). The header is read by
+one of a few decoders, chosen by the file's first bytes whatever it is called, and what it announces
+is checked before a pixel is decoded. Large JPEGs are decoded at the smallest scale that still has
+the pixels asked for, which libjpeg does four times as fast.
 
 The extra `fast` has two libraries that are faster still: simplejpeg, whose scales are eighths where
 Pillow's are powers of two, and OpenCV, to resize what is then hardly larger than asked for. Only
@@ -16,11 +17,13 @@ import enum
 import functools
 import importlib
 import io
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from omnigen.data import containers
 from omnigen.data.records import Reason, Rejected
 
 if TYPE_CHECKING:
@@ -37,8 +40,8 @@ _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANS
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-_ORIENTATION = 0x0112  # EXIF tag
 _SIXTEEN_BIT = 257.0  # 65535 / 255
+_PNG_DEPTH = 24  # the byte of a PNG that has the bits of a sample
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -95,31 +98,46 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, least: Size | None = No
     Raises:
         Rejected: it is empty, of a foreign format, animated, too large, or damaged.
     """
-    with _blame():
+    with blamed():
         return _decode(_examine(data, max_pixels), least)
 
 
 @contextlib.contextmanager
-def _blame() -> Iterator[None]:
-    """Decoders raise anything; whatever it is, the file is to blame."""
+def blamed() -> Iterator[None]:
+    """Whatever is raised in the block, the file at hand is to blame, not those after it.
+
+    Decoders raise anything. MemoryError is told as what it is.
+
+    Raises:
+        Rejected: in place of any exception but those that end the process.
+    """
     try:
         yield
     except Rejected:
         raise
+    except MemoryError as error:
+        raise Rejected(Reason.MEMORY) from error
     except Exception as error:
         raise Rejected(Reason.DAMAGED, f"{type(error).__name__}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-    """What is known before a pixel is decoded: the opened file, and how the camera was held."""
+    """What is known before a pixel is decoded.
 
+    Attributes:
+        data: the file without what surrounds its picture.
+        image: the opened file.
+        turn: how the camera was held; see `containers.Bare`.
+    """
+
+    data: bytes
     image: Any
     turn: int
 
     @property
     def is_jpeg(self) -> bool:
-        return self.image.format in ("JPEG", "MPO")
+        return self.image.format == "JPEG"
 
     def stored(self, size: Size) -> tuple[int, int]:
         """Width and height in the file of what is upright of this size."""
@@ -131,13 +149,20 @@ def _examine(data: bytes, max_pixels: int) -> _Header:
     """Reads the header and refuses what should not be decoded."""
     if not data:
         raise Rejected(Reason.EMPTY)
-    image = _open(data)
-    width, height = image.size
-    if width * height > max_pixels or max(width, height) > LONGEST_SIDE:
-        raise Rejected(Reason.PIXELS, f"{width} x {height}")
-    if image.format != "MPO" and getattr(image, "is_animated", False):
+    bare = containers.unwrap(data)
+    if canvas := containers.webp_canvas(bare.data):
+        _check_pixels(canvas, max_pixels)  # its decoder takes the memory when it is made
+    image = _open(bare.data)
+    _check_pixels(image.size, max_pixels)
+    if getattr(image, "is_animated", False):
         raise Rejected(Reason.ANIMATED)
-    return _Header(image, _orientation(image))
+    return _Header(bare.data, image, bare.turn)
+
+
+def _check_pixels(size: tuple[int, int], most: int) -> None:
+    width, height = size
+    if width * height > most or max(width, height) > LONGEST_SIDE:
+        raise Rejected(Reason.PIXELS, f"{width} x {height}")
 
 
 def measure(data: bytes) -> Size:
@@ -146,7 +171,7 @@ def measure(data: bytes) -> Size:
     Raises:
         Rejected: see `decode`.
     """
-    with _blame():
+    with blamed():
         header = _examine(data, MAX_PIXELS)
     width, height = header.image.size[:: -1 if header.turn >= 5 else 1]
     return Size(height, width)
@@ -160,6 +185,7 @@ def _decode(header: _Header, least: Size | None) -> Picture:
     if least and header.is_jpeg:
         image.draft(None, header.stored(least))
     image.load()
+    _scale_transparency(image, header.data)
     image = to_rgb(image)
     if turn in _TURNS:
         image = image.transpose(Image.Transpose[_TURNS[turn]])
@@ -179,18 +205,27 @@ def _decoders() -> list[tuple[Any, Any]]:
     """Which first bytes each decoder takes, and the decoder; no others of Pillow are loaded."""
     from PIL import Image
 
+    # What is wrong with a picture is a reject; what Pillow warns of beside is of no use to users.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     for name in FORMATS.values():
         importlib.import_module(f"PIL.{name}ImagePlugin")
     return [(Image.OPEN[name][1], Image.OPEN[name][0]) for name in FORMATS]
 
 
-def _orientation(image: Any) -> int:
-    """How the camera was held, 1 to 8; 1 if that is not said or not readable."""
-    try:
-        turn = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a broken note about a sound picture
-        return 1
-    return turn if turn in _TURNS else 1
+def _scale_transparency(image: Any, data: bytes) -> None:
+    """Brings the one transparent colour that a PNG may name to the range of the decoded pixels.
+
+    Pillow scales greys of 2 and 4 bits up and colours of 16 bits down, but not this colour.
+    """
+    named = image.info.get("transparency")
+    if image.format != "PNG" or image.mode not in ("L", "RGB") or isinstance(named, bytes | None):
+        return
+    most = (1 << data[_PNG_DEPTH]) - 1
+    scaled = [
+        value >> 8 if most > 255 else value * 255 // most
+        for value in (named if isinstance(named, tuple) else (named,))
+    ]
+    image.info["transparency"] = tuple(scaled) if len(scaled) > 1 else scaled[0]
 
 
 def to_rgb(image: "Image.Image") -> "Image.Image":
@@ -198,9 +233,14 @@ def to_rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        grey = np.asarray(image, np.float32) / (_SIXTEEN_BIT if image.mode != "F" else 1.0)
+        values = np.asarray(image, np.float32)
+        grey = values / (_SIXTEEN_BIT if image.mode != "F" else 1.0)
+        named = image.info.get("transparency")
+        if isinstance(named, int):
+            grey[values == named] = 255
         return Image.fromarray(grey.clip(0, 255).round().astype(np.uint8), "L").convert("RGB")
     if image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image  # the only way on to RGBA
         image = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
@@ -254,17 +294,15 @@ def load(data: bytes, size: Size, *, place: tuple[float, float] = (0.5, 0.5)) ->
     Raises:
         Rejected: see `decode`.
     """
-    with _blame():
+    with blamed():
         header = _examine(data, MAX_PIXELS)
-        pixels = _load_jpeg(header, data, size, place) if header.is_jpeg else None
+        pixels = _load_jpeg(header, size, place) if header.is_jpeg else None
         if pixels is None:
             pixels = fit(_decode(header, size).image, size, place=place)
     return pixels
 
 
-def _load_jpeg(
-    header: _Header, data: bytes, size: Size, place: tuple[float, float]
-) -> np.ndarray | None:
+def _load_jpeg(header: _Header, size: Size, place: tuple[float, float]) -> np.ndarray | None:
     """The same of a JPEG with the libraries of the extra `fast`.
 
     None without them, for a picture that has to grow or is not RGB or grey, and if there is
@@ -276,7 +314,7 @@ def _load_jpeg(
         return None
     simplejpeg, cv2 = libraries
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=wide, min_height=high)
+        pixels = simplejpeg.decode_jpeg(header.data, "RGB", min_width=wide, min_height=high)
     except ValueError:
         return None
     if header.turn in _TURNS:
