@@ -268,6 +268,7 @@ def _grow(values: flags.FlagValues, overrides: Sequence[str]) -> None:
         print(text, end="")
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = _flags()

@@ -7,16 +7,132 @@ imports jax only after the flags are read, so that `--help` answers at once.
 
 import contextlib
 import difflib
+import errno
+import functools
 import os
 import pathlib
+import select
+import signal
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TextIO
 
 from absl import flags
 
-BAD_INPUT = 2  # exit code
+FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # exit codes
 INPUT_ERRORS: tuple[type[Exception], ...] = (ValueError, flags.Error)
+
+_BAD_NAMES = {
+    errno.EACCES,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+_BAD_DISKS = {
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENOSPC,
+    errno.ESTALE,
+}
+
+
+def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates the `main` of a command, so that it ends without a traceback where none is due.
+
+    Ctrl-C: one line, exit code 130. A reader of its output that went away, such as `head`: no line,
+    exit code 141. A file that cannot be read or written, a full disk: one line that names the file,
+    exit code 1. Any other error of the work itself keeps its traceback.
+
+    Args:
+        program: its name, for those lines.
+    """
+
+    def decorate(main: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(main)
+        def run(argv: Sequence[str] | None = None) -> None:
+            try:
+                try:
+                    main(argv)
+                finally:
+                    _flush()
+            except KeyboardInterrupt:
+                if argv is None and threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
+                _say(f"{program}: interrupted")
+                raise SystemExit(INTERRUPTED) from None
+            except BrokenPipeError:
+                if not any([_is_gone(sys.stdout), _is_gone(sys.stderr)]):
+                    raise  # another pipe
+                raise SystemExit(PIPE_CLOSED) from None
+            except OSError as error:
+                if error.errno not in _BAD_NAMES | _BAD_DISKS:
+                    raise
+                _say(f"{program}: {_one_line(error)}")
+                raise SystemExit(FAILED) from None
+
+        return run
+
+    return decorate
+
+
+def _flush() -> None:
+    """Writes out what was printed; what cannot be is dropped, or Python would try again."""
+    stream = sys.stdout
+    try:
+        if stream is not None:
+            stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop(stream)
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def _is_gone(stream: TextIO | None) -> bool:
+    """Whether nobody reads a stream any more; what it still holds is dropped then."""
+    try:
+        poll = select.poll()
+        assert stream is not None
+        poll.register(stream.fileno(), 0)
+        is_gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (AssertionError, OSError, ValueError):  # no stream, or none of the system's
+        return False
+    if is_gone:
+        _drop(stream)
+    return is_gone
+
+
+def _drop(stream: TextIO | Any) -> None:
+    """Sends what a stream still holds, and all that follows, nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _say(line: str) -> None:
+    """Prints a line on stderr, if somebody listens."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _drop(sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, in one line that is safe to print."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        named = error.filename is not None
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror
+    return printable(" ".join(text.split()), most=1000)
 
 
 @contextlib.contextmanager
@@ -26,12 +142,17 @@ def bad_input_exits(
     """Turns errors of some kinds in the block into one line on stderr and exit code 2.
 
     Unless other kinds are named, only what reads and checks input belongs in the block: an error
-    of the work itself should keep its traceback.
+    of the work itself should keep its traceback. A path that cannot be, or cannot be reached, is
+    bad input too.
     """
     try:
         yield
-    except kinds as error:
-        print(f"{program}: {printable(' '.join(str(error).split()), most=1000)}", file=sys.stderr)
+    except Exception as error:
+        is_bad_name = isinstance(error, OSError) and error.errno in _BAD_NAMES
+        is_input = isinstance(error, kinds) or is_bad_name and kinds is INPUT_ERRORS
+        if not is_input or isinstance(error, BrokenPipeError):  # of whom it prints to
+            raise
+        _say(f"{program}: {_one_line(error)}")
         raise SystemExit(BAD_INPUT) from None
 
 

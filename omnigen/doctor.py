@@ -260,6 +260,7 @@ def examine(checks: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Findi
     return found
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()

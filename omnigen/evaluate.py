@@ -316,6 +316,7 @@ def _complain(column: str, suite: str, outcome: "Outcome") -> bool:
     return bool(outcome.problems)
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = _flags()

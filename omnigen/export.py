@@ -16,6 +16,7 @@ Its averaged weights and its config, sealed; --checkpoint models/ar then takes i
 DTYPES = ("bfloat16", "float32")
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()

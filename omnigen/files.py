@@ -183,14 +183,33 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     The temporary name is short and hidden, so that every name that the disk takes can be written.
 
     Raises:
-        OSError: the file cannot be renamed.
+        OSError: the file cannot be written or renamed; it names `path`, also if the disk is full.
     """
     partial = path.with_name(f".{os.getpid()}-{id(path):x}.tmp")
     try:
-        yield partial
-        partial.replace(path)
+        with naming(path, partial):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path, *others: pathlib.Path) -> Iterator[None]:
+    """Names a file in those OSErrors of the block that name none, such as that of a full disk.
+
+    Args:
+        path: the file to name.
+        others: names that mean the same to a user, such as a temporary one.
+    """
+    try:
+        yield
+    except OSError as error:
+        mine = (None, *map(str, others))
+        named = error.filename if error.filename is None else str(error.filename)
+        if error.errno is None or named not in mine:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """PNG files that say how they were drawn: written whole or not at all."""
 
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from omnigen import files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,9 +18,5 @@ def write(image: "np.ndarray", path: pathlib.Path, chunks: Mapping[str, str]) ->
     info = PngImagePlugin.PngInfo()
     for name, text in chunks.items():
         info.add_itxt(name, text)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with files.replacing(path) as partial:
         Image.fromarray(image).save(partial, format="PNG", pnginfo=info)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

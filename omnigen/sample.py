@@ -363,6 +363,7 @@ def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, 
     return paths
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = _flags()

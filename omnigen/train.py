@@ -87,6 +87,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
     return stage(recipe.model, recipe.objective, recipe.data, frozen)
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     began = time.time()

@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 from absl import flags
 
@@ -99,3 +105,130 @@ def test_errors_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
         raise ValueError("a file called \x1b[2J" + "y" * 5000)
     _, err = capsys.readouterr()
     assert "\x1b" not in err and len(err) < 1100
+
+
+DOOR = """
+import os, pathlib, sys, time
+from omnigen import cli, files
+
+@cli.door("door")
+def main(argv=None):
+    what = sys.argv[1]
+    if what == "sleep":
+        print("started", flush=True)
+        time.sleep(60)
+    elif what == "much":
+        for number in range(100_000):
+            print(number)
+    elif what == "little":
+        print("a line")
+    elif what == "errors":
+        for number in range(1000):
+            print(number, file=sys.stderr)
+    elif what == "errors of files":
+        with cli.bad_input_exits("door", (OSError,)):
+            print("a line", file=sys.stderr)
+    elif what == "exit":
+        print("a line")
+        raise SystemExit(3)
+    elif what == "another pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.write(writer, b"x")
+    elif what == "full":
+        with files.naming(pathlib.Path("sheet.png")), open("/dev/full", "wb") as file:
+            file.write(b"x" * 100_000)
+    elif what == "refused":
+        pathlib.Path("/proc/nothing/here").write_text("x")
+    elif what == "bug":
+        raise ValueError("a mistake")
+    elif what == "network":
+        raise ConnectionRefusedError(111, "Connection refused")
+
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    path = tmp_path_factory.mktemp("door") / "door.py"
+    path.write_text(DOOR)
+    return [sys.executable, str(path)]
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "errors"),
+    [
+        ("exit", 3, ""),
+        ("full", 1, "door: sheet.png: No space left on device\n"),
+        ("refused", 1, "door: /proc/nothing/here: No such file or directory\n"),
+    ],
+)
+def test_how_a_command_ends(door: list[str], what: str, code: int, errors: str) -> None:
+    ran = subprocess.run([*door, what], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (code, errors)
+
+
+@pytest.mark.parametrize(
+    ("what", "last"),
+    [
+        ("bug", "ValueError: a mistake"),
+        ("another pipe", "BrokenPipeError: [Errno 32] Broken pipe"),
+        ("network", "ConnectionRefusedError: [Errno 111] Connection refused"),
+    ],
+)
+def test_errors_of_the_work_keep_their_traceback(door: list[str], what: str, last: str) -> None:
+    ran = subprocess.run([*door, what], capture_output=True, text=True, check=False)
+    lines = ran.stderr.splitlines()
+    assert (ran.returncode, lines[0], lines[-1]) == (1, "Traceback (most recent call last):", last)
+
+
+def test_an_interrupt_is_one_line(door: list[str]) -> None:
+    ran = subprocess.Popen(
+        [*door, "sleep"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert ran.stdout is not None and ran.stdout.readline() == "started\n"
+    ran.send_signal(signal.SIGINT)
+    _, errors = ran.communicate(timeout=30)
+    assert (ran.returncode, errors) == (130, "door: interrupted\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("what", "stream"),
+    [("much", "stdout"), ("little", "stdout"), ("errors", "stderr"), ("errors of files", "stderr")],
+)
+def test_a_reader_that_goes_away_is_no_error(
+    door: list[str], what: str, stream: str, unbuffered: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writer}
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ran = subprocess.run([*door, what], **streams, text=True, env=env, check=False)
+    os.close(writer)
+    assert (ran.returncode, ran.stdout or "", ran.stderr or "") == (141, "", "")
+
+
+def test_a_full_disk_under_stdout_is_one_line(door: list[str]) -> None:
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            [*door, "little"], stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (1, "door: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_input"),
+    [(errno.ENAMETOOLONG, True), (errno.EACCES, True), (errno.ENOSPC, False), (errno.EIO, False)],
+)
+def test_paths_that_cannot_be_are_bad_input(
+    number: int, is_input: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that fails is none: whoever starts runs again must not give up."""
+    with pytest.raises(SystemExit if is_input else OSError) as caught, cli.bad_input_exits("door"):
+        raise OSError(number, "Some reason", "a/name")
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code == 2
+        assert capsys.readouterr().err == "door: a/name: Some reason\n"

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import os
 import pathlib
 import socket
@@ -106,3 +107,17 @@ def test_a_lock_keeps_others_out_until_its_holder_dies(tmp_path: pathlib.Path) -
     with files.locked(tmp_path, work="a run"):
         assert (tmp_path / files.LOCK).exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_errors_name_the_file_that_was_to_be_written(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "out.png"
+    with pytest.raises(OSError, match="No space left on device: '.*out.png'"):  # noqa: SIM117
+        with files.replacing(path) as partial:
+            partial.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PermissionError, match="out.png"):  # noqa: SIM117
+        with files.replacing(path) as partial:
+            raise PermissionError(errno.EACCES, "Permission denied", str(partial))
+    with pytest.raises(FileNotFoundError, match="other"), files.replacing(path):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "other")
+    assert list(tmp_path.iterdir()) == []

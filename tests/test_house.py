@@ -39,7 +39,7 @@ LAYERS = {
     "evals": 4,
     "stages": 4,
     "cli": 0,
-    "png": 0,
+    "png": 1,
     "files": 0,
     "workers": 0,
     "config": 5,

@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import multiprocessing
 import pathlib
 import shutil
 import sys
@@ -28,7 +27,7 @@ import numpy as np
 from omnigen.data import duplicates, pictures, records, sources
 from omnigen.data.records import Manifest, Reason, Record, Rejected, Shard
 from omnigen.data.scenes.scene import Split
-from omnigen.workers import end_with_parent
+from omnigen.workers import pool
 
 Execute = Callable[[Callable[..., Any], Sequence[tuple], str, Sequence[int]], list]
 """Calls what it is given for every tuple of arguments, anywhere and in any order; what the calls
@@ -455,17 +454,14 @@ def _run(
             results.append(work(*task))
             report.add(size)
         return results
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
-        futures = {pool.submit(work, *task): size for task, size in zip(tasks, sizes, strict=True)}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-                report.add(futures[future])
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
+    with pool(workers) as processes:
+        pending = {
+            processes.submit(work, *task): size for task, size in zip(tasks, sizes, strict=True)
+        }
+        for future in concurrent.futures.as_completed(pending):
+            future.result()
+            report.add(pending[future])
+    return [future.result() for future in pending]
 
 
 class _Report:

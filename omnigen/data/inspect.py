@@ -113,6 +113,7 @@ def _report(place: pathlib.Path, corpora: Mapping[Split, Records], most: int) ->
             print(f"{split}: wrote {path}")
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     import sys

@@ -57,6 +57,7 @@ def _flags() -> flags.FlagValues:
     return values
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):

@@ -4,14 +4,12 @@
 Imports no jax: judging processes start at once.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +21,7 @@ from omnigen.data.scenes.scene import Scene
 from omnigen.evals import pictures, progress
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Estimate
-from omnigen.workers import end_with_parent
+from omnigen.workers import pool
 
 SPLITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "_unseen": lambda record: record["held_out"],
@@ -195,11 +193,9 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Record]]]:
         return
     before = dict(os.environ)
     os.environ.update(_ALONE)
-    spawn = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, end_with_parent)
     try:
-        yield functools.partial(pool.map, chunksize=4)
+        with pool(workers) as processes:
+            yield functools.partial(processes.map, chunksize=4)
     finally:
-        pool.shutdown(cancel_futures=True)
         os.environ.clear()
         os.environ.update(before)

@@ -198,6 +198,7 @@ def _read(path: pathlib.Path) -> Mapping[str, Any]:
     return report
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()

@@ -283,6 +283,7 @@ def train(params: detector.Params, steps: int, *, finding: bool, first: int) -> 
     return params
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()

@@ -101,6 +101,7 @@ def _drawing(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
     return sampling.fits(found, topology)
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = _flags()

@@ -105,6 +105,7 @@ def build(
     return job, "\n".join([*lines, "", names_line, ""])
 
 
+@cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
