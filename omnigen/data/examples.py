@@ -19,7 +19,7 @@ import numpy as np
 from omnigen.data import buckets, pictures, tars
 from omnigen.data.buckets import Selection
 from omnigen.data.latents import Encoding, Latents
-from omnigen.data.mixing import LEAST_WEIGHT, Mixture, Place, Shuffled, shorten
+from omnigen.data.mixing import LEAST_WEIGHT, START, Mixture, Place, Shuffled, shorten
 from omnigen.data.pictures import Crop, Size
 from omnigen.data.records import Record, Records, Rejected
 from omnigen.data.scenes.caption import caption, is_colored
@@ -267,9 +267,9 @@ class Stock:
         """
         batch, examples = int(state["batch"]), tuple(map(int, state.get("examples", ())))
         if not examples:
-            return self.place(batch, Place(), int(state.get("size", size)))
+            return self.place(batch, START, int(state.get("size", size)))
         if len(examples) != len(self.buckets):
-            return self.place(sum(examples) // size, Place(), size)
+            return self.place(sum(examples) // size, START, size)
         return Place(batch, examples)
 
 

@@ -41,6 +41,9 @@ class Place:
     examples: tuple[int, ...] = ()
 
 
+START = Place()
+
+
 class Permutation:
     """A shuffle of 0 .. count - 1 that is computed index by index: a Feistel network.
 

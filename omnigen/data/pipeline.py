@@ -25,7 +25,7 @@ from omnigen import sequence
 from omnigen.data import pictures, tars
 from omnigen.data.examples import DataConfig, Examples, Order, Stock, require
 from omnigen.data.latents import Encoding
-from omnigen.data.mixing import Place, shorten
+from omnigen.data.mixing import START, Place, shorten
 from omnigen.data.packing import Bins
 from omnigen.data.pictures import Size
 from omnigen.data.records import Record, Rejected, spread
@@ -220,7 +220,7 @@ class _Course:
 class ImageBatches(_Course):
     """Local batches of pictures by number."""
 
-    def __call__(self, number: int, since: Place = Place()) -> "Batch":
+    def __call__(self, number: int, since: Place = START) -> "Batch":
         """Draws a batch."""
         examples, start = self._first(number, since)
         size = examples.size
@@ -273,7 +273,7 @@ class RowBatches(_Course):
         """Elements of an example whose texts have this many ids; of the largest grid if None."""
         return text_length + len(self._sample(0, (), (), grid or self.largest).token)
 
-    def __call__(self, number: int, since: Place = Place()) -> "Batch":
+    def __call__(self, number: int, since: Place = START) -> "Batch":
         """Draws a batch."""
         examples, start = self._first(number, since)
         stop = start + self.batch_size

@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 
 from omnigen import workers as processes
-from omnigen.data.mixing import Place
+from omnigen.data.mixing import START, Place
 
 Batch = dict[str, np.ndarray]
 
@@ -94,7 +94,7 @@ class BatchIterator(grain.DatasetIterator[Batch]):
         self._course = course
         self._workers = workers
         self._content = content
-        self._since = Place()
+        self._since = START
         self._number = 0
         self._source: Any = None
 
