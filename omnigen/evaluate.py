@@ -258,7 +258,8 @@ def _judged(
     about, weights, evaluators = _evaluators(column, values, output)
     for name, evaluator in evaluators.items():
         outcome = results.judged(evaluator, weights)
-        if drawn_by := outcome.about.get("settings", {}).get("weights"):  # pictures say so
+        drawn_by = outcome.about.get("settings", {}).get("weights")
+        if results.is_digest(drawn_by):  # pictures say so
             about = {**about, "digest": drawn_by}
         count = values.count or COUNTS[name]
         outcome = dataclasses.replace(outcome, about={"count": count, **outcome.about})

@@ -34,6 +34,7 @@ training never holds and the others, then likewise the templates of prompts."""
 
 POOLED = 64  # pictures from which on several processes are worth their start
 
+_SIGHT = 2  # how bytes become pixels: 2 is white under what is transparent, and upright
 _ALONE = {  # what keeps numpy, XLA and their like to one thread and the CPU
     "JAX_PLATFORMS": "cpu",
     "OMP_NUM_THREADS": "1",
@@ -105,9 +106,8 @@ def judge(
     Returns:
         A record a picture, in order: which it is, its `problem` or "", and the verdict.
     """
-    known, problems = _Journal(journal), problems or [""] * len(wanted)
-    paths = [folder / pictures.place(job.index, job.sample) for job in wanted]
-    digests = [_digest(path) for path in paths]
+    known, paths = _Journal(journal), pictures.locate(folder, wanted)
+    digests, problems = zip(*map(_digest, paths, problems or [""] * len(wanted)), strict=True)
     keys = [
         _key(benchmark.version, job.metadata, problem, digest)
         for job, problem, digest in zip(wanted, problems, digests, strict=True)
@@ -134,16 +134,17 @@ def judge(
     ]
 
 
-def _digest(path: pathlib.Path) -> str:
+def _digest(path: pathlib.Path, problem: str) -> tuple[str, str]:
+    """The digest of a file, "" if it cannot be read, and what is wrong with it, if anything."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
+        return hashlib.sha256(pictures.load(path)).hexdigest(), problem
+    except ValueError as error:
+        return "", problem or str(error)
 
 
 def _key(version: str, metadata: Metadata, problem: str, digest: str) -> str:
-    """Names a verdict: by judge, question and the bytes of the picture."""
-    asked = json.dumps([version, dict(metadata), problem, digest], sort_keys=True)
+    """Names a verdict: by judge and its sight, question, and the bytes of the picture."""
+    asked = json.dumps([_SIGHT, version, dict(metadata), problem, digest], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
@@ -155,7 +156,11 @@ def _look(verdict: Verdict, asked: tuple[pathlib.Path, Metadata, str]) -> Record
         image = None if problem else pictures.read(path)
     except ValueError as error:
         problem = str(error)
-    return {"problem": problem, **verdict(metadata, image)}
+    try:
+        return {"problem": problem, **verdict(metadata, image)}
+    except MemoryError:
+        problem = "unreadable: too large to be judged"
+        return {"problem": problem, **verdict(metadata, None)}
 
 
 class _Journal:

@@ -6,12 +6,14 @@ that FID and its like say how the tokenizer changes the set as a whole (often ca
 folder with another. LPIPS says how each reconstruction differs from its scene.
 """
 
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from omnigen import files
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
 from omnigen.evals import fidelity, pictures
@@ -23,7 +25,6 @@ from omnigen.evals.results import Outcome
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 LEAST = 10  # pictures a set, below which none of the scores means anything
 
 _BLOCK = 256  # pictures in memory at a time
@@ -92,13 +93,13 @@ class Folders:
         """Yields the pictures that are judged; needs no weights."""
         return self._read(self._drawn)
 
-    def _read(self, files: list[pathlib.Path]) -> Iterator[np.ndarray]:
+    def _read(self, paths: list[pathlib.Path]) -> Iterator[np.ndarray]:
         block: list[np.ndarray] = []
-        for file in files:
+        for path in paths:
             try:
-                image = pictures.read(file)
+                image = pictures.read(path)
             except ValueError as error:
-                self.problems.setdefault(str(error).split(":")[0], []).append(str(file))
+                self.problems.setdefault(str(error).split(":")[0], []).append(str(path))
                 continue
             if block and (len(block) == _BLOCK or image.shape != block[0].shape):
                 yield np.stack(block)
@@ -109,9 +110,14 @@ class Folders:
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    if not folder.is_dir():
+    """Those that are called pictures, also of formats that are not read: reading says so."""
+    if not os.path.isdir(folder):
         raise ValueError(f"{folder}: no such folder")
-    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    suffixes = (*files.PICTURES, *files.FOREIGN_PICTURES)
+    try:
+        found = [path for path in files.walk(folder) if path.suffix.lower() in suffixes]
+    except OSError as error:
+        raise ValueError(f"{error.filename}: {error.strerror}") from None
     if len(found) < LEAST:
         raise ValueError(f"{folder}: {len(found)} pictures; at least {LEAST} are needed")
     return found

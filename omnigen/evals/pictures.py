@@ -3,28 +3,39 @@
 
 Pictures lie where GenEval's scorer looks: prompt 12's second at `00012/samples/0001.png`. A drawn
 one carries what decided it; one that is there, whole, and decided by the same is kept.
+
+All of `evals` sees pictures by `load`, `decoded` and `read`: the same pixels as in training.
 """
 
 import collections
 import dataclasses
 import hashlib
 import json
+import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from omnigen import png
+from omnigen import cli, files, png
+from omnigen.data.pictures import FORMATS, decode, measure
+from omnigen.data.records import Reason, Rejected
 from omnigen.evals import progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDES = (32, 4096)
 """The fewest and the most pixels a side that are judged."""
 
 _CHUNK = "omnigen"  # PNG text that says what decided a picture
 _OWN = ("metadata", "seed", "noise_seed")  # what of it differs from picture to picture
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_MOST_MARK_BYTES = 1 << 18
+_MOST_SETTINGS, _MOST_NAME, _MOST_TEXT = 32, 64, 200  # of a mark; characters
+_MOST_INT = 2**63
+_SUFFIXES = (*files.PICTURES, *files.FOREIGN_PICTURES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,22 +96,93 @@ def place(index: int, sample: int) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(f"{index:05d}", "samples", f"{sample:04d}.png")
 
 
+def load(path: pathlib.Path) -> bytes:
+    """Returns the bytes of a picture's file.
+
+    Raises:
+        ValueError: missing, no regular file, too large, or not readable.
+    """
+    try:
+        return files.read(path, most=files.MOST_PICTURE_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError("missing") from None
+    except OSError as error:
+        raise _unreadable(error.strerror or str(error)) from None
+    except (ValueError, MemoryError) as error:
+        raise _unreadable(str(error).replace(str(path), path.name) or "too large") from None
+
+
+def decoded(data: bytes, *, sides: tuple[int, int] | None = None) -> "Image.Image":
+    """Returns an upright picture in RGB, transparent parts white: what training would see.
+
+    Args:
+        data: the file.
+        sides: the fewest and the most pixels a side, checked before pixels are decoded.
+
+    Raises:
+        ValueError: foreign, animated, damaged, too large, or with a side beyond `sides`.
+    """
+    try:
+        size = measure(data)
+        if sides and not all(sides[0] <= side <= sides[1] for side in (size.width, size.height)):
+            raise Rejected(Reason.PIXELS, f"{size.width} x {size.height}")
+        return decode(data).image
+    except Rejected as error:
+        if error.reason == Reason.PIXELS:
+            raise ValueError(f"wrong size: {str(error).split(': ')[-1]}") from None
+        raise _unreadable(str(error)) from None
+    except MemoryError:
+        raise _unreadable("too large") from None
+
+
 def read(path: pathlib.Path) -> np.ndarray:
     """Reads a picture, uint8 `[height, width, 3]`.
 
     Raises:
-        ValueError: missing, damaged, or with a side beyond `SIDES`.
+        ValueError: missing, foreign, damaged, or with a side beyond `SIDES`.
     """
     try:
-        with Image.open(path) as file:
-            if not all(SIDES[0] <= side <= SIDES[1] for side in file.size):
-                raise ValueError("wrong size: {} x {}".format(*file.size))
-            return np.asarray(file.convert("RGB"))
-    except FileNotFoundError:
-        raise ValueError("missing") from None
-    except _UNREADABLE as error:
-        text = str(error) if str(error).startswith("wrong size") else f"unreadable: {error}"
-        raise ValueError(" ".join(text.split()).replace(str(path), path.name)) from None
+        return np.asarray(decoded(load(path), sides=SIDES))
+    except ValueError as error:
+        if path.suffix.lower() in files.FOREIGN_PICTURES and str(Reason.FORMAT) in str(error):
+            raise ValueError(f"of a foreign format: allowed are {', '.join(FORMATS)}") from None
+        raise
+    except MemoryError:
+        raise _unreadable("too large") from None
+
+
+def _unreadable(reason: str) -> ValueError:
+    return ValueError(f"unreadable: {cli.printable(' '.join(reason.split()))}")
+
+
+def locate(folder: pathlib.Path, wanted: Sequence[Job]) -> list[pathlib.Path]:
+    """Returns where the pictures lie: at their places or beside them, under another suffix.
+
+    Of several, such as `0000.png` and `0000.jpg`, the one at the place counts.
+    """
+    shelves: dict[pathlib.Path, dict[str, list[str]]] = {}
+
+    def find(path: pathlib.Path) -> pathlib.Path:
+        if path.parent not in shelves:
+            shelves[path.parent] = _shelf(path.parent)
+        names = shelves[path.parent].get(path.stem, [path.name])
+        return path if path.name in names else path.with_name(names[0])
+
+    return [find(folder / job.path) for job in wanted]
+
+
+def _shelf(folder: pathlib.Path) -> dict[str, list[str]]:
+    """Names of pictures in a folder by what stands before their suffix; usual suffixes first."""
+    found: dict[str, list[str]] = {}
+    try:
+        names = [name for name in sorted(os.listdir(folder)) if not files.is_hidden(name)]
+    except OSError:
+        return found
+    for allowed in _SUFFIXES:
+        for stem, suffix in map(os.path.splitext, names):
+            if suffix.lower() == allowed:
+                found.setdefault(stem, []).append(stem + suffix)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,43 +200,94 @@ class Survey:
 
 def survey(folder: pathlib.Path, wanted: Sequence[Job]) -> Survey:
     """Holds the size and the mark of each picture against those of most, and against its job."""
-    heads = [_head(folder / job.path) for job in wanted]
-    readable = [head for head in heads if head is not None]
-    sizes = collections.Counter(size for size, _ in readable)
-    settings = collections.Counter(_settings(mark) for _, mark in readable)
+    paths = progress.track(locate(folder, wanted), len(wanted), f"{folder.name}: looking at files")
+    heads = [_head(path) for path in paths]
+    readable = [head for head in heads if head is not None and not head.problem]
+    sizes = collections.Counter(head.size for head in readable)
+    settings = collections.Counter(_settings(head.mark) for head in readable)
     usual_size = sizes.most_common(1)[0][0] if readable else None
     usual = settings.most_common(1)[0][0] if readable else "{}"
 
-    def problem(job: Job, head: tuple[tuple[int, int], dict[str, Any]] | None) -> str:
+    def problem(job: Job, head: _Head | None) -> str:
         if head is None:
             return ""  # `read` says what is wrong
-        size, mark = head
-        if size != usual_size:
-            return "wrong size: {} x {}".format(*size)
-        if _settings(mark) != usual:
+        if head.problem:
+            return head.problem
+        if head.size != usual_size:
+            return "wrong size: {} x {}".format(*head.size)
+        if _settings(head.mark) != usual:
             return "drawn by other weights or settings than most"
-        asked = mark.get("metadata", {}).get("prompt"), mark.get("seed")
-        if mark and asked != (job.metadata["prompt"], job.sample):
-            return f"misplaced: it is picture {asked[1]} of {asked[0]!r}"
+        asked = head.mark.get("metadata", {}).get("prompt"), head.mark.get("seed")
+        if head.mark and asked != (job.metadata["prompt"], job.sample):
+            return f"misplaced: it is picture {asked[1]} of {cli.printable(repr(asked[0]))}"
         return ""
 
     problems = tuple(problem(job, head) for job, head in zip(wanted, heads, strict=True))
     return Survey(problems, json.loads(usual))
 
 
-def _head(path: pathlib.Path) -> tuple[tuple[int, int], dict[str, Any]] | None:
-    """Size and mark of a file, without its pixels; None if it is unreadable."""
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """What is known of a readable file without its pixels.
+
+    Attributes:
+        size: width and height.
+        mark: what it says decided it; nothing if others drew it.
+        problem: what is wrong with the mark, or "".
+    """
+
+    size: tuple[int, int] = (0, 0)
+    mark: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    problem: str = ""
+
+
+def _head(path: pathlib.Path) -> _Head | None:
+    """What a file says; None if it is unreadable."""
     try:
-        with Image.open(path) as file:
-            size, text = file.size, file.info.get(_CHUNK)
-    except _UNREADABLE:
+        data = load(path)
+    except ValueError:
         return None
     try:
-        mark = json.loads(text or "")
-    except (TypeError, ValueError):
-        return size, {}
-    is_ours = isinstance(mark, dict) and "seed" in mark and isinstance(mark.get("metadata"), dict)
-    return size, mark if is_ours else {}
+        mark = _marked(data)
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = "too deep" if isinstance(error, RecursionError) else str(error)
+        return _Head(problem=f"with an unfit note: {reason}")
+    try:
+        size = measure(data)
+    except (Rejected, MemoryError):
+        return None
+    return _Head((size.width, size.height), mark)
+
+
+def _marked(data: bytes) -> Mapping[str, Any]:
+    """The mark of a file; nothing if it has none, or what is there is no mark of ours.
+
+    Raises:
+        ValueError: it looks like one of ours, but could not be.
+        RecursionError: likewise.
+    """
+    try:
+        mark = json.loads(png.note(data, _CHUNK, most=_MOST_MARK_BYTES) or "")
+    except json.JSONDecodeError:
+        return {}
+    if not (isinstance(mark, dict) and "seed" in mark and isinstance(mark.get("metadata"), dict)):
+        return {}
+    shared = {key: value for key, value in mark.items() if key not in _OWN}
+    if len(shared) > _MOST_SETTINGS or max(map(len, shared), default=0) > _MOST_NAME:
+        raise ValueError("too many settings, or too long names")
+    for name, value in {**shared, "seed": mark["seed"]}.items():
+        is_sound = (
+            isinstance(value, str)
+            and len(value) <= _MOST_TEXT
+            or isinstance(value, int)
+            and abs(value) < _MOST_INT
+            or isinstance(value, float)
+            and math.isfinite(value)
+        )
+        if not is_sound:
+            kind = f"a {type(value).__name__} that is not allowed"
+            raise ValueError(f"{cli.printable(name)} is {kind}")
+    return mark
 
 
 def _settings(mark: Mapping[str, Any]) -> str:
@@ -165,9 +298,11 @@ def _settings(mark: Mapping[str, Any]) -> str:
 
 def unexpected(folder: pathlib.Path, wanted: Sequence[Job]) -> list[str]:
     """Files of a folder that no job asks for; hidden ones, such as a kill leaves, aside."""
-    expected = {str(place(job.index, job.sample)) for job in wanted}
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
-    found = (path for path in files if path.suffix != ".jsonl")
+    expected = {path.relative_to(folder).as_posix() for path in locate(folder, wanted)}
+    try:
+        found = [path for path in files.walk(folder) if path.suffix != ".jsonl"]
+    except OSError as error:
+        found = [pathlib.Path(error.filename or folder)]
     return sorted({path.relative_to(folder).as_posix() for path in found} - expected)
 
 
@@ -224,8 +359,8 @@ def _mark(job: Job, settings: Mapping[str, Any]) -> str:
 
 def _is_sound(folder: pathlib.Path, job: Job, mark: str) -> bool:
     try:
-        with Image.open(folder / job.path, formats=["PNG"]) as file:
-            file.load()
-            return file.info.get(_CHUNK) == mark
-    except _UNREADABLE:
+        data = load(folder / job.path)
+        decoded(data)
+        return png.note(data, _CHUNK, most=len(mark.encode())) == mark
+    except ValueError:
         return False

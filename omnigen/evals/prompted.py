@@ -161,7 +161,8 @@ class Prompted:
         folder = self._drawn(weights, output)
         if self._images is not None:
             survey = pictures.survey(folder, wanted)
-            settings, seed = survey.settings, survey.settings.get("first_seed", seed)
+            settings, first = survey.settings, survey.settings.get("first_seed")
+            seed = first if type(first) is int and 0 <= first < 2**31 else seed
         records = self._judged(folder, wanted, output, survey=survey)
         assert len(records) == len(prompts) * self._count
         problems = _problems(records)

@@ -11,9 +11,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from PIL import Image
-
-from omnigen.evals import charts, second, table
+from omnigen.evals import charts, pictures, second, table
 from omnigen.evals.benchmark import SPLITS
 
 FILE = "report.html"
@@ -312,9 +310,8 @@ def _boxes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _picture(path: pathlib.Path) -> str:
     """The file as an `img` that carries it, no larger than `SIDE`; nothing if it is unreadable."""
     try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        image = pictures.decoded(pictures.load(path))
+    except ValueError:
         return ""
     image.thumbnail((2 * SIDE, SIDE))
     data = io.BytesIO()

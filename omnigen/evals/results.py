@@ -10,12 +10,14 @@ ratios of different keys, such as the tasks of a benchmark, independently.
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from omnigen import files
 
 if TYPE_CHECKING:
     from omnigen.evals.base import Evaluator
@@ -149,6 +151,11 @@ def judged(evaluator: "Evaluator", weights: "Params") -> Outcome:
     return judge({}, weights) if judge else Outcome(dict(evaluator.run({}, weights)))
 
 
+def is_digest(value: Any) -> bool:
+    """Whether a value is a SHA-256 as `hashlib` writes it."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
 def text_digest(value: Any) -> str:
     """SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -157,6 +164,5 @@ def text_digest(value: Any) -> str:
 def write(text: str, path: pathlib.Path) -> None:
     """Writes a text file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with files.replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -101,7 +101,7 @@ def damaged(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.4:
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=int(rng.integers(40, 95)))
-        picture = Image.open(file).convert("RGB")
+        picture = Image.open(file, formats=["JPEG"]).convert("RGB")
     return np.asarray(picture)
 
 

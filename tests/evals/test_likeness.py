@@ -85,7 +85,13 @@ def test_kid_lite0_compares_folders(tmp_path: pathlib.Path) -> None:
     save(real, tmp_path / "real" / "deep")
     save(drawn[:6], tmp_path / "drawn" / "a")
     save(drawn[6:, :40], tmp_path / "drawn" / "b")
+    (tmp_path / "drawn" / "b" / "005.png").rename(tmp_path / "drawn" / "b" / "005.JFIF")
     (tmp_path / "drawn" / "a" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "drawn" / "a" / "._000.png").write_bytes(b"left by a Mac")
+    (tmp_path / "drawn" / ".thumbnails").mkdir()
+    (tmp_path / "drawn" / ".thumbnails" / "000.png").write_bytes(b"hidden")
+    (tmp_path / "drawn" / "a" / "captions.txt").write_bytes(b"no picture, and not called one")
+    Image.fromarray(drawn[0]).save(tmp_path / "drawn" / "b" / "scan.TIF")
     sets = likeness.Folders(tmp_path / "drawn", reference=tmp_path / "real")
     outcome = likeness.KidLite0(sets, network=Means()).judge({}, {})
     features = np.concatenate([Means().features(drawn[:6]), Means().features(drawn[6:, :40])])
@@ -96,7 +102,10 @@ def test_kid_lite0_compares_folders(tmp_path: pathlib.Path) -> None:
         "real_pictures": 14,
         "drawn_pictures": 12,
     }
-    assert outcome.problems == {"unreadable": [str(tmp_path / "drawn" / "a" / "broken.jpg")]}
+    assert outcome.problems == {
+        "unreadable": [str(tmp_path / "drawn" / "a" / "broken.jpg")],
+        "of a foreign format": [str(tmp_path / "drawn" / "b" / "scan.TIF")],
+    }
 
 
 def test_folders_of_too_few_are_refused(tmp_path: pathlib.Path) -> None:
