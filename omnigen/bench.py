@@ -203,7 +203,7 @@ def _flags() -> flags.FlagValues:
         ("profile", "a folder for a trace, of train and sample"),
         ("markdown", "a file for the table of grow, which is printed if not given"),
     ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
+        cli.define_path(values, name, None, text)
     for name, default, text in (
         ("batch_size", 1, "pictures at a time, of sample"),
         ("repeats", 5, "runs to take the median of"),

@@ -262,9 +262,9 @@ def check_writable(values: flags.FlagValues, *names: str) -> None:
 
 
 def cache_compilations() -> None:
-    """Keeps compiled programs in `$OMNIGEN_CACHE` or `~/.cache/omnigen`, for quick restarts.
+    """Keeps compiled programs in `cache_folder`, for quick restarts.
 
-    Does nothing where JAX has been given a cache or the folder cannot be made. Call it before the
+    Does nothing where JAX has been given a cache or there is no such folder. Call it before the
     first computation.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
@@ -272,18 +272,29 @@ def cache_compilations() -> None:
     import jax
 
     folder = cache_folder()
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError:
+    if folder is None:
         return
-    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def cache_folder() -> str:
-    """Where what can be made again is kept: `$OMNIGEN_CACHE` or `~/.cache/omnigen`."""
-    return os.environ.get("OMNIGEN_CACHE") or os.path.expanduser("~/.cache/omnigen")
+def cache_folder(*names: str) -> pathlib.Path | None:
+    """Returns a folder for what can be made again, in `$OMNIGEN_CACHE` or `~/.cache/omnigen`.
+
+    Args:
+        *names: of the folder and of those around it in there; it is made if it does not exist.
+
+    Returns:
+        None where no home folder is known, or where it cannot be made: nothing is kept then.
+    """
+    try:
+        folder = expand(os.environ.get("OMNIGEN_CACHE") or "~/.cache/omnigen")
+        path = pathlib.Path(folder, *names)
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError):
+        return None
+    return path
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

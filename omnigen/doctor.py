@@ -265,9 +265,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()
     text = "where a run would be written"
-    flags.DEFINE_string("workdir", ".", text, flag_values=values)
+    cli.define_path(values, "workdir", ".", text)
     text = "a recipe whose mesh is checked, FILE.py:ARGUMENT"
-    flags.DEFINE_string("config", None, text, flag_values=values)
+    cli.define_path(values, "config", None, text)
     with cli.bad_input_exits(PROGRAM):
         overrides = cli.parse(values, usage=USAGE, argv=argv)
 

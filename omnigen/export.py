@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("checkpoint", "a workdir or checkpoint folder"),
         ("output", "the folder to write; must not exist"),
     ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
+        cli.define_path(values, name, None, text)
     flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the weights on disk", flag_values=values)
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         cli.parse(values, usage=USAGE, argv=argv)

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omnigen import config
+from omnigen import cli, config
 from omnigen.data.pipeline import DataConfig
 from omnigen.models.omni import OmniConfig
 from omnigen.parallel import MeshConfig
@@ -101,7 +101,22 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
     recipe = config.build(Recipe, values)
     objective = stages.find(recipe.stage).Objective
     built = config.build(objective, recipe.objective, "objective")
-    return dataclasses.replace(recipe, objective=built)
+    return _expanded(dataclasses.replace(recipe, objective=built))
+
+
+def _expanded(recipe: Recipe) -> Recipe:
+    """The recipe with home folders for the `~` of its paths: shells do not reach into values."""
+    model, data, train = recipe.model, recipe.data, recipe.train
+    return dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(model, text=cli.expand(model.text)),
+        data=dataclasses.replace(
+            data, mixture={cli.expand(name): weight for name, weight in data.mixture.items()}
+        ),
+        train=dataclasses.replace(
+            train, tokenizer=cli.expand(train.tokenizer), init_from=cli.expand(train.init_from)
+        ),
+    )
 
 
 def read(location: str, overrides: Sequence[str] = ()) -> Recipe:

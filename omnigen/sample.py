@@ -259,7 +259,8 @@ def _flags() -> flags.FlagValues:
     text = functools.partial(flags.DEFINE_string, flag_values=values)
     integer = functools.partial(flags.DEFINE_integer, flag_values=values)
     text("prompt", None, f"what the picture shows, up to {MAX_PROMPT_BYTES} bytes")
-    text("output", None, "the PNG to write")
+    path = functools.partial(cli.define_path, values)
+    path("output", None, "the PNG to write")
     integer("seed", 0, "decides all noise")
     integer("num_images", 1, "how many pictures", lower_bound=1, upper_bound=MAX_IMAGES)
     flags.DEFINE_float(
@@ -280,8 +281,8 @@ def _flags() -> flags.FlagValues:
         f"likewise for what the model writes before it draws, 0 ... {MAX_TEMPERATURE:g}",
         flag_values=values,
     )
-    flags.DEFINE_multi_string("image", [], "a picture to start from", flag_values=values)
-    text("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
+    cli.define_paths(values, "image", "a picture to start from")
+    path("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
     integer("head_steps", None, "steps of the flow head a token; the checkpoint's if not given")
     integer(
         "last_head_steps",
@@ -296,7 +297,7 @@ def _flags() -> flags.FlagValues:
         flag_values=values,
     )
     integer("decoder_steps", None, "steps of the decoder; the checkpoint's if not given")
-    text("recreate", None, "a PNG of this command to draw again, as NAME-again.png or --output")
+    path("recreate", None, "a PNG of this command to draw again, as NAME-again.png or --output")
     return values
 
 

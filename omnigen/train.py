@@ -35,7 +35,7 @@ def _flags() -> flags.FlagValues:
         ("config", "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"),
         ("workdir", "the run's folder; made if it does not exist"),
     ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
+        cli.define_path(values, name, None, text)
     text = "trains nothing, but repeats the steps from this checkpoint to the next"
     flags.DEFINE_integer("replay", None, text, lower_bound=1, flag_values=values)
     return values

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import importlib
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -82,6 +84,56 @@ def test_path_flags_expand_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> N
     assert values.images == ["/homes/ada", "./~"]
     with pytest.raises(flags.IllegalFlagValueError, match="~nobody-at-all/x: there is no home"):
         cli.parse(values, usage="", argv=["--output=~nobody-at-all/x"])
+
+
+PATHS = {
+    "omnigen.sample": ["output", "checkpoint", "recreate", "image"],
+    "omnigen.train": ["config", "workdir"],
+    "omnigen.export": ["checkpoint", "output"],
+    "omnigen.bench train": ["config", "checkpoint", "json", "profile", "markdown"],
+    "omnigen.plan.__main__": ["config", "row"],
+    "omnigen.doctor": ["config", "workdir"],
+    "omnigen.data.prepare": ["input", "output", "checkpoint"],
+    "omnigen.data.inspect ~nobody-at-all/x": [""],
+    "omnigen.data.corpora.__main__": ["cache"],
+}
+
+
+@pytest.mark.parametrize(("name", "flag"), [(name, f) for name in PATHS for f in PATHS[name]])
+def test_every_path_of_every_command_is_expanded(
+    name: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, *words = name.split()
+    argv = [*words, *([f"--{flag}=~nobody-at-all/x"] if flag else [])]
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(module).main(argv)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert "there is no home folder to replace ~nobody-at-all with" in error
+    assert error.count("\n") == 1
+
+
+def test_the_cache_is_where_the_variable_says_or_at_home(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OMNIGEN_CACHE", "~/kept")
+    assert cli.cache_folder("tars") == tmp_path / "home" / "kept" / "tars"
+    assert (tmp_path / "home" / "kept" / "tars").is_dir()
+    monkeypatch.delenv("OMNIGEN_CACHE")
+    assert cli.cache_folder() == tmp_path / "home" / ".cache" / "omnigen"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("place", ["~nobody-at-all/x", "/dev/full", "/dev/full/x", "a" * 300])
+def test_nothing_is_kept_where_no_folder_can_be_made(
+    place: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMNIGEN_CACHE", place)
+    assert cli.cache_folder("sizes") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

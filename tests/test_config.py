@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from omnigen import config
+from omnigen import recipe as recipe_module
 
 
 class Order(enum.StrEnum):
@@ -168,3 +169,21 @@ def test_load_config_refuses_files(tmp_path: pathlib.Path) -> None:
     text.write_text("{}")
     with pytest.raises(ValueError, match="not a Python file"):
         config.load_config(str(text))
+
+
+def test_home_folders_in_a_recipes_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/homes/ada")
+    location = f"{pathlib.Path(__file__).parents[1] / 'configs' / 'ar.py'}:debug"
+    overrides = [
+        "--config.train.tokenizer=~/runs/tokenizer",
+        "--config.train.init_from=~/runs/ar",
+        "--config.model.text=~/tokenizer.json",
+        "--config.data.mixture={'~/corpora/pets': 3.0, 'shapes': 1.0, '/tars/~/a': 1.0}",
+    ]
+    found = recipe_module.read(location, overrides)
+    assert found.train.tokenizer == "/homes/ada/runs/tokenizer"
+    assert found.train.init_from == "/homes/ada/runs/ar"
+    assert found.model.text == "/homes/ada/tokenizer.json"
+    assert found.data.mixture == {"/homes/ada/corpora/pets": 3, "shapes": 1, "/tars/~/a": 1}
+    with pytest.raises(ValueError, match="~nobody-at-all/x: there is no home"):
+        recipe_module.read(location, ["--config.train.init_from=~nobody-at-all/x"])

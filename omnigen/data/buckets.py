@@ -10,7 +10,6 @@ import concurrent.futures
 import hashlib
 import logging
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,8 +72,9 @@ def assign(sizes: np.ndarray, buckets: Sequence[Size]) -> np.ndarray:
 def measure(records: Records, split: str) -> np.ndarray:
     """Height and width of every picture, int32 `[N, 2]`, zeros for what cannot be read."""
     name = hashlib.sha256(f"{records.digest}/{split}".encode()).hexdigest()[:32]
-    cached = pathlib.Path(cli.cache_folder(), "sizes", f"{name}.npy")
-    if cached.exists():
+    folder = cli.cache_folder("sizes")
+    cached = folder and folder / f"{name}.npy"
+    if cached and cached.exists():
         return np.load(cached)
     logging.getLogger(__name__).info("measuring %d pictures of %s", len(records), records.folder)
     sizes = np.zeros((len(records), 2), np.int32)
@@ -89,11 +89,10 @@ def measure(records: Records, split: str) -> np.ndarray:
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(fill, range(0, len(records), _CHUNK)))
-    if not sizes.all():  # what cannot be read today may be there tomorrow
+    if not cached or not sizes.all():  # what cannot be read today may be there tomorrow
         return sizes
     partial = cached.with_suffix(f".{os.getpid()}.partial")
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             np.save(file, sizes)
         partial.replace(cached)

@@ -127,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.parse(values, usage=USAGE, argv=arguments)
         if not folder:
             raise ValueError("name the folder of a corpus")
+        folder = cli.expand(folder)
         corpora = {split: tars.open_records(folder, split) for split in Split}
     with cli.bad_input_exits(PROGRAM, (OSError,)):
         _report(pathlib.Path(folder), corpora, values.most)

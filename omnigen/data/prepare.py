@@ -38,12 +38,12 @@ def _flags() -> flags.FlagValues:
     from omnigen.data.ingest import Settings
 
     values = flags.FlagValues()
-    flags.DEFINE_string("input", None, "file or folder", flag_values=values)
-    flags.DEFINE_string("output", None, "folder of the corpus", flag_values=values)
+    cli.define_path(values, "input", None, "file or folder")
+    cli.define_path(values, "output", None, "folder of the corpus")
     text = "encode the corpus too; without --input, one that is there already"
     flags.DEFINE_bool("latents", False, text, flag_values=values)
     text = "whose tokenizer encodes: a workdir or checkpoint folder; the shipped model if not given"
-    flags.DEFINE_string("checkpoint", None, text, flag_values=values)
+    cli.define_path(values, "checkpoint", None, text)
     text = "runner of Apache Beam, for many machines that see the same paths"
     flags.DEFINE_string("runner", None, text, flag_values=values)
     text = "further options of the Beam pipeline, such as '--flink_master=host:8081'"

@@ -141,14 +141,15 @@ def _index(path: pathlib.Path) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"{str(path)!r}: no such tar")
     name = f"{FORMAT}/{path.resolve()}/{sources.stamp(path)}"
-    folder = pathlib.Path(cli.cache_folder(), "tars")
+    folder = cli.cache_folder("tars")
+    if folder is None:
+        return _read_headers(path)
     cached = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
     if not cached.exists():
         index = _read_headers(path)
         logging.getLogger(__name__).info("%s: %d samples", path, len(index))
         partial = cached.with_suffix(f".{os.getpid()}.partial")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 np.save(file, index)
             partial.replace(cached)

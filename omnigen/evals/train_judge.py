@@ -287,7 +287,7 @@ def train(params: detector.Params, steps: int, *, finding: bool, first: int) -> 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()
-    flags.DEFINE_string("output", None, "the weights file to write", flag_values=values)
+    cli.define_path(values, "output", None, "the weights file to write")
     flags.DEFINE_integer("steps", 1500, "of 16 pictures", lower_bound=20, flag_values=values)
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)

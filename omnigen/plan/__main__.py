@@ -27,11 +27,10 @@ KNOBS = """What helps, the first first:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    for name, text in (
-        ("config", "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"),
-        ("topology", "chips, such as v5p-512, v5e-256 or h100x8"),
-    ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
+    text = "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"
+    cli.define_path(values, "config", None, text)
+    text = "chips, such as v5p-512, v5e-256 or h100x8"
+    flags.DEFINE_string("topology", None, text, flag_values=values)
     for name, text in (
         ("fit", "search for the fastest way to train that fits"),
         ("sample", "plan drawing instead of training"),
@@ -44,7 +43,7 @@ def _flags() -> flags.FlagValues:
     ):
         flags.DEFINE_integer(name, 1, text, lower_bound=1, flag_values=values)
     text = "a Markdown file that gets a row for the table in docs/scaling.md"
-    flags.DEFINE_string("row", None, text, flag_values=values)
+    cli.define_path(values, "row", None, text)
     return values
 
 

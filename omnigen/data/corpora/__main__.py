@@ -42,7 +42,7 @@ def _flags() -> flags.FlagValues:
     text = "about how many pictures to compose of drawings and words as well"
     flags.DEFINE_integer("composites", 0, text, 0, 10**7, flag_values=values)
     text = "folder for downloads (default: packages in $OMNIGEN_CACHE or ~/.cache/omnigen)"
-    flags.DEFINE_string("cache", None, text, flag_values=values)
+    cli.define_path(values, "cache", None, text)
     text = "processes; 0 works in this one"
     flags.DEFINE_integer("workers", os.cpu_count() or 1, text, 0, flag_values=values)
     return values
@@ -123,9 +123,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError("drawing needs pip install 'omnigen-jax[corpora]'") from error
         if values.composites and importlib.util.find_spec("skia") is None:
             raise ValueError("composites need pip install 'omnigen-jax[scenes]'")
-        cache = pathlib.Path(values.cache or pathlib.Path(cli.cache_folder(), "packages"))
+        cache = cli.cache_folder("packages") if values.cache is None else pathlib.Path(values.cache)
+        if cache is None:
+            raise ValueError("--cache is required: no folder can be made in the home folder")
         job, notice = build(
-            pathlib.Path(words[1]),
+            pathlib.Path(cli.expand(words[1])),
             tiers=values.tiers,
             styles=values.styles,
             size=values.size,
