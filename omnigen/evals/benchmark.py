@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from omnigen import files
 from omnigen.data.scenes.scene import Scene
 from omnigen.evals import pictures, progress
 from omnigen.evals.pictures import Job
@@ -169,11 +170,13 @@ class _Journal:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self.verdicts: dict[str, Record] = {}
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
-                self.verdicts[entry["key"]] = entry["verdict"]
+        if not os.path.lexists(path):
+            return
+        with files.open_regular(path) as file:
+            for line in file:
+                with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                    entry = json.loads(line)
+                    self.verdicts[entry["key"]] = dict(entry["verdict"])
 
     def extend(self, verdicts: Iterator[tuple[str, Record]]) -> None:
         """Keeps verdicts as they come."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small drawings of scores as SVG, for `report`: intervals in a row, curves over a scale."""
 
-import html
 from collections.abc import Mapping, Sequence
+
+from omnigen.evals.markup import number, text
 
 Cell = Mapping[str, float]
 
@@ -11,14 +12,17 @@ PALETTE = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#475569")
 
 def is_share(cell: Cell | None) -> bool:
     """Whether a score has an interval, in [0, 1]."""
-    return cell is not None and "low" in cell and 0 <= cell["low"] <= cell["high"] <= 1
+    if not cell:
+        return False
+    low, value, high = (number(cell.get(name)) for name in ("low", "value", "high"))
+    return 0 <= low <= high <= 1 and 0 <= value <= 1  # false of NaN
 
 
 def interval(cell: Cell, *, color: str, ceiling: Cell | None = None) -> str:
     """A score on the line from 0 to 1: its interval as a bar, and a tick for the ceiling."""
     low, high, value = (4 + 112 * cell[name] for name in ("low", "high", "value"))
     tick = ""
-    if ceiling is not None:
+    if ceiling and 0 <= number(ceiling.get("value")) <= 1:
         x = 4 + 112 * ceiling["value"]
         tick = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="1" y2="15" class="tick"/>'
     return (
@@ -52,7 +56,7 @@ def curve(title: str, labels: Sequence[str], series: Mapping[str, Sequence[Cell 
     for i, label in enumerate(labels):
         x, _ = at(i, 0)
         parts.append(
-            f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{html.escape(label)}</text>'
+            f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{text(label)}</text>'
         )
     solid = [name for name in series if name.removesuffix(" ceiling") not in {*series} - {name}]
     legend = []
@@ -72,9 +76,9 @@ def curve(title: str, labels: Sequence[str], series: Mapping[str, Sequence[Cell 
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}"/>'
             )
         mark = "- -" if name not in solid else "&#9679;"
-        legend.append(f'<span style="color:{color}">{mark} {html.escape(name)}</span>')
+        legend.append(f'<span style="color:{color}">{mark} {text(name)}</span>')
     return (
-        f'<figure class="curve"><figcaption>{html.escape(title)}</figcaption>'
+        f'<figure class="curve"><figcaption>{text(title)}</figcaption>'
         f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
         f'{"".join(parts)}</svg><div class="legend">{" ".join(legend)}</div></figure>'
     )

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """One web page of `results.json`: scores, curves, and the worst failures as the judge saw them.
 
-It is self-contained: pictures are inside, and there is no script.
+It is self-contained: pictures are inside, there is no script, and none would run. Whatever comes
+from files is escaped and cut to a length.
 """
 
 import base64
-import html
 import io
+import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from omnigen.evals import charts, pictures, second, table
+from omnigen.evals import charts, pictures, results, second, table
 from omnigen.evals.benchmark import SPLITS
+from omnigen.evals.markup import NAME, TEXT, entries, items, number, plain, text
 
 FILE = "report.html"
 FAILURES = 24  # shown of each suite
@@ -47,6 +49,8 @@ _CURVES = (
         tuple(f"word_accuracy_words_{n}" for n in range(1, 6)),
     ),
 )
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #0f172a; background: #f8fafc; margin: 0 }
@@ -88,9 +92,10 @@ def page(report: Mapping[str, Any], output: pathlib.Path) -> str:
     body = "".join(_suite(report, suite, output) for suite in suites)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>Evaluation</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>Evaluation</h1><div class='quiet'>omnigen {html.escape(report['omnigen'])}. "
+        f"<h1>Evaluation</h1><div class='quiet'>omnigen {text(report['omnigen'])}. "
         "Brackets are 95&#8239;% intervals over prompts; a black tick is the ceiling, the score of "
         "true pictures after the same tokenizer. Scores are of the procedural domain.</div>"
         f"{_systems(report)}{body}</main></body></html>\n"
@@ -99,16 +104,20 @@ def page(report: Mapping[str, Any], output: pathlib.Path) -> str:
 
 def _systems(report: Mapping[str, Any]) -> str:
     rows = []
-    for number, column in enumerate(report["columns"]):
-        what = column.get("checkpoint") or column["images"]
-        version = [f"model {column['model']}, step {column['step']}"] if "model" in column else []
-        seeds = {tuple(suite.get("seeds", ())) for suite in column["suites"].values()} - {()}
-        version += [f"seeds {', '.join(map(str, each))}" for each in sorted(seeds)]
-        color = charts.PALETTE[number % len(charts.PALETTE)]
+    for place, column in enumerate(report["columns"]):
+        what = column.get("checkpoint") or column.get("images")
+        version = []
+        if "model" in column:
+            version.append(f"model {text(column['model'])}, step {text(column.get('step'))}")
+        seeds = (items(suite.get("seeds"))[:8] for suite in column["suites"].values())
+        named = dict.fromkeys(", ".join(map(text, each)) for each in seeds)
+        version += [f"seeds {each}" for each in named if each]
+        color = charts.PALETTE[place % len(charts.PALETTE)]
+        digest = column.get("digest")
         rows.append(
-            f'<tr><td><b style="color:{color}">{html.escape(column["name"])}</b></td>'
-            f"<td>{html.escape(what)}</td><td>{'; '.join(version)}</td>"
-            f'<td class="metric">{column.get("digest", "")[:16]}</td></tr>'
+            f'<tr><td><b style="color:{color}">{text(column["name"])}</b></td>'
+            f"<td>{text(what, most=TEXT)}</td><td>{'; '.join(version)}</td>"
+            f'<td class="metric">{digest[:16] if results.is_digest(digest) else ""}</td></tr>'
         )
     return f"<h3>Systems</h3>{_wide(''.join(rows))}"
 
@@ -121,20 +130,25 @@ def _wide(rows: str) -> str:
 def _suite(report: Mapping[str, Any], suite: str, output: pathlib.Path) -> str:
     columns = [column for column in report["columns"] if suite in column["suites"]]
     about = columns[0]["suites"][suite]
-    notes = [f"judge {about['judge']}"] if about.get("judge") else []
+    notes = [f"judge {text(about['judge'])}"] if about.get("judge") else []
     if "expected" in about:
-        notes.append(f"{about['judged']} pictures judged of {about['expected']}")
-        notes.append(f"prompts {about['prompts_sha256'][:12]}")
+        judged, expected = text(about.get("judged")), text(about["expected"])
+        notes.append(f"{judged} pictures judged of {expected}")
+        notes.append(f"prompts {text(about.get('prompts_sha256'), most=64)[:12]}")
     for column in columns:
-        for kind, files in column["suites"][suite]["problems"].items():
-            notes.append(
-                f'<span class="wrong">{html.escape(column["name"])}: {len(files)} {kind}</span>'
-            )
+        for kind, files in entries(column["suites"][suite].get("problems")).items():
+            what = f"{text(column['name'])}: {len(items(files))} {text(kind)}"
+            notes.append(f'<span class="wrong">{what}</span>')
     return (
-        f"<h2>{suite}</h2><div class='quiet'>{'; '.join(notes)}</div>"
+        f"<h2>{text(suite)}</h2><div class='quiet'>{'; '.join(notes)}</div>"
         f"{_scores(report, suite)}{_curves(report, suite)}{_failures(columns, suite, output)}"
         f"{_disagreements(columns, suite, output)}"
     )
+
+
+def _cell_of(found: Mapping[str, Any], kind: str, metric: str) -> Mapping[str, Any]:
+    """A score or its ceiling, if it is there."""
+    return entries(entries(found.get(kind)).get(metric))
 
 
 def _scores(report: Mapping[str, Any], suite: str) -> str:
@@ -144,15 +158,14 @@ def _scores(report: Mapping[str, Any], suite: str) -> str:
         if name != suite:
             continue
         cells = []
-        for number, column in enumerate(report["columns"]):
+        for place, column in enumerate(report["columns"]):
             found = column["suites"].get(suite, {})
-            cell = found.get("scores", {}).get(metric)
-            ceiling = found.get("ceiling", {}).get(metric)
-            cells.append(f"<td>{_score(cell, ceiling, charts.PALETTE[number % 6])}</td>")
+            cell, ceiling = (_cell_of(found, kind, metric) for kind in ("scores", "ceiling"))
+            cells.append(f"<td>{_score(cell, ceiling, charts.PALETTE[place % 6])}</td>")
         main = ' class="main"' if metric in _MAIN else ""
-        line = f'<tr{main}><td class="metric">{metric}</td>{"".join(cells)}</tr>'
+        line = f'<tr{main}><td class="metric">{text(metric)}</td>{"".join(cells)}</tr>'
         lines[metric.endswith(_PARTS) and metric not in _MAIN].append(line)
-    names = "".join(f"<th>{html.escape(c['name'])}</th>" for c in report["columns"])
+    names = "".join(f"<th>{text(c['name'])}</th>" for c in report["columns"])
     head = f"<tr><th>metric</th>{names}</tr>"
     shown = f"<h3>Scores</h3>{_wide(head + ''.join(lines[False]))}"
     if lines[True]:
@@ -161,12 +174,11 @@ def _scores(report: Mapping[str, Any], suite: str) -> str:
     return shown
 
 
-def _score(cell: Mapping[str, float] | None, ceiling: Any, color: str) -> str:
-    if cell is None:
-        return ""
+def _score(cell: Mapping[str, Any], ceiling: Mapping[str, Any], color: str) -> str:
     if not charts.is_share(cell):
         return table.text(cell)
-    below = f' <span class="between">of {ceiling["value"]:.3f}</span>' if ceiling else ""
+    best = number(ceiling.get("value"))
+    below = f' <span class="between">of {best:.3f}</span>' if ceiling else ""
     between = f'<span class="between">[{cell["low"]:.3f}, {cell["high"]:.3f}]</span>'
     drawn = charts.interval(cell, color=color, ceiling=ceiling)
     return f"{drawn}{cell['value']:.3f} {between}{below}"
@@ -181,10 +193,10 @@ def _curves(report: Mapping[str, Any], suite: str) -> str:
         for column in report["columns"]:
             found = column["suites"].get(suite, {})
             for kind, name in (
-                ("scores", column["name"]),
-                ("ceiling", f"{column['name']} ceiling"),
+                ("scores", plain(column["name"])),
+                ("ceiling", f"{plain(column['name'])} ceiling"),
             ):
-                cells = [found.get(kind, {}).get(metric) for metric in metrics]
+                cells = [_cell_of(found, kind, metric) for metric in metrics]
                 if any(cells):
                     series[name] = cells
         if series:
@@ -194,19 +206,19 @@ def _curves(report: Mapping[str, Any], suite: str) -> str:
 
 def _failures(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.Path) -> str:
     """The contact sheet: the same prompts in all systems, the worst first."""
-    places = _worst([column["suites"][suite]["pictures"] for column in columns])
+    places = _worst([_records(column, suite) for column in columns])
     if not places:
         return ""
     cards = []
     for place in places:
         cells = []
         for column in columns:
-            found = column["suites"][suite]
-            if place < len(found["pictures"]):
-                cells.append(_cell(column["name"], found["pictures"][place], _root(found, output)))
-        first = columns[0]["suites"][suite]["pictures"][place]
-        task = f'<span class="quiet">{first["tag"]}</span>'
-        prompt = html.escape(first["prompt"])
+            records, root = _records(column, suite), _root(column["suites"][suite], output)
+            if place < len(records):
+                cells.append(_cell(column["name"], records[place], root))
+        first = _records(columns[0], suite)[place]
+        task = f'<span class="quiet">{text(first.get("tag"))}</span>'
+        prompt = text(first.get("prompt"), most=TEXT)
         cards.append(
             f'<div class="card"><p>{prompt} {task}</p><div class="row">{"".join(cells)}</div></div>'
         )
@@ -214,9 +226,15 @@ def _failures(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.
     return f'<h3>Worst failures</h3><div class="sheet{pair}">{"".join(cards)}</div>'
 
 
+def _records(column: Mapping[str, Any], suite: str) -> list[Mapping[str, Any]]:
+    """The pictures of a suite."""
+    return [entries(record) for record in items(column["suites"][suite].get("pictures"))]
+
+
 def _root(found: Mapping[str, Any], output: pathlib.Path) -> pathlib.Path:
     """The folder that names of a suite's pictures are relative to."""
-    return pathlib.Path(found["folder"]) if found.get("folder") else output
+    folder = found.get("folder")
+    return pathlib.Path(folder) if folder and isinstance(folder, str) else output
 
 
 def _disagreements(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.Path) -> str:
@@ -224,17 +242,21 @@ def _disagreements(columns: Sequence[Mapping[str, Any]], suite: str, output: pat
     cards, count = [], 0
     for column in columns:
         found = column["suites"][suite]
-        listed = found.get("disagreements", [])
+        listed = [entries(one) for one in items(found.get("disagreements"))]
         count += len(listed)
-        records = {record["file"]: record for record in found["pictures"]}
+        records = {
+            plain(record.get("file"), most=TEXT): record for record in _records(column, suite)
+        }
         for one in listed[: max(FAILURES // 2 // len(columns), 1)]:
-            record = records[one["file"]]
-            names = [f"{ours}, second: {theirs}" for ours, theirs in one["differing"]]
-            verdicts = {True: "right", False: "wrong"}
-            if one["first"] != one["second"]:
-                names.insert(0, f"{verdicts[one['first']]}, second: {verdicts[one['second']]}")
+            record = records.get(plain(one.get("file"), most=TEXT), {})
+            pairs = [items(pair) for pair in items(one.get("differing"))]
+            names = [", second: ".join(map(plain, pair)) for pair in pairs]
+            first, second = bool(one.get("first")), bool(one.get("second"))
+            if first != second:
+                verdicts = {True: "right", False: "wrong"}
+                names.insert(0, f"{verdicts[first]}, second: {verdicts[second]}")
             cell = _cell(column["name"], {**record, "reasons": names}, _root(found, output))
-            prompt = html.escape(one["prompt"])
+            prompt = text(one.get("prompt"), most=TEXT)
             cards.append(f'<div class="card"><p>{prompt}</p><div class="row">{cell}</div></div>')
     if not cards:
         return ""
@@ -248,11 +270,12 @@ def _worst(columns: Sequence[Sequence[Mapping[str, Any]]]) -> list[int]:
     blame = [sum(_blame(records[i]) for records in columns) for i in range(count)]
     ranked = sorted((i for i in range(count) if blame[i] > 0), key=lambda i: (-blame[i], i))
     chosen: list[int] = []
-    tags: dict[str, set[int]] = {}
+    tags: dict[str, set[str]] = {}
     for i in ranked:
-        prompts = tags.setdefault(columns[0][i]["tag"], set())
-        if len(prompts) < PER_TAG and columns[0][i]["index"] not in prompts:
-            prompts.add(columns[0][i]["index"])
+        record = columns[0][i]
+        prompts, index = tags.setdefault(text(record.get("tag")), set()), text(record.get("index"))
+        if len(prompts) < PER_TAG and index not in prompts:
+            prompts.add(index)
             chosen.append(i)
     return chosen[:FAILURES]
 
@@ -261,10 +284,11 @@ def _blame(record: Mapping[str, Any]) -> float:
     """0 for a right picture, more the more of its atoms are missed."""
     if record.get("correct"):
         return 0.0
-    atoms = record.get("atoms") or ()
-    missed = sum(not atom["met"] for atom in atoms) / max(len(atoms), 1)
+    atoms = items(record.get("atoms"))
+    missed = sum(not entries(atom).get("met") for atom in atoms) / max(len(atoms), 1)
     if "mse" in record:  # reconstructions: words first, then pixels
-        return missed + record["mse"] / 255**2
+        error = number(record["mse"])
+        return missed + (error / 255**2 if error > 0 else 0)
     return 0.1 + missed
 
 
@@ -272,32 +296,33 @@ def _cell(name: str, record: Mapping[str, Any], root: pathlib.Path) -> str:
     """One system's picture with what the judge saw on it, and what is wrong."""
     right = record.get("correct")
     verdict = "" if right is None else ("right" if right else "wrong")
-    missed = [html.escape(a["what"]) for a in record.get("atoms") or () if not a["met"]]
-    reasons = [html.escape(reason) for reason in record.get("reasons") or ()]
+    atoms = [entries(atom) for atom in items(record.get("atoms"))]
+    reasons = [text(reason, most=2 * NAME) for reason in items(record.get("reasons"))]
     if record.get("problem"):
-        reasons = [html.escape(record["problem"])]
+        reasons = [text(record["problem"], most=4 * NAME)]
     elif not reasons:
-        reasons = [f"not there: {what}" for what in missed]
+        reasons = [f"not there: {text(a.get('what'))}" for a in atoms if not a.get("met")]
     if "psnr_dB" in record:
-        reasons = [f"{record['psnr_dB']:.1f} dB, SSIM {record['ssim']:.3f}", *reasons]
-    items = "".join(f"<li>{reason}</li>" for reason in reasons[:6])
-    picture = _picture(root / record["file"]) if record.get("file") else ""
-    boxes = "".join(_boxes(record.get("seen") or ()))
+        psnr, ssim = number(record["psnr_dB"]), number(record.get("ssim"))
+        reasons = [f"{psnr:.1f} dB, SSIM {ssim:.3f}", *reasons]
+    listed = "".join(f"<li>{reason}</li>" for reason in reasons[:6])
+    picture = _picture(root, record.get("file"))
+    boxes = "".join(_boxes([entries(thing) for thing in items(record.get("seen"))]))
     overlay = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none">{boxes}</svg>'
     return (
         f'<div class="cell"><div class="seen">{picture}{overlay if picture else ""}</div>'
-        f'<div class="name {verdict}">{html.escape(name)}</div><ul>{items}</ul></div>'
+        f'<div class="name {verdict}">{text(name)}</div><ul>{listed}</ul></div>'
     )
 
 
 def _boxes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What the judge saw, as boxes with names, in percent of the picture."""
-    things = [thing for thing in seen if thing.get("box") is not None]
+    boxed = [(thing, [100 * number(side) for side in items(thing.get("box"))]) for thing in seen]
+    things = [(thing, box) for thing, box in boxed if len(box) == 4 and math.isfinite(sum(box))]
     size = 4.6 if len(things) <= 5 else 3.6
-    for thing in things:
-        left, top, right, bottom = (100 * side for side in thing["box"])
+    for thing, (left, top, right, bottom) in things:
         words = (thing.get("color"), thing.get("shape"), thing.get("text"))
-        name = html.escape(" ".join(word for word in words if word))
+        name = " ".join(text(word) for word in words if word)
         at_end = left + 0.6 * size * len(name) > 99
         yield (
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
@@ -307,10 +332,15 @@ def _boxes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def _picture(path: pathlib.Path) -> str:
-    """The file as an `img` that carries it, no larger than `SIDE`; nothing if it is unreadable."""
+def _picture(root: pathlib.Path, name: Any) -> str:
+    """A file below `root` as an `img` that carries it, no larger than `SIDE`; or nothing."""
+    if not (name and isinstance(name, str)):
+        return ""
+    place = pathlib.PurePosixPath(name)
+    if place.is_absolute() or ".." in place.parts:
+        return ""
     try:
-        image = pictures.decoded(pictures.load(path))
+        image = pictures.decoded(pictures.load(root / place))
     except ValueError:
         return ""
     image.thumbnail((2 * SIDE, SIDE))

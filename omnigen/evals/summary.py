@@ -13,8 +13,9 @@ from typing import Any
 
 from absl import flags
 
-from omnigen import cli
+from omnigen import cli, files
 from omnigen.evals import results, table
+from omnigen.evals.markup import entries, items, markdown, number
 
 PROGRAM = "omnigen.evals.summary"
 USAGE = """
@@ -25,6 +26,7 @@ stands between the lines <!-- scores --> and <!-- end of scores --> is replaced.
 """
 START, END = "<!-- scores -->", "<!-- end of scores -->"
 TITLE = "# Results"
+MOST_BYTES = 1 << 29  # of a report, which tells of every picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,7 @@ def tables(reports: Sequence[Mapping[str, Any]]) -> str:
         reports: contents of `results.json` files; systems of one name are one, in several suites.
     """
     columns = _merged(reports)
-    names = [_escaped(name) for name in columns]
+    names = [markdown(name) for name in columns]
     heads = ["task", "target", *(head for name in names for head in (name, "its ceiling"))]
     lines = [heads, ["---"] * len(heads)]
     for row in ROWS:
@@ -136,37 +138,43 @@ def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def _cells(row: Row, column: Mapping[str, Any]) -> tuple[str, str]:
     """Score and ceiling."""
     outcome = column["suites"].get(row.suite, {})
-    score = outcome.get("scores", {}).get(row.metric)
-    ceiling = outcome.get("ceiling", {}).get(row.metric)
-    if score is None:
+    score, ceiling = (
+        entries(entries(outcome.get(kind)).get(row.metric)) for kind in ("scores", "ceiling")
+    )
+    if not score:
         return "", ""
     shown = table.text(score)
-    is_met = row.is_met(score["value"], ceiling and ceiling["value"])
+    best = number(ceiling.get("value")) if ceiling else None
+    is_met = row.is_met(number(score.get("value")), best)
     return f"**{shown}**" if is_met else shown, table.text(ceiling)
 
 
 def _notes(column: Mapping[str, Any]) -> Iterator[str]:
     """Where a system's numbers come from, a line a suite."""
     if "model" in column:
-        system = f"model `{column['model']}`, step {column['step']}"
+        system = f"model `{markdown(column['model'])}`, step {markdown(column.get('step'))}"
     else:
         system = "pictures"
-    if column.get("digest"):
+    if results.is_digest(column.get("digest")):
         system += f", weights `{column['digest'][:16]}`"
     for suite, outcome in column["suites"].items():
-        parts = [f"- {_escaped(column['name'])}, `{suite}`: {system}"]
+        parts = [f"- {markdown(column['name'])}, `{markdown(suite)}`: {system}"]
         if "expected" in outcome:
-            seeds = ", ".join(map(str, outcome["seeds"]))
-            parts.append(f"{outcome['judged']} pictures, {outcome['unreadable']} unreadable")
-            parts.append(f"seeds {seeds}; prompts `{outcome['prompts_sha256'][:16]}`")
-            parts.append(f"judge {outcome['judge']}")
-        settings = {k: v for k, v in outcome.get("settings", {}).items() if k != "weights"}
-        parts += [", ".join(f"{k} {v}" for k, v in sorted(settings.items()))] if settings else []
+            seeds = ", ".join(map(markdown, items(outcome.get("seeds"))[:64]))
+            judged, unreadable = (
+                markdown(outcome.get("judged")),
+                markdown(outcome.get("unreadable")),
+            )
+            prompts = outcome.get("prompts_sha256")
+            parts.append(f"{judged} pictures, {unreadable} unreadable")
+            parts.append(
+                f"seeds {seeds}; prompts `{prompts[:16] if results.is_digest(prompts) else ''}`"
+            )
+            parts.append(f"judge {markdown(outcome.get('judge'))}")
+        settings = {k: v for k, v in entries(outcome.get("settings")).items() if k != "weights"}
+        named = (f"{markdown(k)} {markdown(v)}" for k, v in sorted(settings.items())[:64])
+        parts += [", ".join(named)] if settings else []
         yield "; ".join(parts)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def document(before: str | None, shown: str) -> str:
@@ -189,12 +197,26 @@ def document(before: str | None, shown: str) -> str:
     return "".join(f"{line}\n" for line in head) + block + "".join(f"{line}\n" for line in tail)
 
 
+def _text(path: pathlib.Path) -> str:
+    try:
+        return files.read(path, most=MOST_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--output {path}: not UTF-8: {error}") from None
+
+
 def _read(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        assert all("suites" in column and "name" in column for column in report["columns"])
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        report = json.loads(files.read(path, most=MOST_BYTES))
+        assert all(isinstance(column["name"], str) for column in report["columns"])
+        assert all(
+            isinstance(suite, dict)
+            for column in report["columns"]
+            for suite in column["suites"].values()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise ValueError(f"--results {path}: no report of omnigen.evaluate: {error}") from None
+    except RecursionError:
+        raise ValueError(f"--results {path}: no report of omnigen.evaluate: too deep") from None
     return report
 
 
@@ -203,9 +225,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()
     text = "a results.json of omnigen.evaluate, again for several"
-    flags.DEFINE_multi_string("results", [], text, flag_values=values)
+    cli.define_paths(values, "results", text)
     text = "the Markdown file to write; the tables alone to the terminal if none"
-    flags.DEFINE_string("output", None, text, flag_values=values)
+    cli.define_path(values, "output", None, text)
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)
         if not values.results:
@@ -216,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stdout.write(shown)
             return
         path = pathlib.Path(values.output)
-        before = path.read_text(encoding="utf-8") if path.exists() else None
+        before = _text(path) if path.exists() else None
         whole = document(before, shown)
     results.write(whole, path)
 

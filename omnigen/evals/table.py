@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from omnigen.evals import markup
+
 Cell = Mapping[str, float]
 
 
@@ -42,17 +44,19 @@ def has_ceiling(column: Mapping[str, Any]) -> bool:
 
 def text(cell: Cell | None) -> str:
     """A score as `0.931 [0.915, 0.944]`."""
-    if cell is None:
+    if not cell:
         return ""
-    if "low" not in cell:
-        return f"{cell['value']:.4g}"
-    return f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
+    value, low, high = (markup.number(cell.get(name)) for name in ("value", "low", "high"))
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if "low" in cell else f"{value:.4g}"
 
 
 def show(report: Mapping[str, Any]) -> None:
     """Prints all scores with their 95 % intervals, by rich if it is installed."""
-    headings = ("suite", "metric", *names(report))
-    lines = [(suite, metric, *map(text, cells)) for suite, metric, cells in rows(report)]
+    headings = ("suite", "metric", *map(markup.plain, names(report)))
+    lines = [
+        (markup.plain(suite), markup.plain(metric), *map(text, cells))
+        for suite, metric, cells in rows(report)
+    ]
     try:
         from rich.console import Console
         from rich.table import Table

@@ -163,7 +163,10 @@ def test_sets_are_as_far_apart(folders: dict[str, pathlib.Path], tmp_path: pathl
 
 
 def test_the_page_shows_the_same(folders: dict[str, pathlib.Path]) -> None:
-    shown = {name: [report._picture(p) for p in wanted(folder)] for name, folder in folders.items()}
+    shown = {
+        name: [report._picture(p.parent, p.name) for p in wanted(folder)]
+        for name, folder in folders.items()
+    }
     assert len(set(shown["rgb"])) == 16
     for name in folders:
         assert shown[name] == shown["rgb"], name

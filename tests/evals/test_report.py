@@ -99,7 +99,8 @@ def test_the_page_is_whole_and_carries_its_pictures(page: str) -> None:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             sizes.append((image.size, image.getpixel((1, 1))[0]))
     assert sizes == [((32, 32), 33), ((256, 256), 77)]  # the one failure, in both systems
-    assert "http" not in page
+    assert "//" not in page.replace(";base64,", "").replace("http-equiv", "").split("<main>")[0]
+    assert "http:" not in page and "https:" not in page
 
 
 def test_the_page_says_what_was_found(page: str) -> None:
@@ -120,6 +121,157 @@ def test_the_page_says_what_was_found(page: str) -> None:
         assert part in re.sub(r"\s+", " ", text), part
     assert "prompt 0" not in text  # right in both
     assert '<rect x="10.0" y="20.0" width="20.0" height="20.0"/>' in page
+
+
+SCRIPT = "<script src=//x></script><img src=x onerror=alert(1)>"
+HOSTILE = (
+    SCRIPT,
+    "\"'><svg onload=alert(1) style=x:y>",
+    "</style></main><iframe src='javascript:alert(1)'>",
+    "a\0b\x1b[2J\r\n\u202ec\ud83d",
+    "x" * 1_000_000 + SCRIPT,
+    [SCRIPT],
+    {SCRIPT: SCRIPT},
+    10**5000,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    True,
+    None,
+)
+
+
+def known(folder: pathlib.Path) -> dict:
+    """A report in which everything that a page shows is there."""
+    Image.new("RGB", (32, 32)).save(folder / "a.png")
+    more = {"file": "a.png", "reasons": ["r"], "psnr_dB": 30.0, "ssim": 0.9, "mse": 4.0}
+    seen = [{**SEEN[0], "text": "word"}]
+    records = [record(i, correct=False, **more) | {"seen": seen} for i in range(2)]
+    records.append(record(2, correct=False, file="a.png", problem="unreadable: x"))
+    records.append(record(3, correct=False, file="a.png"))
+    ours = column("ours", *records, folder=str(folder), ceiling=True)
+    ours |= {"checkpoint": "runs/ar", "model": "0123", "step": 7, "digest": "f" * 64}
+    listed = {"file": "a.png", "prompt": "p", "first": True, "second": False}
+    scores = {"plain": {"value": 2.5}, **{f"scene_{k}_atoms": SCORE for k in (3, 5)}}
+    suite = ours["suites"]["exact"]
+    suite["scores"] |= scores
+    suite |= {"seeds": [0, 1], "problems": {"missing": ["b.png"]}, "settings": {"weights": "w"}}
+    suite["disagreements"] = [{**listed, "differing": [["red ring", "nothing"]]}]
+    theirs = column("theirs", *records, folder=str(folder))
+    return {"omnigen": "1.2", "columns": [ours, theirs]}
+
+
+def leaves(tree, path=()):
+    """Paths of everything in plain data that is neither a list nor a dict."""
+    if isinstance(tree, dict | list):
+        for key in tree if isinstance(tree, dict) else range(len(tree)):
+            yield from leaves(tree[key], (*path, key))
+    else:
+        yield path
+
+
+def put(tree, path, value):
+    for key in path[:-1]:
+        tree = tree[key]
+    tree[path[-1]] = value
+
+
+def renamed(tree, old: str, new: str):
+    if isinstance(tree, dict):
+        return {new if k == old else k: renamed(v, old, new) for k, v in tree.items()}
+    return [renamed(one, old, new) for one in tree] if isinstance(tree, list) else tree
+
+
+class Elements(html.parser.HTMLParser):
+    """Every tag with the names of its attributes, and the values that are no measures."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[tuple] = set()
+        self.values: set[tuple] = set()
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.add((tag, *(name for name, _ in attrs)))
+        for name, value in attrs:
+            is_picture = name == "src" and re.fullmatch("data:image/png;base64,[\\w+/=]+", value)
+            is_measure = re.fullmatch(r"(-?[\d.]+|nan)([ ,](-?[\d.]+|nan))*", value or "")
+            if value and not is_picture and not is_measure:
+                self.values.add((tag, name, value))
+
+    handle_startendtag = handle_starttag
+
+    def handle_data(self, data) -> None:
+        self.text += data
+
+    def handle_comment(self, data) -> None:
+        raise AssertionError(data)
+
+    handle_decl = handle_pi = lambda self, data: None
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=map(str, range(len(HOSTILE))))
+def test_nothing_of_strangers_becomes_markup(tmp_path: pathlib.Path, value: object) -> None:
+    """In every field at once, in each alone, and as every name."""
+    honest = json.dumps(known(tmp_path))
+    own = Elements(report.page(json.loads(honest), tmp_path))
+    assert ("meta", "http-equiv", "content") in own.tags
+    verdicts = {("div", "class", f"name {verdict}") for verdict in ("", "right")}
+    paths = list(leaves(json.loads(honest)))
+    assert len(paths) > 150
+    trees = [json.loads(honest) for _ in paths]
+    for tree, path in zip(trees, paths, strict=True):
+        put(tree, path, value)
+    whole = json.loads(honest)
+    for path in paths:
+        put(whole, path, value)
+    trees = [whole, *trees[:: 1 if value is SCRIPT else 7]]
+    if isinstance(value, str):
+        names = ("exact", "overall", "plain", "missing", "weights")
+        trees += [renamed(json.loads(honest), name, value) for name in names]
+    for tree in trees:
+        page = report.page(tree, tmp_path)
+        found = Elements(page)
+        assert found.tags <= own.tags
+        assert found.values <= own.values | verdicts
+        page.encode("utf-8")
+        assert len(page) < 200_000
+        assert not set(found.text) & set("\0\x1b\u202e")
+
+
+def test_scripts_are_forbidden_and_digests_are_digests(tmp_path: pathlib.Path) -> None:
+    found = known(tmp_path)
+    page = report.page(found, tmp_path)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy and policy[1].startswith("default-src 'none';") and "script" not in policy[1]
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+    assert f">{'f' * 16}<" in page
+    for digest in ("<script src=//x>", ["f" * 64], "F" * 64, "f" * 63, "f" * 64 + "\n"):
+        found["columns"][0]["digest"] = digest
+        assert '<td class="metric"></td></tr>' in report.page(found, tmp_path)
+
+
+def test_only_files_below_the_folder_are_shown(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "a.png", tmp_path / "in" / "a.png"):
+        Image.new("RGB", (32, 32)).save(path)
+    assert report._picture(tmp_path / "in", "a.png")
+    for name in ("../a.png", str(tmp_path / "a.png"), "b.png", "", "a\0.png", 3, ["a.png"]):
+        assert report._picture(tmp_path / "in", name) == ""
+
+
+def test_the_terminal_gets_plain_text(capsys: pytest.CaptureFixture) -> None:
+    found = {"columns": [column("a\x1b[2J\nb")]}
+    suite = found["columns"][0]["suites"].pop("exact")
+    suite["scores"] = {"m\r": SCORE, "n": {"value": "x"}}
+    found["columns"][0]["suites"]["s\x07"] = suite
+    table.show(found)
+    assert capsys.readouterr().out.splitlines() == [
+        "suite  metric  a\\x1b[2J\\nb",
+        "s\\x07  m\\r  0.500 [0.250, 0.750]",
+        "s\\x07  n  nan",
+    ]
 
 
 def test_an_interval_lies_on_its_line() -> None:

@@ -2,7 +2,9 @@
 """Tables of Markdown from reports that are known."""
 
 import json
+import os
 import pathlib
+import re
 
 import pytest
 
@@ -45,6 +47,42 @@ def test_scores_targets_and_ceilings() -> None:
     assert found["counting, 2 to 4"][:2] == ["≥ 0.93", "**0.930 [0.920, 0.940]**"]
     assert found["position"][:3] == ["≥ 0.93", "0.929 [0.919, 0.939]", "0.980 [0.970, 0.990]"]
     assert "| b\\|c |" in summary.tables([report("b|c")])
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "a|b\n<!-- scores -->\n| c | [d](x) `e` <script>alert(1)</script> ![f](g) **h** \x1b[2J",
+        ["<script>"],
+        {"|": "\n"},
+        10**5000,
+        "x" * 100_000,
+        float("nan"),
+        "half \ud83d",
+    ],
+    ids=map(str, range(7)),
+)
+def test_nothing_of_strangers_changes_a_table(hostile: object) -> None:
+    """A table keeps its rows and columns, and no name becomes markup."""
+    plain = summary.tables([report()])
+    settings = {"guidance": hostile, "temperature": 1.0}
+    more = {"judge": hostile, "seeds": [hostile], "prompts_sha256": hostile, "settings": settings}
+    more |= {"expected": hostile, "judged": hostile, "unreadable": hostile}
+    found = report(**more)
+    (column,) = found["columns"]
+    column |= {
+        "name": hostile if isinstance(hostile, str) else "a",
+        "model": hostile,
+        "step": hostile,
+    }
+    column["digest"] = hostile if hostile == hostile else "f"
+    column["suites"]["exact"]["scores"]["overall"] = {**score(0.5), "value": hostile}
+    shown = summary.tables([found])
+    assert shown.count("\n") == plain.count("\n") and len(shown) < 5000
+    bars = [len(re.findall(r"(?<!\\)\|", line)) for line in shown.splitlines()]
+    assert bars == [len(re.findall(r"(?<!\\)\|", line)) for line in plain.splitlines()]
+    assert "<" not in shown and not re.search(r"(?<!\\)\[[a-z]+\]\(", shown)
+    assert not set(shown) & set("\0\x1b\ud83d") and shown.encode()
 
 
 @pytest.mark.parametrize(("ceiling", "is_met"), [(0.918, True), (0.92, False), (None, False)])
@@ -113,6 +151,14 @@ def test_a_document_keeps_its_words(tmp_path: pathlib.Path) -> None:
         ([], "--results is required"),
         (["--results=absent"], "--results absent: no report of omnigen.evaluate: "),
         (["--results=list"], "--results list: no report of omnigen.evaluate: "),
+        (["--results=deep"], "--results deep: no report of omnigen.evaluate: too deep"),
+        (["--results=pipe"], "--results pipe: no report of omnigen.evaluate: pipe is a pipe; allo"),
+        (
+            ["--results=/dev/zero"],
+            "--results /dev/zero: no report of omnigen.evaluate: ",
+        ),
+        (["--results=" + "a" * 300], "--results aaaa"),
+        (["--results=good", "--output=pipe"], "pipe is a pipe; allowed: regular files"),
         (["--results=good", "--output=plain"], "output: needs the lines <!-- scores --> and"),
     ],
 )
@@ -123,6 +169,8 @@ def test_bad_input_is_one_line(
     (tmp_path / "list").write_text("[]")
     (tmp_path / "good").write_text(json.dumps(report()))
     (tmp_path / "plain").write_text("no marks\n")
+    (tmp_path / "deep").write_text("[" * 200_000)
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SystemExit) as caught:
         summary.main(argv)
     assert caught.value.code == 2
