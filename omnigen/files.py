@@ -151,10 +151,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def walk(folder: pathlib.Path) -> list[pathlib.Path]:
+def walk(folder: pathlib.Path, suffixes: tuple[str, ...] = ()) -> list[pathlib.Path]:
     """Returns all files in and under a folder, sorted; hidden ones and hidden folders are left out.
 
     Linked folders are followed, each real folder once. Entries need not be regular files.
+
+    Args:
+        folder: where to begin.
+        suffixes: in small letters; folders whose names end so are returned, too, since they look
+            like files.
 
     Raises:
         OSError: a folder cannot be read.
@@ -172,7 +177,8 @@ def walk(folder: pathlib.Path) -> list[pathlib.Path]:
             folders.clear()
             continue
         seen.add(real)
-        found += [pathlib.Path(place, name) for name in names if not is_hidden(name)]
+        alike = [name for name in folders if name.lower().endswith(suffixes)] if suffixes else []
+        found += [pathlib.Path(place, name) for name in names + alike if not is_hidden(name)]
     return sorted(found)
 
 

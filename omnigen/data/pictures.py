@@ -200,6 +200,11 @@ def _open(data: bytes) -> Any:
     raise Rejected(Reason.FORMAT)
 
 
+def is_known(start: bytes) -> bool:
+    """Whether a file that begins with these 16 bytes is of an allowed format."""
+    return any(accept(start) is True for accept, _ in _decoders())
+
+
 @functools.cache
 def _decoders() -> list[tuple[Any, Any]]:
     """Which first bytes each decoder takes, and the decoder; no others of Pillow are loaded."""

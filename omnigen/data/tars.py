@@ -5,27 +5,33 @@ A tar is a list of headers and files. Its headers are read once, and where every
 is kept in the cache; from then on a sample is found and read by its number, at once, so that tars
 are shuffled, mixed and resumed like a prepared corpus. Nothing is filtered: what does not decode is
 replaced when it comes up, and a sample without a caption has none. The pictures that are held out
-are those that `prepare` would hold out.
+are those that `prepare` would hold out: by the names of tars and of folders in them, or, if none is
+named so, by their keys.
 """
 
 import bisect
 import functools
 import hashlib
+import json
 import logging
+import multiprocessing
 import os
 import pathlib
-from collections.abc import Sequence
+from collections import Counter
+from typing import Any
 
 import numpy as np
 
-from omnigen import cli
-from omnigen.data import records, sources, webdataset
+from omnigen import cli, files
+from omnigen.data import names, reading, records, sources, webdataset
 from omnigen.data.records import Corpus, Record, Records, Rejected
 from omnigen.data.scenes.scene import Split
-from omnigen.data.webdataset import IMAGES, Member
+from omnigen.data.webdataset import Member, Sample
 
-FORMAT = 2  # of the index
-_SPANS = ("image", ".txt", ".json")  # files of a sample that are read
+FORMAT = 3  # of the index
+_SPANS = 3  # files of a sample that are read: its picture, its text, its JSON
+_MOST_KEY = 240  # bytes of a key that is kept; every key takes as much as the longest of its tar
+_WRONG = "its header is wrong"
 _OPEN_TARS = 256  # at a time, well below the usual limit on open files
 
 
@@ -35,6 +41,7 @@ def open_records(path: str | pathlib.Path, split: Split) -> Records:
     Raises:
         ValueError: it is neither.
     """
+    path = cli.expand(str(path))
     place = pathlib.Path(path)
     is_plain = place.is_dir() and not records.is_corpus(place)
     if place.suffix.lower() == ".tar" or (is_plain and _tars(place)):
@@ -43,8 +50,9 @@ def open_records(path: str | pathlib.Path, split: Split) -> Records:
 
 
 def _tars(path: pathlib.Path) -> list[pathlib.Path]:
-    files = sources.files_in(path)
-    return [file for file in files if file.suffix.lower() == ".tar"] if path.is_dir() else files
+    if not path.is_dir():
+        return [path]
+    return [file for file in files.walk(path) if file.suffix.lower() == ".tar"]
 
 
 class TarCorpus:
@@ -52,7 +60,8 @@ class TarCorpus:
 
     Attributes:
         folder: the tar or the folder.
-        split: which samples; those whose keys rank lowest are for the test, one in a hundred.
+        split: which samples. If names of tars or folders tell which are for the test, those are;
+            otherwise those whose keys rank lowest, one in a hundred.
         held_out: how many of all samples are for the test.
     """
 
@@ -63,16 +72,20 @@ class TarCorpus:
             ValueError: no tar, or no sample with a picture.
         """
         self.folder, self.split = pathlib.Path(path), split
-        self._files = _tars(self.folder)
-        self._indices = [_index(file) for file in self._files]
+        self._files, self._indices = _open_all(self.folder)
         self._starts = [0, *np.cumsum([len(index) for index in self._indices]).tolist()]
         ranks = np.concatenate([index["rank"] for index in self._indices])
         if not len(ranks):
             raise ValueError(
                 f"{str(path)!r} holds no pictures; allowed: tars of samples with one of "
-                f"{', '.join(IMAGES)}"
+                f"{', '.join(files.PICTURES)}"
             )
-        is_test = ranks < records.TEST_FRACTION
+        is_test = np.concatenate([
+            index["test"] | bool(file != self.folder and _test(file, self.folder))
+            for file, index in zip(self._files, self._indices, strict=True)
+        ])  # fmt: skip
+        if not is_test.any():
+            is_test = ranks < records.TEST_FRACTION
         if not is_test.any() and len(ranks) > 1:
             is_test[np.argmin(ranks)] = True
         self.held_out = int(is_test.sum())
@@ -105,18 +118,15 @@ class TarCorpus:
         place = int(self._chosen[index])
         number = bisect.bisect_right(self._starts, place) - 1
         row = self._indices[number][place - self._starts[number]]
-        spans = zip(_SPANS, row["spans"].tolist(), strict=True)
-        members = [
-            Member(IMAGES[0] if name == "image" else name, offset, size)
-            for name, (offset, size) in spans
-            if offset
-        ]
         key = bytes(row["key"]).decode("utf-8", "surrogatepass")
-        try:
-            file = _open(self._files[number])
-            raw = webdataset.read_sample(file.descriptor, key, members)
-        except OSError as error:
-            raise Rejected(records.Reason.MISSING, str(error)) from error
+        # Names are not kept: the key says which picture it is.
+        image, text, json_ = (
+            Member(key, offset, max(size, 0), _WRONG if size < 0 else "") if offset else None
+            for offset, size in row["spans"].tolist()
+        )
+        with reading.blamed(str(self._files[number])):
+            file = _open(self._files[number]).file.fileno()
+            raw = webdataset.read_sample(file, Sample(key, image, text, json_))
         if isinstance(raw.image, Rejected):
             raise raw.image
         return Record(key, raw.image, 0, 0, raw.captions, raw.attributes)
@@ -126,59 +136,129 @@ class _Open:
     """A file that is closed when nobody reads it any more."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
+        self.file = files.open_regular(path)
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+        if hasattr(self, "file"):
+            self.file.close()
 
 
 _open = functools.lru_cache(_OPEN_TARS)(_Open)
 
 
-def _index(path: pathlib.Path) -> np.ndarray:
-    """The samples of a tar that have a picture, `[N]` of key, rank and spans; from the cache."""
-    if not path.is_file():
+def _test(file: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Whether a tar of a folder is for the test by its name."""
+    return bool(names.test_of_file(file.relative_to(folder).as_posix()))
+
+
+def _open_all(path: pathlib.Path) -> tuple[list[pathlib.Path], list[np.ndarray]]:
+    """The tars that can be read, and their indices; one that cannot is told if there are others.
+
+    Raises:
+        ValueError: there is no such tar, or none can be read.
+    """
+    found, broken, notes = {}, list[str](), Counter[str]()
+    every = _tars(path)
+    for file in every:
+        try:
+            index, counts = _index(file)
+        except (OSError, ValueError) as error:
+            if len(every) == 1:
+                raise ValueError(f"{str(path)!r}: {error}") from error
+            broken.append(str(error))
+            continue
+        found[file] = index
+        notes.update(counts)
+    if not found:
+        raise ValueError(f"{str(path)!r}: none of {len(every)} tars can be read: {broken[0]}")
+    told = [f"{count} {what}" for what, count in sorted(notes.items())]
+    if broken:
+        told.append(f"{len(broken)} tars that cannot be read, such as: {cli.printable(broken[0])}")
+    if told:
+        _tell(f"{cli.printable(str(path))}: left out: {'; '.join(told)}")
+    return [*found], [*found.values()]
+
+
+@functools.lru_cache
+def _tell(text: str) -> None:
+    """Warns, once; workers leave it to the process that started them."""
+    if multiprocessing.parent_process() is None:
+        logging.getLogger(__name__).warning("%s", text)
+
+
+def _index(path: pathlib.Path) -> tuple[np.ndarray, dict[str, int]]:
+    """The samples of a tar that have a picture, from the cache, and counts of what is left out.
+
+    Returns:
+        `[N]` of key, rank, test and spans; and the counts by what they are of.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no tar.
+    """
+    if not os.path.lexists(path):
         raise ValueError(f"{str(path)!r}: no such tar")
+    files.check_regular(path)
     name = f"{FORMAT}/{path.resolve()}/{sources.stamp(path)}"
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     folder = cli.cache_folder("tars")
     if folder is None:
         return _read_headers(path)
-    cached = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
+    cached, notes = folder / f"{digest}.npy", folder / f"{digest}.json"
     if not cached.exists():
-        index = _read_headers(path)
+        index, counts = _read_headers(path)
         logging.getLogger(__name__).info("%s: %d samples", path, len(index))
-        partial = cached.with_suffix(f".{os.getpid()}.partial")
         try:
-            with partial.open("wb") as file:
+            with files.replacing(notes) as partial:
+                partial.write_text(json.dumps(counts))
+            with files.replacing(cached) as partial, partial.open("wb") as file:
                 np.save(file, index)
-            partial.replace(cached)
         except OSError:
-            return index
-    return np.load(cached, mmap_mode="r" if cached.stat().st_size > 1 << 12 else None)
+            return index, counts
+    is_large = cached.stat().st_size > 1 << 12
+    return np.load(cached, mmap_mode="r" if is_large else None), json.loads(notes.read_text())
 
 
-def _read_headers(path: pathlib.Path) -> np.ndarray:
+def _read_headers(path: pathlib.Path) -> tuple[np.ndarray, dict[str, int]]:
     read = webdataset.index_tar(path)
     if read.damage:
-        logging.getLogger(__name__).warning("%s: %s", path, read.damage)
-    found = [(key, _spans(members)) for key, members in read.samples.items()]
-    found = [(key, spans) for key, spans in found if spans[0][0]]
-    keys = np.array([key.encode("utf-8", "surrogatepass") for key, _ in found], np.bytes_)
-    fields = [("key", keys.dtype), ("rank", "<f8"), ("spans", "<i8", (len(_SPANS), 2))]
-    index = np.zeros(len(found), fields)
+        logging.getLogger(__name__).warning("%s: %s", path, cli.printable(read.damage))
+    counts = Counter[str]()
+    found = list[Sample]()
+    for sample in webdataset.samples_of(read):
+        if sample.picture is None:
+            counts["samples without a picture"] += 1
+        elif sample.is_second:
+            counts["second pictures of samples"] += 1
+        elif names.split_suffix(sample.picture.name)[1] in files.FOREIGN_PICTURES:
+            counts["pictures of formats that are not read"] += 1
+        else:
+            found.append(sample)
+    keys = np.array([_short(sample.key) for sample in found], np.bytes_)
+    fields: Any = [("key", keys.dtype), ("rank", "<f8"), ("test", "?")]
+    index = np.zeros(len(found), [*fields, ("spans", "<i8", (_SPANS, 2))])
     index["key"] = keys
-    index["rank"] = [records.rank(key) for key, _ in found]
+    index["rank"] = [records.rank(sample.key) for sample in found]
+    index["test"] = [bool(names.test_of_folders(sample.key.rpartition("/")[0])) for sample in found]
     if found:
-        index["spans"] = [spans for _, spans in found]
-    return index
+        index["spans"] = [_spans(sample) for sample in found]
+    return index, dict(counts)
 
 
-def _spans(members: Sequence[Member]) -> list[tuple[int, int]]:
-    """Offset and size of the files that are read; zeros for those that are not there."""
-    spans: dict[str, tuple[int, int]] = dict.fromkeys(_SPANS, (0, 0))
-    for member in members:
-        name = "image" if member.suffix in IMAGES else member.suffix
-        if name in spans and not spans[name][0]:
-            spans[name] = (member.offset, member.size)
-    return list(spans.values())
+def _short(key: str) -> bytes:
+    """A key of bounded length; of a longer one, its beginning and a hash."""
+    whole = key.encode("utf-8", "surrogatepass")
+    if len(whole) <= _MOST_KEY:
+        return whole
+    return f"{key[: _MOST_KEY // 8]}-{hashlib.sha256(whole).hexdigest()}".encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _spans(sample: Sample) -> list[tuple[int, int]]:
+    """Offset and size of the files that are read; zeros for those that are not there.
+
+    The size of one that cannot be read is -1.
+    """
+    members = (sample.picture, sample.text, sample.json)
+    return [(m.offset, -1 if m.wrong else m.size) if m else (0, 0) for m in members]

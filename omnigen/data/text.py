@@ -86,8 +86,12 @@ class FileText:
         self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without the special tokens that the file may add."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        """Ids of a text, without the special tokens that the file may add.
+
+        Lone surrogates, halves of a character that was cut, become U+FFFD.
+        """
+        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return self._tokenizer.encode(whole, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, as the file's decoder joins it."""

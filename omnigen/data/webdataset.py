@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples of WebDataset tars: files that share their name up to the first dot.
+"""Samples of WebDataset tars: pictures and the texts that go with them by their names.
 
-A tar is indexed by its headers alone. What is damaged is passed over, and what follows is found
-again, since headers have checksums and lie at multiples of 512 bytes.
+A tar is indexed by its headers alone. What is damaged, or declares more than the tar has, is passed
+over, and what follows is found again, since headers have checksums and lie at multiples of 512
+bytes.
 """
 
 import dataclasses
@@ -13,21 +14,51 @@ import tarfile
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from omnigen.data import fields
+from omnigen import files
+from omnigen.data import fields, names, reading
 from omnigen.data.records import Raw, Reason, Rejected
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _TYPE, _GLOBAL = slice(156, 157), b"g"  # of a header, and what one about the whole tar has there
 _AT_ONCE = 1 << 20  # bytes
+_MOST_HEADERS = 1 << 20  # bytes of the headers of one file; they hold its name and notes
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A file inside a tar."""
+    """A file inside a tar.
 
-    suffix: str
+    Attributes:
+        name: with its folders.
+        offset: where it begins.
+        size: bytes.
+        wrong: why it cannot be read; empty if nothing is known against it.
+    """
+
+    name: str
     offset: int
     size: int
+    wrong: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A picture of a tar and what tells of it.
+
+    Attributes:
+        key: names it within the tar.
+        picture: None if the sample has none.
+        text: its caption, if there is one.
+        json: its fields, if there are any.
+        is_second: see `names.Sample`.
+        beside: names of other files of the sample.
+    """
+
+    key: str
+    picture: Member | None = None
+    text: Member | None = None
+    json: Member | None = None
+    is_second: bool = False
+    beside: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,32 +74,65 @@ class Index:
     damage: str
 
 
-def read_sample(file: int, key: str, members: Sequence[Member]) -> Raw:
-    """Reads a sample of a tar, given by its descriptor, which threads may share.
+def samples_of(index: Index) -> list[Sample]:
+    """All pictures of a tar in their order, and what has none."""
+    return [one for key, members in index.samples.items() for one in _pictures(key, members)]
 
-    Its picture is the first that it has.
+
+def _pictures(key: str, members: Sequence[Member]) -> list[Sample]:
+    """The pictures of a sample, each with its texts; one `Sample` without any if there are none."""
+    by_name = {member.name: member for member in members}
+    found = []
+    for one in names.choose(list(by_name)):
+        own = one.key + _number(key)
+        texts = [by_name.get(name) for name in (one.text, one.json)]
+        found.append(
+            Sample(own, by_name[one.picture], *texts, is_second=one.is_second, beside=one.beside)
+        )
+    return found or [Sample(key, beside=tuple(by_name))]
+
+
+def _number(key: str) -> str:
+    """The end of a key that tells samples of one name apart, as `_Found` made it."""
+    _, mark, number = key.rpartition("#")
+    return mark + number if mark and number.isdecimal() else ""
+
+
+def read_sample(file: int, sample: Sample, split: str = "") -> Raw:
+    """Reads a picture of a tar, given by its descriptor, which threads may share.
+
+    Args:
+        file: descriptor of the tar.
+        sample: the picture.
+        split: to which it belongs, unless its JSON says another.
     """
-    image: bytes | Rejected = Rejected(Reason.MISSING, "no picture in the sample")
+    image: bytes | Rejected
     said: dict[str, Any] = {}
-    chosen = {".image" if m.suffix in IMAGES else m.suffix: m for m in reversed(members)}
+    kinds = ((names.TEXTS[0], sample.text), (names.JSON, sample.json))
     try:
-        read = {
-            kind: _read(file, chosen[kind])
-            for kind in (".image", *fields.SIDECARS)
-            if kind in chosen
-        }
-        image = read.pop(".image", image)
-        said = fields.beside(read)
+        if sample.picture is None:
+            raise Rejected(Reason.MISSING, f"no picture among {', '.join(sample.beside[:9])}")
+        if sample.is_second:
+            raise _second(sample.picture.name)
+        texts = {kind: _read(file, member, is_picture=False) for kind, member in kinds if member}
+        said = fields.beside(texts)
+        image = _read(file, sample.picture, is_picture=True)
     except Rejected as rejected:
         image = rejected
-    return Raw(key, image, fields.captions_of(said), fields.attributes_of(said))
+    note = fields.named("beside it", said or sample.beside)
+    return fields.raw(sample.key, image, [said], split=split, note=note)
 
 
-def _read(file: int, member: Member) -> bytes:
-    data = os.pread(file, member.size, member.offset)
-    if len(data) < member.size:
-        raise Rejected(Reason.DAMAGED, "the tar ends early")
-    return data
+def _second(name: str) -> Rejected:
+    if names.split_suffix(name)[1] in files.FOREIGN_PICTURES:
+        return Rejected(Reason.FORMAT, name)
+    return Rejected(Reason.DUPLICATE, f"{name}: a second picture of the sample, without a text")
+
+
+def _read(file: int, member: Member, *, is_picture: bool) -> bytes:
+    if member.wrong:
+        raise Rejected(Reason.DAMAGED, f"{member.name}: {member.wrong}")
+    return reading.span(file, member.name, member.offset, member.size, is_picture=is_picture)
 
 
 def index_tar(path: pathlib.Path) -> Index:
@@ -77,17 +141,23 @@ def index_tar(path: pathlib.Path) -> Index:
     A second file of the same name begins another sample, NAME#2.
 
     Raises:
-        ValueError: it is no tar.
+        OSError: it cannot be read.
+        ValueError: it is no tar, or no regular file.
     """
     found = _Found()
-    damage, end, size = "", 0, path.stat().st_size
-    with path.open("rb") as file, path.open("rb") as beside:
+    with files.open_regular(path) as file, files.open_regular(path) as beside:
+        size = os.fstat(file.fileno()).st_size
+        damage, end = "", 0
         with _open(file, path, size) as tar:
             while info := _next(tar, size):
                 damage = damage or _between(beside, end, info.offset)
+                wrong = _wrong(info, tar.offset, size)
+                found.add(info, wrong)
+                if wrong:  # what it declares is not believed: the next header may be anywhere
+                    _go_to(tar, min(info.offset_data, size))
+                damage = damage or (wrong and f"{info.name}: {wrong}")
                 end = tar.offset
                 tar.members = []  # type: ignore[attr-defined]  # or it keeps every header
-                found.add(info)
         damage = damage or _between(beside, end, size)
     if damage and not end:
         raise ValueError(f"{path} is no tar archive ({damage})")
@@ -96,14 +166,72 @@ def index_tar(path: pathlib.Path) -> Index:
     return Index({key: tuple(one.values()) for key, one in found.samples.items()}, damage)
 
 
+def _wrong(info: tarfile.TarInfo, end: int, size: int) -> str:
+    """What a file's header declares that the tar of `size` bytes cannot hold."""
+    if info.issparse():
+        return "sparse files in tars are not read"
+    declared = info.size if info.isreg() else 0
+    if declared < 0 or not info.offset_data <= end:
+        return f"its header declares {declared} bytes"
+    if info.offset_data + declared > size:
+        left = size - info.offset_data
+        return f"its header declares {declared} bytes where the tar ends after {left}"
+    return ""
+
+
+class _EndlessError(tarfile.ReadError):
+    """The headers of one file want more memory than any honest ones."""
+
+
+class _Bounded:
+    """A tar as `tarfile` sees it, which reads as much as a header declares."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, 0
+
+    def begin(self) -> None:
+        """Says that the headers of another file come."""
+        self._left = _MOST_HEADERS
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise _EndlessError(f"headers of more than {_MOST_HEADERS} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int) -> int:
+        return self._file.seek(offset)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+class _Header(tarfile.TarInfo):
+    """Tells the file where the headers of a member begin; those within come by the same way."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> "tarfile.TarInfo":
+        bounded: Any = tarfile.fileobj
+        if bounded.tell() == tarfile.offset:
+            bounded.begin()
+        return super().fromtarfile(tarfile)
+
+
+# Whatever one header raises: `tarfile` takes numbers, and lists of them, on trust.
+_BROKEN = (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError, OSError)
+
+
 def _open(file: BinaryIO, path: pathlib.Path, size: int) -> tarfile.TarFile:
     """Opens a tar at the first header that is whole."""
-    for start in range(0, max(size, 1), tarfile.BLOCKSIZE):
+    start, why = 0, ""
+    while start < max(size, 1):
         file.seek(start)
+        bounded: Any = _Bounded(file)
+        bounded.begin()
         try:
-            return tarfile.open(fileobj=file, mode="r:", ignore_zeros=True)
-        except tarfile.TarError as error:
-            why = error
+            return tarfile.open(fileobj=bounded, mode="r:", ignore_zeros=True, tarinfo=_Header)
+        except _BROKEN as error:
+            start, why = _after(error, start, file.tell()), str(error)
     raise ValueError(f"{path} is no tar archive ({why})")
 
 
@@ -112,12 +240,24 @@ def _next(tar: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
     while True:
         try:
             return tar.next()
-        except tarfile.ReadError:  # of the second header of a file, or the end within a file
-            if tar.offset + tarfile.BLOCKSIZE >= size:
-                return None
-            tar.offset += tarfile.BLOCKSIZE
+        except _BROKEN as error:  # of the second header of a file, or the end within a file
             assert tar.fileobj is not None
-            tar.fileobj.seek(tar.offset)
+            after = _after(error, tar.offset, tar.fileobj.tell())
+            if after >= size:
+                return None
+            _go_to(tar, after)
+
+
+def _after(error: Exception, start: int, read: int) -> int:
+    """Where to look for the next header: in the next block, or after headers without an end."""
+    is_endless = isinstance(error, _EndlessError | RecursionError)
+    return max(start + tarfile.BLOCKSIZE, read if is_endless else 0)
+
+
+def _go_to(tar: tarfile.TarFile, offset: int) -> None:
+    assert tar.fileobj is not None
+    tar.offset = offset
+    tar.fileobj.seek(offset)
 
 
 class _Found:
@@ -126,30 +266,32 @@ class _Found:
     def __init__(self) -> None:
         self.samples: dict[str, dict[str, Member]] = {}
         self._latest: dict[str, tuple[str, int]] = {}
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, tuple[int, int, str]] = {}
 
-    def add(self, info: tarfile.TarInfo) -> None:
+    def add(self, info: tarfile.TarInfo, wrong: str) -> None:
         """Adds a file, or a link to one that came before."""
         if info.isreg():
-            place = self._places[info.name] = (info.offset_data, info.size)
+            place = self._places[info.name] = (info.offset_data, max(info.size, 0), wrong)
         elif info.islnk() or info.issym():
             folder = posixpath.dirname(info.name) if info.issym() else ""
             target = posixpath.normpath(posixpath.join(folder, info.linkname))
             place = self._places.get(info.linkname) or self._places.get(target)
         else:
-            place = None
-        folder, _, name = info.name.rpartition("/")
-        stem, dot, suffix = name.partition(".")
-        if not (place and stem and dot):
+            place = (0, 0, "no regular file") if _is_picture(info.name) else None
+        name = names.parse(info.name)
+        if not (place and name):
             return
-        name = (f"{folder}/{stem}" if folder else stem).removeprefix("./")
-        member = Member(f".{suffix.lower()}", *place)
-        key, number = self._latest.get(name, (name, 1))
-        if member.suffix in self.samples.get(key, {}):
+        member = Member(info.name, *place)
+        key, number = self._latest.get(name.key, (name.key, 1))
+        if info.name in self.samples.get(key, {}):
             number += 1
-            key = f"{name}#{number}"
-        self._latest[name] = key, number
-        self.samples.setdefault(key, {})[member.suffix] = member
+            key = f"{name.key}#{number}"
+        self._latest[name.key] = key, number
+        self.samples.setdefault(key, {})[info.name] = member
+
+
+def _is_picture(name: str) -> bool:
+    return names.split_suffix(name)[1] in names.PICTURES
 
 
 def _between(file: BinaryIO, start: int, stop: int) -> str:

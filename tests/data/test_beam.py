@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import ingest, prepare, records, sources
+from omnigen.data import ingest, prepare, records
+from omnigen.data.sources import part
 
 needs_beam = pytest.mark.skipif(
     not __import__("importlib.util").util.find_spec("apache_beam"), reason="needs Apache Beam"
@@ -57,7 +58,7 @@ def test_an_unknown_runner_is_said(tmp_path, capsys):
 
 def test_work_may_be_done_twice_at_a_time(tmp_path, monkeypatch):
     """Runners do that; here every call is interrupted by another one for the same file."""
-    monkeypatch.setattr(sources, "PART", 9)
+    monkeypatch.setattr(part, "PART", 9)
     fill(tmp_path / "in", 25)
     settings = ingest.Settings(shard_bytes=9000)
 

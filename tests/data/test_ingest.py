@@ -15,10 +15,11 @@ import pytest
 from inputs import PLAIN, picture
 from PIL import Image
 
-from omnigen.data import ingest, prepare, records, sources
+from omnigen.data import ingest, prepare, records
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest, Reason
 from omnigen.data.scenes.scene import Split
+from omnigen.data.sources import part
 
 
 def samples(count):
@@ -118,7 +119,7 @@ def all_forms_agree(folder, count, settings):
 
 @pytest.mark.parametrize("settings", [Settings(test_fraction=0.1), Settings(size=32)])
 def test_all_forms_of_the_same_pictures_give_the_same_corpus(tmp_path, settings, monkeypatch):
-    monkeypatch.setattr(sources, "PART", 7)
+    monkeypatch.setattr(part, "PART", 7)
     corpus = all_forms_agree(tmp_path, 24, settings)
     test = Corpus(tmp_path / "as_folder-out", Split.TEST)
     assert 1 <= len(test) <= 6 and len(corpus) + len(test) == 24
@@ -246,7 +247,7 @@ def test_a_run_killed_at_any_file_goes_on_to_the_same_result(tmp_path, monkeypat
     (tmp_path / "in").mkdir()
     as_folder(tmp_path / "in", 12)
     (tmp_path / "in" / "00003.jpg").write_bytes(b"")
-    monkeypatch.setattr(sources, "PART", 5)
+    monkeypatch.setattr(part, "PART", 5)
     settings = Settings(test_fraction=0.2, shard_bytes=30_000)
     prepared(tmp_path / "in", tmp_path / "whole", settings)
     replace, left = pathlib.Path.replace, 0

@@ -11,6 +11,7 @@ import pytest
 from inputs import PLAIN, members, picture, prepared, put, write_tar
 from PIL import Image
 
+from omnigen import files
 from omnigen.data import ingest, inspect, prepare, records, sources
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest
@@ -63,8 +64,8 @@ def test_metadata_of_img2dataset_is_no_input(pets, form):
     assert list(found.values()) == [("number 1",)] and not rejects
 
 
-def test_splits_of_other_names_are_no_splits(pets):
-    splits = ["train", "test", "validation", None]
+def test_attributes_may_name_the_split(pets):
+    splits = ["train", "test", "validation", "holidays", None]
     rows = []
     for n, split in enumerate(splits):
         put(pets, f"{n}.png", seed=n)
@@ -72,7 +73,7 @@ def test_splits_of_other_names_are_no_splits(pets):
     (pets / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     ingest.run(ingest.plan(pets, pets.parent / "out", PLAIN))
     keys = {split: {r.key for r in Corpus(pets.parent / "out", split)} for split in Split}
-    assert keys == {Split.TRAIN: {"0", "2", "3"}, Split.TEST: {"1"}}
+    assert keys == {Split.TRAIN: {"0", "3", "4"}, Split.TEST: {"1", "2"}}
 
 
 def test_what_was_held_out_stays_held_out(pets):
@@ -314,7 +315,7 @@ def test_of_two_ways_to_a_folder_the_first_by_name_is_taken(pets, monkeypatch, o
             return self.found.pop(0)
 
     monkeypatch.setattr(os, "scandir", Sorted)
-    assert [file.relative_to(pets).as_posix() for file in sources.files_in(pets)] == [
+    assert [file.relative_to(pets).as_posix() for file in files.walk(pets)] == [
         "aa/x.png",
         "aa/x.txt",
     ]

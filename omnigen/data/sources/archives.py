@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WebDataset tars."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+from omnigen import files
+from omnigen.data import names, webdataset
+from omnigen.data.records import Raw, Reason, Rejected
+from omnigen.data.sources.part import Broken, Input, Part, Stamp, cut, stamp
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tar:
+    """Pictures of a tar."""
+
+    path: str
+    stamp: Stamp
+    samples: tuple[webdataset.Sample, ...]
+    test: str
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self) -> Iterator[Raw]:
+        try:
+            file = files.open_regular(pathlib.Path(self.path))
+        except (OSError, ValueError) as error:
+            for sample in self.samples:
+                yield Raw(sample.key, Rejected(Reason.MISSING, str(error)), (), {})
+            return
+        with file:
+            for sample in self.samples:
+                split = self.test or names.test_of_folders(sample.key.rpartition("/")[0])
+                yield webdataset.read_sample(file.fileno(), sample, split)
+
+
+def plan(file: pathlib.Path, source: Input) -> list[Part]:
+    """Cuts the pictures of a tar into parts.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no tar.
+    """
+    index = webdataset.index_tar(file)
+    samples = webdataset.samples_of(index)
+    parts: list[Part] = [
+        _Tar(str(file), stamp(file), chunk, source.test(file)) for chunk in cut(samples)
+    ]
+    if index.damage:
+        parts.append(Broken(file.name, Reason.DAMAGED, index.damage))
+    return parts

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared corpora and their shards, to filter or resize them again."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+from omnigen import files
+from omnigen.data import fields, records
+from omnigen.data.records import Raw, Rejected
+from omnigen.data.scenes.scene import Split
+from omnigen.data.sources.part import Input, Part, Stamp, cut, stamp
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """Records of an ArrayRecord file of ours."""
+
+    path: str
+    stamp: Stamp
+    start: int
+    stop: int
+    count: int
+    split: str
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def read(self) -> Iterator[Raw]:
+        shard = records.ShardReader(pathlib.Path(self.path), self.count)
+        for number in range(self.start, self.stop):
+            try:
+                record = shard[number]
+            except Rejected as rejected:
+                yield Raw(f"{pathlib.Path(self.path).stem}/{number}", rejected, (), {})
+                continue
+            split = self.split or fields.split_of({"attributes": record.attributes})
+            yield Raw(record.key, record.image, record.captions, record.attributes, split)
+
+
+def plan_corpus(path: pathlib.Path) -> list[Part]:
+    """The records of a corpus; those that it holds out stay held out.
+
+    Raises:
+        ValueError: its manifest is not one of ours.
+    """
+    splits = records.Manifest.read(path).splits
+    shards = [(shard, split) for split in Split for shard in splits.get(split, ())]
+    return [part for s, split in shards for part in _cut(path / s.name, s.count, split)]
+
+
+def plan(file: pathlib.Path, source: Input) -> list[Part]:
+    """Cuts the records of a shard into parts.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds no record.
+    """
+    size = files.check_regular(file).st_size
+    count = records.count_records(file)
+    if not count and size:
+        raise ValueError(f"{str(file)!r} holds no record that can be read")
+    return _cut(file, count, source.test(file))
+
+
+def _cut(file: pathlib.Path, count: int, split: str) -> list[Part]:
+    chunks, mark = cut(range(count)), stamp(file)
+    return [_Records(str(file), mark, k[0], k[-1] + 1, count, split) for k in chunks]
