@@ -39,6 +39,7 @@ _BAD_DISKS = {
     errno.EFBIG,
     errno.EIO,
     errno.EMFILE,
+    errno.ENOMEM,
     errno.ENOSPC,
     errno.ESTALE,
 }

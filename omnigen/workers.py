@@ -14,19 +14,24 @@ from collections.abc import Iterator
 def pool(count: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     """Starts processes with the environment of now, and ends them with the block.
 
-    Ctrl-C ends them at once and silently: what is to be said, their parent says. What is not begun
-    when an error leaves the block is not done.
+    Ctrl-C ends them at once and silently, also if their parent alone gets it: what is to be said,
+    their parent says. What is not begun when an error leaves the block is not done.
 
     Args:
         count: of processes.
     """
     spawn = multiprocessing.get_context("spawn")
     executor = concurrent.futures.ProcessPoolExecutor(count, spawn, _begin)
+    others = set(multiprocessing.active_children())
     try:
         with _shielded():
             for _ in range(count):
                 executor.submit(int)  # starts one, as none is idle yet
         yield executor
+    except (KeyboardInterrupt, SystemExit):
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -3,12 +3,12 @@
 
 First every part of the input is read by itself: pictures are decoded, checked and, if asked,
 resized, and what passes goes to a file of its own beside the facts that decide about duplicates.
-Then, with all facts at hand, duplicates are left out, the rest is split, and the shards are
-written, the manifest last. Every file appears at once and is a function of the input and the
-settings, so a run that was killed goes on with the files it finds, and ends with the same bytes.
+Then, with all facts at hand, equal pictures are joined to one that has the captions of all, near
+duplicates are left out, the rest is split, and the shards are written, the manifest last. Every
+file appears at once and is a function of the input and the settings, so a run that was killed goes
+on with the files it finds, and ends with the same bytes.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -16,18 +16,20 @@ import hashlib
 import json
 import pathlib
 import shutil
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from omnigen.data import duplicates, pictures, records, sources
+from omnigen import files
+from omnigen.data import checks, duplicates, pictures, processes, records, sources
+from omnigen.data import facts as known
+from omnigen.data.checks import Settings
+from omnigen.data.facts import SPLITS, Fact, Facts, Files, merge, reject_line
+from omnigen.data.pictures import Size
 from omnigen.data.records import Manifest, Reason, Record, Rejected, Shard
 from omnigen.data.scenes.scene import Split
-from omnigen.workers import pool
 
 Execute = Callable[[Callable[..., Any], Sequence[tuple], str, Sequence[int]], list]
 """Calls what it is given for every tuple of arguments, anywhere and in any order; what the calls
@@ -35,93 +37,32 @@ are and how much each counts are to report. Returns their results in order."""
 
 REJECTS = "rejects.jsonl"
 WORK = ".parts"
-_WEBP_SIDE = 16383  # the longest of that format
-_LOOK_SIDE = 64  # pixels that a perceptual hash needs
-_REPORT_S = 5.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What is kept, and how.
-
-    Attributes:
-        size: larger pictures are resized so that their shorter side is this; 0 keeps every file as
-            it is. Resized JPEGs stay JPEGs, other formats become lossless WebP.
-        min_side: pixels that the shorter side must have.
-        max_aspect: of the longer to the shorter side.
-        max_pixels: larger pictures are not decoded.
-        min_caption: characters that a caption must have; 0 also keeps pictures without any.
-        max_caption: characters that it may have.
-        near_duplicates: bits of 64 in which the perceptual hashes of near duplicates differ at
-            most; -1 keeps them. Equal files are always left out.
-        test_fraction: share of pictures that is never trained on, chosen by their keys.
-        license: of pictures that do not name their own.
-        shard_bytes: about how large a shard gets.
-    """
-
-    size: int = 0
-    min_side: int = 32
-    max_aspect: float = 4.0
-    max_pixels: int = pictures.MAX_PIXELS
-    min_caption: int = 1
-    max_caption: int = 2000
-    near_duplicates: int = 4
-    test_fraction: float = records.TEST_FRACTION
-    license: str = ""
-    shard_bytes: int = 1 << 28
-
-    def __post_init__(self) -> None:
-        """Checks every field.
-
-        Raises:
-            ValueError: names the field, its value and what is allowed.
-        """
-        for name, least, most in (
-            ("size", 0, 1 << 14),
-            ("min_side", 1, 1 << 14),
-            ("max_aspect", 1, 1000),
-            ("max_pixels", 1, 1 << 28),
-            ("min_caption", 0, 1 << 20),
-            ("max_caption", 1, 1 << 20),
-            ("near_duplicates", -1, 15),
-            ("test_fraction", 0, 0.5),
-            ("shard_bytes", 1, 1 << 34),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ValueError(f"{name} is {value}; allowed: {least} to {most}")
-        if self.min_caption > (most := self.max_caption):
-            raise ValueError(f"min_caption is {self.min_caption}; allowed: up to {most}")
-        longest = self.size * self.max_aspect
-        if longest > _WEBP_SIDE:
-            text = f"size times max_aspect is {longest:g} pixels; allowed: up to {_WEBP_SIDE}"
-            raise ValueError(text)
+_OPEN_PARTS = 16  # at a time
+_MOST_JOINED = 256  # equal pictures whose captions join those of one
+_VERSION = 2  # of the files in `WORK`, and of what is kept of the same input
 
 
 class NothingKept(ValueError):
     """No picture of the input passes."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Facts:
-    """What has to be known of the pictures of a part that passed, each `[N, ...]`."""
-
-    digest: np.ndarray
-    bits: np.ndarray
-    colors: np.ndarray
-    size: np.ndarray
-    key: np.ndarray
-    license: np.ndarray
-    split: np.ndarray
+REFUSALS = (NothingKept, files.LockedError, NotADirectoryError, PermissionError)
+"""What `run` raises about its input and output, rather than about the machine."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Chosen:
-    """A record by part and number in it."""
+    """The records of a shard, each by its part and its number there.
 
-    part: int
-    number: int
-    size: int
+    Attributes:
+        places: of the pictures, int64 `[N, 2]`.
+        joined: places of the pictures that are equal to some of them, by number in the shard.
+        counts: records of each part that is read.
+    """
+
+    places: np.ndarray
+    joined: Mapping[int, np.ndarray]
+    counts: Mapping[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +104,7 @@ def plan_parts(
     """The same for parts of any other kind; `source` only names them."""
     if not sum(map(len, parts)):
         raise ValueError(f"input {str(source)!r} holds no pictures")
-    digest = _digest(repr((settings, records.FORMAT, parts)))
+    digest = _digest(repr((settings, records.FORMAT, _VERSION, parts)))
     return Job(source, output, settings, parts, digest, _is_done(output, digest))
 
 
@@ -177,28 +118,67 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
 
     Raises:
         NothingKept: no picture passes; nothing is left behind.
+        files.LockedError: another process works at the output.
         OSError: files cannot be written.
     """
-    execute = execute or functools.partial(_run, workers)
-    work, output, settings = job.output / WORK, job.output, job.settings
+    execute = execute or functools.partial(processes.run, workers)
     if job.is_done:
-        shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError, files.LockedError), claimed(job.output):
+            _clean(job.output)
         return
-    work.mkdir(parents=True, exist_ok=True)
-    begun = records.partial(work / "plan")
-    begun.write_text(job.plan)
-    begun.replace(work / "plan")
+    with claimed(job.output):
+        if not _is_done(job.output, job.plan):  # by another one, since `plan`
+            _prepare(job, execute)
+
+
+@contextlib.contextmanager
+def claimed(output: pathlib.Path) -> Iterator[None]:
+    """Keeps others from working at a corpus meanwhile, whether it is there already or not.
+
+    A folder that is empty in the end is removed.
+
+    Raises:
+        files.LockedError: another one is at work there.
+        OSError: the folder cannot be made or written.
+    """
+    with contextlib.ExitStack() as stack:
+        for left in reversed(range(8)):
+            output.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(files.locked(output, work="another prepare"))
+                break
+            except FileNotFoundError:  # the last one there has removed the folder meanwhile
+                if not left:
+                    raise
+        try:
+            yield
+        finally:
+            stack.close()
+            with contextlib.suppress(OSError):  # a link, a disk that is mounted there, or not empty
+                output.rmdir()
+
+
+def _prepare(job: Job, execute: Execute) -> None:
+    """Does what `run` says, in a folder that is nobody else's."""
+    work, output, settings = job.output / WORK, job.output, job.settings
+    work.mkdir(exist_ok=True)
+    with files.replacing(work / "plan") as partial:
+        partial.write_text(job.plan)
     paths = [_part_path(work, number) for number in range(len(job.parts))]
     tasks = [(part, settings, path) for part, path in zip(job.parts, paths, strict=True)]
     execute(_read_part, tasks, "pictures read", [len(part) for part in job.parts])
-    facts = [_load_facts(path) for path in paths]
-    every = _concatenate(facts)
-    found = duplicates.find(
-        every.digest, every.bits, every.colors, distance=settings.near_duplicates
+    facts = known.read(paths)
+    beside = Files(paths, facts)
+    twins = duplicates.find(
+        facts.digest,
+        facts.bits,
+        facts.colors,
+        distance=settings.near_duplicates,
+        compare=lambda one, other: duplicates.difference(beside.look(one), beside.look(other)),
     )
-    splits = _split(every, found, settings.test_fraction)
-    rejects = _write_rejects(work, output, facts, found)
-    if not any(splits):
+    joined = _join(twins)
+    rejects = _write_rejects(output, facts, beside, twins, joined)
+    if not len(facts):
         example = json.loads((output / REJECTS).read_text("utf-8").partition("\n")[0])
         _abandon(output)
         counts = ", ".join(f"{count} x {reason}" for reason, count in rejects.most_common())
@@ -206,17 +186,23 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
             f"input {str(job.source)!r}: no picture passes: {counts}; "
             f"such as {example['key']!r}: {example['detail'] or example['reason']}"
         )
-    shards = _write_shards(output, facts, splits, settings, execute)
-    kept = [str(name) for name, split in zip(every.license, splits, strict=True) if split]
+    splits = _split(facts, twins, settings.test_fraction)
+    shards = _write_shards(output, facts, splits, joined, settings, execute)
     Manifest(
         splits=shards,
         rejects=dict(sorted(rejects.items())),
-        licenses=dict(sorted(Counter(kept).items())),
+        licenses=_count_licenses(facts, twins, joined, settings.license),
         settings={**dataclasses.asdict(settings), "input": str(job.source), "plan": job.plan},
+        joined=sum(map(len, joined.values())),
     ).write(output)
-    for path in output.glob(f"*{records.PARTIAL}"):  # of runs that were killed
+    _clean(output)
+
+
+def _clean(output: pathlib.Path) -> None:
+    """Removes what runs that were killed, and this one, needed on the way."""
+    for path in (*output.glob(f"*{records.PARTIAL}"), *output.glob(".*.tmp")):
         path.unlink()
-    shutil.rmtree(work)
+    shutil.rmtree(output / WORK, ignore_errors=True)
 
 
 def _abandon(output: pathlib.Path) -> None:
@@ -225,8 +211,6 @@ def _abandon(output: pathlib.Path) -> None:
     for path in (output / REJECTS, *sorted(work.glob("*.npz"))):
         path.unlink()
     shutil.rmtree(work)
-    with contextlib.suppress(OSError):  # a link, or the place where a disk is mounted
-        output.rmdir()
 
 
 def summarize(output: pathlib.Path) -> None:
@@ -234,6 +218,8 @@ def summarize(output: pathlib.Path) -> None:
     manifest = Manifest.read(output)
     for split in manifest.splits:
         print(f"{split}: {manifest.count(split)} pictures")
+    if manifest.joined:
+        print(f"joined to an equal picture, with their captions: {manifest.joined}")
     for reason, count in manifest.rejects.items():
         print(f"left out, {reason}: {count}")
 
@@ -251,7 +237,9 @@ def _is_done(output: pathlib.Path, digest: str) -> bool:
                 f"output {str(output)!r} holds the beginnings of another corpus, or the input "
                 f"has changed since; remove it or name a new folder"
             )
-    elif output.exists() and (not output.is_dir() or any(p.name != WORK for p in output.iterdir())):
+    elif output.exists() and (
+        not output.is_dir() or {p.name for p in output.iterdir()} - {WORK, files.LOCK}
+    ):
         raise ValueError(f"output {str(output)!r} is not an empty folder")
     return False
 
@@ -265,219 +253,192 @@ def _part_path(work: pathlib.Path, number: int) -> pathlib.Path:
 
 
 def _read_part(part: sources.Part, settings: Settings, path: pathlib.Path) -> None:
-    """Writes the pictures of a part that pass, then their facts, then why the others do not."""
-    done = path.with_suffix(".npz")
-    if done.exists():
+    """Writes the pictures of a part that pass, what is known of them, and why the others do not.
+
+    Of pictures that come again in the part, as with a row for each caption, the file is neither
+    decoded nor written again.
+    """
+    if known.is_written(path):
         return
-    rows: list[tuple] = []
-    rejects: list[str] = []
+    seen: dict[bytes, Size] = {}
+    with known.Notes(path) as notes:
 
-    def passing() -> Iterator[Record]:
-        for raw in part.read():
-            try:
-                record, look = check(raw, settings)
-            except Rejected as rejected:
-                rejects.append(_reject_line(raw.key, rejected.reason, str(rejected)))
-                continue
-            assert isinstance(raw.image, bytes)
-            digest = np.frombuffer(hashlib.sha256(raw.image).digest()[:16], np.uint8)
-            attributes = record.attributes
-            rows.append((
-                digest, look.bits, look.colors, len(record.image), record.key,
-                attributes.get("license", "unknown"), raw.split or attributes.get("split", ""),
-            ))  # fmt: skip
-            yield record
+        def passing() -> Iterator[Record]:
+            for raw in part.read():
+                try:
+                    record, fact = _examine(raw, settings, seen)
+                except Rejected as rejected:
+                    notes.reject(reject_line(raw.key, rejected.reason, str(rejected)))
+                    continue
+                notes.add(record.key, fact)
+                yield record
 
-    records.write_shard(path, passing())
-    digest, bits, colors, size, key, license_, split = zip(*rows, strict=True) if rows else [()] * 7
-    log, facts = path.with_suffix(".jsonl"), records.partial(done)
-    lines = records.partial(log)
-    lines.write_text("".join(f"{line}\n" for line in rejects), "utf-8")
-    lines.replace(log)
-    arrays: dict[str, Any] = dict(
-        digest=np.array(digest, np.uint8).reshape(-1, 16),
-        bits=np.array(bits, np.uint64),
-        colors=np.array(colors, np.uint8).reshape(-1, 48),
-        size=np.array(size, np.int64),
-        key=np.array(key, np.str_),
-        license=np.array(license_, np.str_),
-        split=np.array(split, np.str_),
-    )
-    with facts.open("wb") as file:
-        np.savez(file, **arrays)
-    facts.replace(done)
+        records.write_shard(path, passing())
 
 
-def check(raw: sources.Raw, settings: Settings) -> tuple[Record, pictures.Look]:
-    """Decodes a picture, applies the filters, and resizes it if asked.
+def _examine(raw: sources.Raw, settings: Settings, seen: dict[bytes, Size]) -> tuple[Record, Fact]:
+    """A record and what is known of it; without the file and a look if it was seen, which is noted.
 
     Raises:
         Rejected: it does not pass.
     """
-    if isinstance(raw.image, Rejected):
-        raise raw.image
-    captions = tuple(c for c in raw.captions if len(c) >= max(settings.min_caption, 1))
-    if settings.min_caption and not captions:
-        raise Rejected(Reason.NO_CAPTION, raw.note)
-    short = tuple(c for c in captions if len(c) <= settings.max_caption)
-    if captions and not short:
-        raise Rejected(Reason.LONG_CAPTION, f"{min(map(len, captions))} characters")
-    least = pictures.Size.square(max(settings.size, _LOOK_SIDE))
-    picture = pictures.decode(raw.image, max_pixels=settings.max_pixels, least=least)
-    least, most = sorted((picture.width, picture.height))
-    if least < settings.min_side:
-        raise Rejected(Reason.SMALL, f"{picture.width} x {picture.height}")
-    if most > settings.max_aspect * least:
-        raise Rejected(Reason.ASPECT, f"{picture.width} x {picture.height}")
-    data, width, height = raw.image, picture.width, picture.height
-    if settings.size and least > settings.size:
-        image = pictures.shrink(picture.image, settings.size)
-        data = pictures.encode(image, lossless=not pictures.is_jpeg(data))
-        width, height = image.size
-    if width * height > pictures.MAX_PIXELS:
-        raise Rejected(Reason.PIXELS, f"{width} x {height}; size makes them smaller")
-    attributes = dict(raw.attributes)
-    if settings.license:
-        attributes.setdefault("license", settings.license)
-    return Record(raw.key, data, width, height, short, attributes), pictures.look(picture.image)
+    with pictures.blamed():
+        if isinstance(raw.image, Rejected):
+            raise raw.image
+        digest = hashlib.sha256(raw.image).digest()[:16]
+        look, size = None, seen.get(digest)
+        if size:
+            said = checks.captions_of(raw, settings), dict(raw.attributes)
+            record = Record(raw.key, b"", size.width, size.height, *said)
+        else:
+            record, look = checks.check(raw, settings)
+            seen[digest] = Size(record.height, record.width)
+    attributes = record.attributes
+    named = raw.split or attributes.get("split", "")
+    license_ = attributes.get("license", "")
+    split = named if named in SPLITS else ""
+    return record, Fact(digest, look, len(record.image), license_, split)
 
 
-def _load_facts(path: pathlib.Path) -> _Facts:
-    with np.load(path.with_suffix(".npz")) as arrays:
-        return _Facts(**arrays)
+def _join(twins: duplicates.Twins) -> dict[int, list[int]]:
+    """The pictures that are equal to each that stays, in their order, as far as they are joined."""
+    joined: dict[int, list[int]] = defaultdict(list)
+    for number in np.flatnonzero(~twins.stays).tolist():
+        first = int(twins.of[number])
+        if number not in twins.differences and len(joined[first]) < _MOST_JOINED:
+            joined[first].append(number)
+    return {first: numbers for first, numbers in joined.items() if numbers}
 
 
-def _concatenate(facts: Sequence[_Facts]) -> _Facts:
-    names = [field.name for field in dataclasses.fields(_Facts)]
-    return _Facts(**{name: np.concatenate([getattr(f, name) for f in facts]) for name in names})
+def _split(facts: Facts, twins: duplicates.Twins, fraction: float) -> np.ndarray:
+    """The split of each picture, places in `SPLITS`, uint8 `[N]`; 0 for those that do not stay.
 
-
-def _split(every: _Facts, found: Sequence[Reason | None], fraction: float) -> list[str]:
-    """The split of each picture; "" for those that are left out.
-
-    A split that the input names is kept, if it is one of ours. Of the others, those whose key
-    hashes lowest are for the test: at least one if there is a choice, so that a small corpus can
-    be judged too.
+    What the input names is kept. A picture is for the test if any that is equal or nearly the same
+    is: otherwise the test would be trained on. If the input names none for the test, those of the
+    others whose key hashes lowest are: at least one if there is a choice, so that a small corpus
+    can be judged too.
     """
-    kept = [k for k, reason in enumerate(found) if reason is None]
-    free = [k for k in kept if every.split[k] not in list(Split)]
-    ranks = {k: records.rank(str(every.key[k])) for k in free}
-    test = {k for k in free if ranks[k] < fraction}
-    if fraction and not test and len(free) > 1:
-        test = {min(free, key=lambda k: (ranks[k], k))}
-    splits = [""] * len(found)
-    for k in kept:
-        named = str(every.split[k])
-        splits[k] = Split.TEST if k in test else named if named in list(Split) else Split.TRAIN
+    train, test = (SPLITS.index(split) for split in (Split.TRAIN, Split.TEST))
+    splits = np.zeros(len(facts), np.uint8)
+    for split in (train, test):
+        splits[twins.of[facts.split == split]] = split
+    free = np.flatnonzero(twins.stays & (splits == 0))
+    if fraction and len(free) and not (splits == test).any():
+        low = facts.rank[free] < fraction
+        if not low.any() and len(free) > 1:
+            low[np.argmin(facts.rank[free])] = True
+        splits[free[low]] = test
+    splits[twins.stays & (splits == 0)] = train
     return splits
 
 
-def _reject_line(key: str, reason: Reason, detail: str) -> str:
-    line = {"key": key, "reason": reason, "detail": detail}
-    return json.dumps(line, ensure_ascii=True)
+def _count_licenses(
+    facts: Facts, twins: duplicates.Twins, joined: Mapping[int, list[int]], default: str
+) -> dict[str, int]:
+    """How many pictures that stay have which licence."""
+    licenses = facts.license.copy()
+    for first, numbers in joined.items():
+        named = [licenses[k] for k in (first, *numbers) if licenses[k]]
+        licenses[first] = named[0] if named else 0
+    places, counts = np.unique(licenses[twins.stays], return_counts=True)
+    found: Counter[str] = Counter()
+    for place, count in zip(places.tolist(), counts.tolist(), strict=True):
+        found[facts.licenses[place] or default or "unknown"] += count
+    return dict(sorted(found.items()))
 
 
 def _write_rejects(
-    work: pathlib.Path,
     output: pathlib.Path,
-    facts: Sequence[_Facts],
-    found: Sequence[Reason | None],
+    facts: Facts,
+    beside: Files,
+    twins: duplicates.Twins,
+    joined: Mapping[int, list[int]],
 ) -> Counter[str]:
     """Writes and counts every picture that is left out, part by part."""
-    partial, start, counts = output / f"{REJECTS}.partial", 0, Counter()
-    with partial.open("w", encoding="utf-8") as file:
-        for number, part in enumerate(facts):
-            lines = _part_path(work, number).with_suffix(".jsonl").read_text("utf-8").splitlines()
-            reasons = zip(part.key, found[start : start + len(part.key)], strict=True)
-            lines += [_reject_line(str(key), reason, "") for key, reason in reasons if reason]
-            counts.update(json.loads(line)["reason"] for line in lines)
-            file.writelines(f"{line}\n" for line in lines)
-            start += len(part.key)
-    partial.replace(output / REJECTS)
+    counts: Counter[str] = Counter()
+    left_out = ~twins.stays
+    left_out[[number for numbers in joined.values() for number in numbers]] = False
+    with files.replacing(output / REJECTS) as partial, partial.open("w", encoding="utf-8") as file:
+        for part in range(len(facts.starts) - 1):
+            for line in beside.rejects(part):
+                counts[json.loads(line)["reason"]] += 1
+                file.write(f"{line}\n")
+            start, stop = facts.starts[part : part + 2].tolist()
+            for number in (start + np.flatnonzero(left_out[start:stop])).tolist():
+                reason, detail = _why(number, twins, beside)
+                counts[reason] += 1
+                file.write(f"{reject_line(beside.key(number), reason, detail)}\n")
     return counts
+
+
+def _why(number: int, twins: duplicates.Twins, beside: Files) -> tuple[Reason, str]:
+    """Why a picture that passed is left out, and in place of which other one."""
+    twin = int(twins.of[number])
+    if number not in twins.differences:
+        return Reason.DUPLICATE, f"of {beside.key(twin)!r}, which {_MOST_JOINED} are joined to"
+    differ = set(beside.captions(number)) != set(beside.captions(twin))
+    said = "; their captions differ" if differ else ""
+    off = f"the largest difference is {twins.differences[number]:.1f} of 255"
+    return Reason.NEAR_DUPLICATE, f"of {beside.key(twin)!r}: {off}{said}"
 
 
 def _write_shards(
     output: pathlib.Path,
-    facts: Sequence[_Facts],
-    splits: Sequence[str],
+    facts: Facts,
+    splits: np.ndarray,
+    joined: Mapping[int, list[int]],
     settings: Settings,
     execute: Execute,
 ) -> dict[str, tuple[Shard, ...]]:
     """Cuts what is kept into shards and writes them."""
     tasks = []
     for split in Split:
-        start, shard, held = 0, [], 0
-        plans = [shard]
-        for part, facts_ in enumerate(facts):
-            for number, size in enumerate(facts_.size):
-                if splits[start + number] == split:
-                    if held and held + size > settings.shard_bytes:
-                        plans.append(shard := [])
-                        held = 0
-                    shard.append(_Chosen(part, number, len(facts_.size)))
-                    held += int(size)
-            start += len(facts_.size)
-        for number, plan in enumerate(plans):
-            if plan:
-                tasks.append((output / f"{split}-{number:05d}{records.SUFFIX}", plan))
-    written = execute(_write_shard, tasks, "pictures written", [len(t[1]) for t in tasks])
+        numbers = np.flatnonzero(splits == SPLITS.index(split))
+        for place, chosen in enumerate(_cut(numbers, facts.size, settings.shard_bytes)):
+            path = output / f"{split}-{place:05d}{records.SUFFIX}"
+            tasks.append((path, _choose(chosen, facts, joined), settings.license))
+    sizes = [len(chosen.places) for _, chosen, _ in tasks]
+    written = execute(_write_shard, tasks, "pictures written", sizes)
     shards: dict[str, tuple[Shard, ...]] = {split.value: () for split in Split}
     for shard in written:
         shards[shard.name.split("-")[0]] += (shard,)
     return shards
 
 
-def _write_shard(path: pathlib.Path, chosen: Sequence[_Chosen]) -> Shard:
+def _cut(numbers: np.ndarray, size: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Numbers of pictures whose files have at most so many bytes together, or of a single one."""
+    start, held = 0, 0
+    for place, number in enumerate(numbers.tolist()):
+        if place > start and held + size[number] > most:
+            yield numbers[start:place]
+            start, held = place, 0
+        held += int(size[number])
+    if len(numbers):
+        yield numbers[start:]
+
+
+def _choose(numbers: np.ndarray, facts: Facts, joined: Mapping[int, list[int]]) -> _Chosen:
+    def places(of: Sequence[int]) -> np.ndarray:
+        return np.array([facts.place(number) for number in of], np.int64).reshape(-1, 2)
+
+    each = numbers.tolist()
+    more = {place: places(joined[k]) for place, k in enumerate(each) if k in joined}
+    parts = np.unique(np.concatenate([places(each), *more.values()])[:, 0]).tolist()
+    return _Chosen(places(each), more, {part: facts.count(part) for part in parts})
+
+
+def _write_shard(path: pathlib.Path, chosen: _Chosen, license_: str) -> Shard:
     if path.exists():
-        return records.describe_shard(path, len(chosen))
+        return records.describe_shard(path, len(chosen.places))
     work = path.parent / WORK
 
+    @functools.lru_cache(_OPEN_PARTS)
+    def part(number: int) -> records.ShardReader:
+        return records.ShardReader(_part_path(work, number), chosen.counts[number])
+
     def read() -> Iterator[Record]:
-        part, reader = -1, None
-        for one in chosen:
-            if one.part != part or reader is None:
-                part, reader = one.part, records.ShardReader(_part_path(work, one.part), one.size)
-            yield reader[one.number]
+        for place, first in enumerate(chosen.places.tolist()):
+            more = chosen.joined.get(place, np.empty((0, 2))).tolist()
+            yield merge([part(number)[k] for number, k in (first, *more)], license_)
 
     return records.write_shard(path, read())
-
-
-def _run(
-    workers: int, work: Callable[..., Any], tasks: Sequence[tuple], unit: str, sizes: Sequence[int]
-) -> list:
-    """Calls `work` for every task, in processes, and reports how it goes."""
-    report = _Report(unit, sum(sizes))
-    if not workers:
-        results = []
-        for task, size in zip(tasks, sizes, strict=True):
-            results.append(work(*task))
-            report.add(size)
-        return results
-    with pool(workers) as processes:
-        pending = {
-            processes.submit(work, *task): size for task, size in zip(tasks, sizes, strict=True)
-        }
-        for future in concurrent.futures.as_completed(pending):
-            future.result()
-            report.add(pending[future])
-    return [future.result() for future in pending]
-
-
-class _Report:
-    """Lines on stderr about how far the work is."""
-
-    def __init__(self, unit: str, total: int) -> None:
-        self._unit, self._total, self._done = unit, total, 0
-        self._since = self._said = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._said < _REPORT_S and self._done < self._total:
-            return
-        self._said = now
-        rate = self._done / max(now - self._since, 1e-9)
-        left = (self._total - self._done) / max(rate, 1e-9)
-        text = f"{self._done}/{self._total} {self._unit}, {rate:.0f}/s, {left:.0f} s left"
-        print(text, file=sys.stderr, flush=True)

@@ -34,7 +34,9 @@ LONGEST_SIDE = 1 << 16
 MAX_PIXELS = 1 << 25  # of a picture that is decoded, unless somebody says otherwise
 JPEG_QUALITY = 95
 
-_HASH_SIDE, _HASH_KEPT = 32, 8
+LOOK_SIDE = 64  # of the greys by which near duplicates are compared closely
+LOOK_BYTES = LOOK_SIDE * LOOK_SIDE * 3 // 2
+_HASH_SIDE, _HASH_KEPT, _NOISE = 32, 8, 2.0
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"} | {
     6: "ROTATE_270",
     7: "TRANSVERSE",
@@ -372,23 +374,32 @@ class Look:
     Attributes:
         bits: 64 signs of the lowest frequencies of the greys.
         colors: uint8 `[48]`, a picture of 4 x 4 pixels.
+        fine: uint8 `[LOOK_BYTES]`: 64 x 64 greys, then 32 x 32 of each of the two colour
+            differences of JPEG.
     """
 
     bits: int
     colors: np.ndarray
+    fine: np.ndarray
 
 
 def look(image: "Image.Image") -> Look:
-    """How a picture looks from afar: a perceptual hash by DCT, and its colours."""
+    """How a picture looks: a perceptual hash by DCT, its colours, and a closer look."""
     from PIL import Image
     from scipy import fft
 
     grey = image.convert("L").resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX)
     waves = np.asarray(fft.dctn(np.asarray(grey, np.float32), norm="ortho"))
     low = waves[:_HASH_KEPT, :_HASH_KEPT].ravel()
-    signs = low > np.median(low[1:])
-    colors = image.resize((4, 4), Image.Resampling.BOX)
-    return Look(int(np.packbits(signs).view(">u8")[0]), np.asarray(colors, np.uint8).ravel())
+    # Half of the frequencies of a symmetric picture are zero: noise must not decide their signs.
+    signs = low > np.median(low[1:]) + _NOISE
+    colors = np.asarray(image.resize((4, 4), Image.Resampling.BOX), np.uint8).ravel()
+    whole = image.resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.HAMMING, reducing_gap=3.0)
+    luma, *chroma = whole.convert("YCbCr").split()
+    half = (LOOK_SIDE // 2, LOOK_SIDE // 2)
+    planes = [luma, *(plane.resize(half, Image.Resampling.BOX) for plane in chroma)]
+    fine = np.concatenate([np.asarray(plane, np.uint8).ravel() for plane in planes])
+    return Look(int(np.packbits(signs).view(">u8")[0]), colors, fine)
 
 
 def is_jpeg(data: bytes) -> bool:

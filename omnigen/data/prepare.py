@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns pictures with captions, as people have them, into a corpus to train on."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -16,6 +17,7 @@ Prepares a corpus:  python -m omnigen.data.prepare --input PATH --output DIR
 PATH is a folder of pictures with a .txt of the same name beside each, a folder or file of .jsonl,
 .csv or .tsv that names pictures and captions, WebDataset .tar, Hugging Face .parquet, or another
 prepared corpus. Run it again if it was interrupted: it goes on, with the same result.
+Equal pictures become one, with the captions of all.
 With --runner the work is done by Apache Beam, on as many machines as it has.
 With --latents the corpus is also encoded by a tokenizer, which data.latents then saves in training.
 """
@@ -28,7 +30,7 @@ HELP = {
     "min_caption": "characters that a caption must have; 0 also keeps pictures without any",
     "max_caption": "characters that a caption may have",
     "near_duplicates": "bits of 64 in which hashes of near duplicates differ at most; -1: keep",
-    "test_fraction": "share of pictures that is never trained on",
+    "test_fraction": "share of pictures that is never trained on, if the input names none",
     "license": "of pictures that do not name their own",
     "shard_bytes": "about how large a shard gets",
 }
@@ -78,16 +80,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             records.Manifest.read(output)
     if job:
-        with cli.bad_input_exits(PROGRAM, (ingest.NothingKept, OSError)):
+        with cli.bad_input_exits(PROGRAM, ingest.REFUSALS):
             ingest.run(job, values.workers, execute)
         ingest.summarize(output)
     if values.latents:
-        with cli.bad_input_exits(PROGRAM):
-            from omnigen import encode, parallel, pretrained
+        _encode(output, values.checkpoint)
 
-            cli.cache_compilations()
-            parallel.initialize()
-            encode.encode(output, values.checkpoint or str(pretrained.NANO))
+
+def _encode(output: pathlib.Path, checkpoint: str | None) -> None:
+    """Adds latents to a corpus; of all processes of a run, the first keeps other runs out."""
+    with cli.bad_input_exits(PROGRAM):
+        import jax
+
+        from omnigen import encode, parallel, pretrained
+        from omnigen.data import ingest
+
+        cli.cache_compilations()
+        parallel.initialize()
+        is_first = jax.process_index() == 0
+        with ingest.claimed(output) if is_first else contextlib.nullcontext():
+            encode.encode(output, checkpoint or str(pretrained.NANO))
 
 
 if __name__ == "__main__":

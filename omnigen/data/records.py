@@ -13,8 +13,10 @@ frames finds every sound record, and its number says which one it is.
 """
 
 import bisect
+import contextlib
 import dataclasses
 import enum
+import errno
 import functools
 import hashlib
 import json
@@ -22,9 +24,10 @@ import pathlib
 import struct
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
+from omnigen import files
 from omnigen.data.scenes.scene import Split
 
 T = TypeVar("T")
@@ -187,6 +190,7 @@ class Manifest:
         rejects: how many pictures were left out, by reason.
         licenses: how many records have which licence.
         settings: what it was prepared with.
+        joined: how many pictures were equal to one that is kept, and gave it their captions.
         format: version of this description.
     """
 
@@ -194,6 +198,7 @@ class Manifest:
     rejects: Mapping[str, int]
     licenses: Mapping[str, int]
     settings: Mapping[str, Any]
+    joined: int = 0
     format: int = FORMAT
 
     @property
@@ -209,9 +214,8 @@ class Manifest:
     def write(self, folder: pathlib.Path) -> None:
         """Writes it, at once or not at all: a folder with a manifest is a whole corpus."""
         fields = {**dataclasses.asdict(self), "digest": self.digest}
-        partial = folder / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps(fields, indent=1) + "\n", "utf-8")  # ASCII, as paths may be
-        partial.replace(folder / MANIFEST)  # no Unicode
+        with files.replacing(folder / MANIFEST) as partial:  # in ASCII, as paths may be no Unicode
+            partial.write_text(json.dumps(fields, indent=1) + "\n", "utf-8")
 
     @classmethod
     def read(cls, folder: str | pathlib.Path) -> "Manifest":
@@ -255,23 +259,41 @@ def partial(path: pathlib.Path) -> pathlib.Path:
 
 
 def write_shard(path: pathlib.Path, records: Iterable[Record]) -> Shard:
-    """Writes a file of records, at once or not at all; the same records give the same bytes."""
+    """Writes a file of records, at once or not at all; the same records give the same bytes.
+
+    Raises:
+        OSError: it cannot be written, for lack of room, say.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
 
     partial_ = partial(path)
     try:
-        writer = ArrayRecordWriter(str(partial_), _OPTIONS)
+        with _told(path):
+            writer = ArrayRecordWriter(str(partial_), _OPTIONS)
         count = 0
         for record in records:
-            writer.write(record.pack(count))
+            frame = record.pack(count)
+            with _told(path):
+                writer.write(frame)
             count += 1
-        writer.close()
+        with _told(path):
+            writer.close()
         shard = describe_shard(partial_, count)
         partial_.replace(path)
     except Exception:
         partial_.unlink(missing_ok=True)
         raise
     return dataclasses.replace(shard, name=path.name)
+
+
+@contextlib.contextmanager
+def _told(path: pathlib.Path) -> Iterator[None]:
+    """Turns what ArrayRecord raises when it cannot write into what everybody else raises."""
+    try:
+        yield
+    except RuntimeError as error:
+        why = str(error).partition(";")[0]
+        raise OSError(errno.EIO, f"cannot be written: {why}", str(path)) from error
 
 
 def describe_shard(path: pathlib.Path, count: int) -> Shard:

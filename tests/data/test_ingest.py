@@ -173,7 +173,6 @@ def test_rejects_are_counted_by_reason(tmp_path):
     assert manifest.rejects == {
         reason.value: 1
         for reason in (
-            Reason.DUPLICATE,
             Reason.NEAR_DUPLICATE,
             Reason.EMPTY,
             Reason.FORMAT,
@@ -186,9 +185,9 @@ def test_rejects_are_counted_by_reason(tmp_path):
         )
     }
     assert [record.key for record in Corpus(tmp_path / "out")] == ["a"]
-    assert manifest.licenses == {"CC0-1.0": 1}
+    assert manifest.licenses == {"CC0-1.0": 1} and manifest.joined == 1
     lines = (tmp_path / "out" / ingest.REJECTS).read_text().splitlines()
-    assert {json.loads(line)["key"] for line in lines} == set("bcdefghijk")
+    assert {json.loads(line)["key"] for line in lines} == set("cdefghijk")
     kept = Settings(near_duplicates=-1, min_caption=0, test_fraction=0.0)
     keys = {
         record.key for record in (prepared(source, tmp_path / "2", kept), Corpus(tmp_path / "2"))[1]

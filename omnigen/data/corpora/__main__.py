@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from omnigen import cli
+from omnigen import cli, files
 
 if TYPE_CHECKING:
     from omnigen.data.ingest import Job
@@ -137,9 +137,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     from omnigen.data import ingest
 
-    with cli.bad_input_exits(PROGRAM, (ingest.NothingKept, OSError)):
+    with cli.bad_input_exits(PROGRAM, ingest.REFUSALS):
         ingest.run(job, values.workers)
-        (job.output / "NOTICE").write_text(notice, "utf-8")
+    with files.replacing(job.output / "NOTICE") as partial:
+        partial.write_text(notice, "utf-8")
     ingest.summarize(job.output)
 
 
