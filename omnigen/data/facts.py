@@ -122,7 +122,8 @@ class Notes:
         """Adds a picture that passed; its closer look is written and not kept."""
         self._keys.append(key)
         fine = np.zeros(pictures.LOOK_BYTES, np.uint8) if fact.look is None else fact.look.fine
-        self._file.write(fine.tobytes())
+        with files.naming(self._path.with_suffix(".looks")):
+            self._file.write(fine.tobytes())
         if fact.look:
             look = dataclasses.replace(fact.look, fine=fine[:0])
             fact = dataclasses.replace(fact, look=look)
@@ -137,14 +138,15 @@ class Notes:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
         try:
-            self._file.close()
-            if kind is None:
-                self._finish()
+            with files.naming(self._path.with_suffix(".looks"), self._looks):
+                self._file.close()
+                if kind is None:
+                    self._looks.replace(self._path.with_suffix(".looks"))
+                    self._finish()
         finally:
             self._looks.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        self._looks.replace(self._path.with_suffix(".looks"))
         found, texts = self._found, Texts.of(self._keys)
         names = sorted({fact.license for fact in found})
         places, licenses = {name: k for k, name in enumerate(names)}, Texts.of(names)

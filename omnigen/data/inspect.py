@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import flags
 
-from omnigen import cli
+from omnigen import cli, files
 from omnigen.data import buckets, pictures, sources, tars
 from omnigen.data.records import Corpus, Record, Records, Rejected
 from omnigen.data.scenes.scene import Split
@@ -17,7 +17,8 @@ from omnigen.data.scenes.scene import Split
 PROGRAM = "omnigen.data.inspect"
 USAGE = """
 Describes a prepared corpus, or WebDataset tars:  python -m omnigen.data.inspect PATH
-Prints statistics and writes contact-SPLIT.png in the folder, pictures with their captions.
+Prints statistics and writes contact-SPLIT.png, pictures with their captions: in the folder of a
+prepared corpus, or where --output says. Beside tars nothing is written.
 """
 COLUMNS, ROWS, SIDE, LINES = 8, 6, 128, 4
 _LETTER, _LINE = 6, 11  # pixels of Pillow's own font
@@ -92,25 +93,29 @@ def _thumbnail(record: Record):
     return ImageOps.pad(image, (SIDE, SIDE), color="#dddddd")
 
 
-def _report(place: pathlib.Path, corpora: Mapping[Split, Records], most: int) -> None:
+def _report(corpora: Mapping[Split, Records], output: pathlib.Path | None, most: int) -> None:
+    """Prints what a corpus holds; writes contact sheets if there is a folder for them."""
     from PIL import Image
 
     whole = corpora[Split.TRAIN]
     if isinstance(whole, Corpus):
         manifest = whole.manifest
+        if manifest.joined:
+            print(f"joined to an equal picture, with their captions: {manifest.joined}")
         for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
             for value, count in counts.items():
-                shown = value.encode("utf-8", "backslashreplace").decode()
-                print(f"{name}, {shown}: {count}")
+                print(f"{name}, {cli.printable(value)}: {count}")
     for split, corpus in corpora.items():
         for line in describe(corpus, most=most):
             print(f"{split}: {line}")
-        if len(corpus):
-            path = (place if place.is_dir() else place.parent) / sources.SHEETS[
-                list(Split).index(split)
-            ]
-            Image.fromarray(contact_sheet(corpus)).save(path)
+        if len(corpus) and output:
+            output.mkdir(parents=True, exist_ok=True)
+            path = output / sources.SHEETS[list(Split).index(split)]
+            with files.replacing(path) as partial:
+                Image.fromarray(contact_sheet(corpus)).save(partial, "PNG")
             print(f"{split}: wrote {path}")
+    if not output:
+        print("no contact sheets; --output names a folder for them")
 
 
 @cli.door(PROGRAM)
@@ -123,14 +128,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = flags.FlagValues()
     text = "records to read for the statistics, spread over the corpus"
     flags.DEFINE_integer("most", 10_000, text, lower_bound=1, flag_values=values)
+    text = "folder for contact sheets (default: that of a prepared corpus; none for tars)"
+    cli.define_path(values, "output", None, text)
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=arguments)
         if not folder:
             raise ValueError("name the folder of a corpus")
         folder = cli.expand(folder)
         corpora = {split: tars.open_records(folder, split) for split in Split}
-    with cli.bad_input_exits(PROGRAM, (OSError,)):
-        _report(pathlib.Path(folder), corpora, values.most)
+        is_corpus = isinstance(corpora[Split.TRAIN], Corpus)
+        output = values.output or (folder if is_corpus else None)
+    _report(corpora, pathlib.Path(output) if output else None, values.most)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,25 @@ def test_the_command_prints_statistics_and_writes_a_sheet(folder, capsys):
         assert (caption[:11] < 100).any()
 
 
+def test_sheets_go_where_they_are_asked_for(folder, tmp_path, capsys):
+    before = sorted(folder.iterdir())
+    inspect.main([str(folder), f"--output={tmp_path / 'sheets' / 'here'}"])
+    assert sorted(folder.iterdir()) == sorted([*before, tmp_path / "sheets"])
+    (sheet,) = (tmp_path / "sheets" / "here").iterdir()
+    with Image.open(sheet) as image:
+        assert image.size[0] == inspect.COLUMNS * inspect.SIDE
+    assert f"train: wrote {sheet}" in capsys.readouterr().out
+
+
+def test_a_licence_cannot_move_the_cursor(folder, capsys):
+    manifest = Manifest.read(folder)
+    Manifest(manifest.splits, {}, {"\x1b[2J" + "x" * 9000: 4}, {}, joined=7).write(folder)
+    inspect.main([str(folder)])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and len(out) < 3000
+    assert "joined to an equal picture, with their captions: 7" in out
+
+
 def test_damaged_records_are_shown_as_such(folder):
     (folder / "train-00000.arrayrecord").unlink()
     corpus = Corpus(folder, Split.TRAIN)

@@ -290,7 +290,7 @@ def test_parquet_is_read_whatever_lies_beside_it(pets):
 
 def test_contact_sheets_are_no_input(pets):
     write_tar(pets / "a.tar", members(*range(3)))
-    inspect.main([str(pets)])
+    inspect.main([str(pets), f"--output={pets}"])
     assert (pets / "contact-train.png").exists()
     assert {*prepared(pets)[0]} == {"0", "1", "2"}
 

@@ -209,6 +209,9 @@ def test_latents_are_of_prepared_corpora_alone(tmp_path):
 def test_tars_can_be_inspected(tmp_path, capsys):
     path = write(tmp_path / "a.tar", [sample(n) for n in range(9)])
     inspect.main([str(path)])
+    assert [*tmp_path.iterdir()] == [path]  # nothing is written beside tars
+    assert "no contact sheets; --output names" in capsys.readouterr().out
+    inspect.main([str(path), f"--output={tmp_path}"])
     lines = capsys.readouterr().out.splitlines()
     assert "train: 8 pictures, of which 8 were read" in lines
     assert any(line.startswith("test: width, pixels: 48 .. 48") for line in lines)
