@@ -39,7 +39,7 @@ Prints one figure a line; --json FILE also writes them. --config.KEY=VALUE chang
 def bench_train(
     recipe: "Recipe", *, repeats: int, trace: str | None = None
 ) -> tuple[dict[str, float], list["Row"]]:
-    """One training step on one batch that stays on the device; FLOPs by formula."""
+    """One training step on one batch of noise that stays on the device; FLOPs by formula."""
     import jax
 
     from omnigen import measure, parallel, topologies, workload
@@ -50,7 +50,7 @@ def bench_train(
         measure.ceilings(),
     )
     size = recipe.train.global_batch_size
-    batch = next(iter(stage.dataset(size, parallel.DataShard())))
+    batch = stage.noise(size)
     rates = stage.rates(batch)
     with jax.set_mesh(mesh):
         step = workload.training_step(recipe, stage, batch, mesh)
@@ -246,6 +246,8 @@ def _measure(
     from omnigen import recipe as recipes
 
     recipe = recipes.read(values.config, overrides)
+    if subject == "data":
+        recipe.check_extras(judged=False)
     if subject == "train":
         return bench_train(recipe, repeats=repeats, trace=trace)
     benches = {"data": bench_data, "checkpoint": bench_checkpoint}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 import omnigen
-from omnigen import cli
+from omnigen import cli, extras
 
 if TYPE_CHECKING:
     from omnigen.evals.base import Evaluator
@@ -53,6 +53,7 @@ COUNTS = {
     "kid_lite0": 64,
     "lpips": 64,
 }
+READERS = ("reconstruction", "samples", "corpus")  # suites that read words if OCR is there
 LAYOUTS = ("geneval", "wise", "dpg", "longtext", "folder")
 
 
@@ -122,6 +123,20 @@ def _suites(values: flags.FlagValues) -> list[str]:
     if values.corpus is not None and "corpus" not in values.suites:
         raise ValueError(f"--corpus {values.corpus}: is of --suites corpus alone")
     return values.suites
+
+
+def _check_extras(values: flags.FlagValues, columns: Sequence[Column]) -> None:
+    """Refuses suites whose extras are missing; tells what is left out without `ocr`."""
+    modelled = any(column.images is None for column in columns)
+    for name in values.suites:
+        if name in ("kid_lite0", "lpips"):
+            extras.require("fidelity", f"--suites {name}")
+        if name == "text" and values.judge:
+            extras.require("ocr", "--suites text")
+        if modelled and name != "corpus":
+            extras.load("skia", "scenes", f"--suites {name} draws scenes, which")
+    if modelled and set(values.suites) & set(READERS) and not extras.installed("ocr"):
+        print(f"{PROGRAM}: words are not read; that needs {extras.command('ocr')}", file=sys.stderr)
 
 
 def _without_model(values: flags.FlagValues) -> tuple[str, ...]:
@@ -327,6 +342,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         drawing = values.prompts is not None or values.layout is not None
         columns = [] if drawing else _columns(values)
         _suites(values)
+        if not drawing:
+            _check_extras(values, columns)
     cli.cache_compilations()
     if drawing:
         return _draw(values, output)

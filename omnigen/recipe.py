@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omnigen import cli, config
+from omnigen import cli, config, extras
 from omnigen.data.pipeline import DataConfig
 from omnigen.models.omni import OmniConfig
 from omnigen.parallel import MeshConfig
@@ -90,6 +90,24 @@ class Recipe:
                 f"train.global_batch_size is {batch}; it must be a multiple of {ways} "
                 f"(mesh slice x data x fsdp) x {parts} (train.microbatches)"
             )
+
+    def check_extras(self, *, judged: bool) -> None:
+        """Checks that what its data needs is installed, before anything is compiled.
+
+        Args:
+            judged: whether its judges will be asked, too.
+
+        Raises:
+            MissingExtraError: it is not.
+        """
+        if self.model.text != "bytes":
+            extras.load("tokenizers", "hf", f"model.text {self.model.text!r}")
+        if self.data.kinds:
+            kinds = ", ".join(self.data.kinds)
+            extras.load("skia", "scenes", f"data.mixture draws scenes ({kinds}), which")
+        elif judged and self.train.eval_every and stages.find(self.stage).scenes_judge:
+            purpose = f"train.eval_every {self.train.eval_every} judges by scenes, which"
+            extras.load("skia", "scenes", purpose)
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:

@@ -100,10 +100,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from omnigen import parallel
         from omnigen import recipe as recipes
+
+        recipe = recipes.read(values.config, overrides)
+        recipe.check_extras(judged=True)
+
         from omnigen.data.mixing import BadCorpusError
         from omnigen.training import loop, replay
 
-        recipe = recipes.read(values.config, overrides)
         cli.cache_compilations()
         parallel.initialize()
         mesh = parallel.make_mesh(recipe.mesh)

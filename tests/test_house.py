@@ -42,6 +42,7 @@ LAYERS = {
     "png": 1,
     "files": 0,
     "workers": 0,
+    "extras": 0,
     "config": 5,
     "recipe": 6,
     "pretrained": 6,
@@ -73,6 +74,7 @@ OUTSIDE = {
     "png": {"numpy", "PIL"},
     "files": set(),
     "workers": set(),
+    "extras": set(),
 }
 
 

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from omnigen import extras
 from omnigen.data import ingest, records
 
 
@@ -29,13 +30,9 @@ def executor(runner: str, options: str, folder: pathlib.Path) -> ingest.Execute:
     Raises:
         ValueError: Beam is not installed, or knows no such runner.
     """
-    try:
-        import apache_beam  # pyright: ignore[reportMissingImports]
-        from apache_beam.options import (  # pyright: ignore[reportMissingImports]
-            pipeline_options,
-        )
-    except ImportError as error:
-        raise ValueError("runner needs Beam: pip install 'omnigen-jax[beam]'") from error
+    purpose = f"runner {runner!r}"
+    apache_beam = extras.load("apache_beam", "beam", purpose)
+    pipeline_options = extras.load("apache_beam.options.pipeline_options", "beam", purpose)
     try:
         apache_beam.runners.create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:

@@ -114,19 +114,8 @@ def sequence_dataset(
     from omnigen.data.stream import Batches
 
     _check_shard(batch_size, shard)
-    if config.thumbnails and any(len(text.encode(letter)) != 1 for letter in MARK + LETTERS):
-        raise ValueError(
-            "thumbnails is True; allowed: with a text tokenizer that has an id for each letter"
-        )
     rows = RowBatches(config, batch_size, shard, text, token_grid, encoding, block)
-    sketched = longest_sketch(config)
-    longest = rows.length(config.max_caption_bytes + sketched)
-    if longest > config.row_length:
-        raise ValueError(
-            f"row_length is {config.row_length}; allowed: at least {longest}, which a caption of "
-            f"max_caption_bytes = {config.max_caption_bytes}, {sketched} of a sketch and "
-            f"{rows.largest} picture tokens need"
-        )
+    rows.check()
     return Batches(rows, workers=config.workers, content=rows.stock.content)
 
 
@@ -273,10 +262,33 @@ class RowBatches(_Course):
         """Elements of an example whose texts have this many ids; of the largest grid if None."""
         return text_length + len(self._sample(0, (), (), grid or self.largest).token)
 
+    def check(self) -> None:
+        """Checks that the longest example fits a row.
+
+        Raises:
+            ValueError: it does not, or the text tokenizer cannot write thumbnails.
+        """
+        config, encode = self.config, self.text.encode
+        if config.thumbnails and any(len(encode(letter)) != 1 for letter in MARK + LETTERS):
+            raise ValueError(
+                "thumbnails is True; allowed: with a text tokenizer that has an id for each letter"
+            )
+        sketched = longest_sketch(config)
+        longest = self.length(config.max_caption_bytes + sketched)
+        if longest > config.row_length:
+            raise ValueError(
+                f"row_length is {config.row_length}; allowed: at least {longest}, which a caption "
+                f"of max_caption_bytes = {config.max_caption_bytes}, {sketched} of a sketch and "
+                f"{self.largest} picture tokens need"
+            )
+
     def __call__(self, number: int, since: Place = START) -> "Batch":
         """Draws a batch."""
         examples, start = self._first(number, since)
-        stop = start + self.batch_size
+        return self.of(examples, start, start + self.batch_size)
+
+    def of(self, examples: Examples, start: int, stop: int) -> "Batch":
+        """Rows `start` to `stop - 1` of the examples of a bucket."""
         rows: list[Batch] = []
         for window in range(start // WINDOW_ROWS, (stop - 1) // WINDOW_ROWS + 1):
             packed = self.window(examples, window)

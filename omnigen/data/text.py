@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from omnigen import extras
+
 
 class TextTokenizer(Protocol):
     """What a model needs to read and write text.
@@ -66,13 +68,7 @@ class FileText:
         Raises:
             ValueError: if the library is not installed, or the file is missing or no tokenizer.
         """
-        try:
-            import tokenizers
-        except ImportError as error:
-            hint = "pip install 'omnigen-jax[hf]'"
-            raise ValueError(
-                f"text tokenizer {path!r} needs the tokenizers library: {hint}"
-            ) from error
+        tokenizers = extras.load("tokenizers", "hf", f"text tokenizer {path!r}")
         if not pathlib.Path(path).is_file():
             raise ValueError(
                 f"text tokenizer {path!r} is no file; allowed: 'bytes' or a tokenizer.json"

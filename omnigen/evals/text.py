@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from omnigen import extras
 from omnigen.data.scenes.scene import Scene
 from omnigen.evals import results, text_prompts, truth
 from omnigen.evals.benchmark import SPLITS, Benchmark, Metadata, Record
@@ -30,10 +31,10 @@ def benchmark(prompts: Sequence[Metadata] | None = None, *, judges: bool = True)
     """The suite, of all its prompts or of those given.
 
     Raises:
-        ValueError: RapidOCR is not installed, and the suite judges.
+        MissingExtraError: RapidOCR is not installed, and the suite judges.
     """
-    if judges and not reading.version():
-        raise ValueError("the suite text reads by RapidOCR: pip install 'omnigen-jax[ocr]'")
+    if judges:
+        extras.require("ocr", "the suite text")
     return Benchmark(
         name="text",
         version=reading.version(),

@@ -21,9 +21,8 @@ import optax
 from absl import flags
 from PIL import Image, ImageFilter
 
-from omnigen import cli
+from omnigen import cli, extras
 from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.render import render
 from omnigen.data.scenes.scene import (
     Background,
     Color,
@@ -59,6 +58,8 @@ class Truth:
 @functools.cache
 def extents(shape: Shape) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of a shape of radius 1 about its centre, read off a render."""
+    from omnigen.data.scenes.render import render
+
     thing = Object(shape, Color.BLACK, Size.LARGE, x=0.5, y=0.5, radius=0.4)
     picture = render(Scene(Kind.SHAPES, Background(Fill.PLAIN, "white"), (thing,)), 500)
     rows, columns = np.nonzero(picture[..., 0] < 128)
@@ -154,6 +155,8 @@ def crops_of(found: Truth, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def example(seed: int) -> dict[str, np.ndarray]:
     """One training picture with what both stages should say of it."""
+    from omnigen.data.scenes.render import render
+
     rng = np.random.default_rng(seed)
     kind = Kind.MIXED if rng.random() < 0.15 else Kind.SHAPES
     split = Split.TEST if rng.random() < 0.5 else Split.TRAIN
@@ -293,6 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.parse(values, usage=USAGE, argv=argv)
         if values.output is None:
             raise ValueError("--output is required")
+        extras.load("skia", "scenes", "training on renders")
     params = train(initial(seed=0), values.steps, finding=True, first=0)
     params = train(params, values.steps // 2, finding=False, first=values.steps)
     params = jax.device_get(params)

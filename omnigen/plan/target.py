@@ -6,10 +6,10 @@ libraries: their programs are compiled for as many virtual CPU devices, so that 
 and collectives are the real ones, while temporary memory is that of XLA's CPU compiler.
 """
 
-import importlib.util
 import os
 from typing import Any
 
+from omnigen import extras
 from omnigen.topologies import Topology
 
 # The compiler's names of slices differ from the cloud's here.
@@ -29,8 +29,7 @@ def prepare(topology: Topology) -> None:
         count = f"--xla_force_host_platform_device_count={topology.devices}"
         env["XLA_FLAGS"] = " ".join([*kept, count])
         return
-    if importlib.util.find_spec("libtpu") is None:
-        raise ValueError("planning for TPUs needs their compiler: pip install 'omnigen-jax[plan]'")
+    extras.require("plan", f"planning for {topology.name}")
     env["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
     env["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no TPU is taken, so several may plan at a time
     env.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

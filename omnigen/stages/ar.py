@@ -16,12 +16,10 @@ import numpy as np
 import optax
 
 from omnigen import flow
-from omnigen.data import pipeline
+from omnigen.data import noise, pipeline
 from omnigen.data.latents import Encoding
 from omnigen.data.scenes.scene import Split
-from omnigen.evals import exact
 from omnigen.evals.base import Evaluator
-from omnigen.evals.prompted import Prompted
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.models.tokenizer import add_noise
@@ -90,6 +88,17 @@ class ARStage(Stage):
             shard,
             self._encoding,
             block=omni.config.block,
+        )
+
+    def noise(self, batch_size: int) -> Batch:
+        """Rows of captions of scenes, and noise for their pictures or latents."""
+        config, encoding = self.omni.config, None
+        if self.data.latents:
+            rows, cols = config.grid
+            dim = config.tokenizer.latent_dim
+            encoding = Encoding("", config.image_size, tokens=rows * cols, latent_dim=dim)
+        return noise.rows(
+            self.data, self.omni.text, config.grid, batch_size, encoding, block=config.block
         )
 
     @functools.cached_property
@@ -203,6 +212,9 @@ class ARStage(Stage):
 
     def evaluators(self) -> list[Evaluator]:
         """The held-out loss, and a twelfth of the suite `exact`, one picture a prompt."""
+        from omnigen.evals import exact
+        from omnigen.evals.prompted import Prompted
+
         suite = exact.benchmark().part(JUDGED)
         return [*super().evaluators(), Prompted(suite, omni=self.omni, count=1)]
 

@@ -36,6 +36,7 @@ class Stage:
         trained: parts whose weights are learnt.
         needed: parts whose weights must be given.
         added: layers of a part that are zero where a checkpoint that it starts from lacks them.
+        scenes_judge: whether it is judged by scenes, whatever it is trained on.
         frozen: their weights.
     """
 
@@ -43,6 +44,7 @@ class Stage:
     trained: tuple[str, ...]
     needed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    scenes_judge = False
     Objective: type[Any]
 
     def __init__(self, model: OmniConfig, objective: Any, data: DataConfig, frozen: Params):
@@ -100,6 +102,10 @@ class Stage:
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
         """The stream of local batches."""
+        raise NotImplementedError
+
+    def noise(self, batch_size: int) -> Batch:
+        """A batch like those of `dataset`, for shapes and costs; it takes no data."""
         raise NotImplementedError
 
     def data_of(self, split: Split) -> DataConfig:

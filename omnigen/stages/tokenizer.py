@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
-from omnigen.data import pipeline
+from omnigen.data import noise, pipeline
 from omnigen.data.scenes.scene import Split
 from omnigen.evals.base import Evaluator
-from omnigen.evals.reconstruction import Reconstruction
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.models.tokenizer import add_noise
@@ -86,11 +85,16 @@ class TokenizerStage(Stage):
 
     name = "tokenizer"
     trained = ("encoder", "decoder")
+    scenes_judge = True
     Objective = TokenizerObjective
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
         """Batches of `image`, uint8 `[b, H, W, 3]`."""
         return pipeline.images_dataset(self.data_of(split), batch_size, shard)
+
+    def noise(self, batch_size: int) -> Batch:
+        """A batch of noise."""
+        return noise.images(self.data, batch_size)
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
         """Pixels in [-1, 1], and how many pictures there are."""
@@ -151,6 +155,8 @@ class TokenizerStage(Stage):
 
     def evaluators(self) -> list[Evaluator]:
         """The held-out loss, and the PSNR of held-out pictures."""
+        from omnigen.evals.reconstruction import Reconstruction
+
         return [*super().evaluators(), Reconstruction(self.omni)]
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:

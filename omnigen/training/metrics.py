@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from omnigen import topologies
+from omnigen import extras, topologies
 
 # Shown first, in this form, and left out of the list of losses.
 _LINE = {
@@ -223,7 +223,7 @@ class Reporter:
         self._console = _console()
         self._events = _event_writer(self._folder)
         if self._events is None:
-            self.text("TensorBoard events are off (pip install tensorboard turns them on)")
+            self.text(f"TensorBoard events are off; they need {extras.command('tensorboard')}")
 
     def _keep_until(self, step: int) -> None:
         path = self._folder / "metrics.jsonl"

@@ -9,18 +9,33 @@ import sys
 
 import pytest
 
+from omnigen import extras
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = ["--config", "configs/tokenizer.py:debug", "--config.train.global_batch_size=8"]
 
 
-def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "omnigen.plan", *arguments]
+# A plan needs neither data nor what draws it; flax brings rich itself.
+HIDDEN = [name for extra in extras.MODULES.keys() - {"rich"} for name in extras.MODULES[extra]]
+BARE = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({HIDDEN}))
+runpy.run_module("omnigen.plan", run_name="__main__")
+"""
+
+
+def plan(*arguments: str, run: tuple[str, ...] = ("-c", BARE)) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *run, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+def for_tpus(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return plan(*arguments, run=("-m", "omnigen.plan"))
+
+
 def test_a_small_one_for_eight_gpus(tmp_path):
-    table = tmp_path / "table.md"
-    found = plan(*SMALL, "--topology", "h100x8", "--row", str(table))
+    table, elsewhere = tmp_path / "table.md", "--config.data.mixture={'not/here':1}"
+    found = plan(*SMALL, elsewhere, "--topology", "h100x8", "--row", str(table))
     assert found.returncode == 0, found.stderr
     assert "h100x8: 8 chips, 1 hosts, mesh data=8" in found.stdout
     assert "of 73.23: fits" in found.stdout and "all-reduce" in found.stdout
@@ -30,7 +45,7 @@ def test_a_small_one_for_eight_gpus(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler")
 def test_a_small_one_for_tpus():
-    found = plan(*SMALL, "--topology", "v5e-4", "--config.mesh.fsdp=4", "--config.mesh.data=1")
+    found = for_tpus(*SMALL, "--topology", "v5e-4", "--config.mesh.fsdp=4", "--config.mesh.data=1")
     assert found.returncode == 0, found.stderr
     assert "v5e-4: 4 chips, 1 hosts, mesh fsdp=4" in found.stdout
     assert "all-gather" in found.stdout
@@ -41,7 +56,7 @@ def test_a_small_one_for_tpus():
 def test_no_device_computes_the_rows_of_others():
     """Two layers of 3b, 16 rows a device: noise of the flow head once lay whole on every device."""
     topology = ["--topology", "v5p-128", "--config.model.ar.num_layers=2"]
-    found = plan("--config", "configs/ar.py:3b", *topology)
+    found = for_tpus("--config", "configs/ar.py:3b", *topology)
     assert found.returncode == 0, found.stderr
     temporary = re.search(r"temporary +([\d.]+)", found.stdout)
     assert temporary and float(temporary[1]) < 6.0, found.stdout

@@ -2,6 +2,7 @@
 """Names, and the held-out loss on a stage whose loss is known."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,17 @@ def test_a_part_starts_the_same_in_every_stage(config, data, weights):
     every = {**tokenizer, **start(ARStage, ARObjective())}
     assert len(set(map(tuple, every.values()))) == 4
     assert start(ARStage, ARObjective(), seed=1)["ar"] != every["ar"]
+
+
+def test_noise_costs_what_the_data_costs(config, data, weights):
+    """So that plans and benches may count by it."""
+    wide = dataclasses.replace(data, row_length=640)
+    for cls, objective in ((ARStage, ARObjective()), (TokenizerStage, TokenizerObjective())):
+        stage = cls(config, objective, wide, weights)
+        (batch,) = itertools.islice(stage.dataset(8, DataShard()), 1)
+        noise = stage.noise(8)
+        assert stage.rates(noise) == stage.rates(batch)
+        assert {k: v.shape for k, v in noise.items()} == {k: v.shape for k, v in batch.items()}
 
 
 def test_data_of_the_test_split_keeps_its_captions(config, data, weights):

@@ -2,7 +2,6 @@
 """Builds a corpus of emoji, icons and flags from pinned packages."""
 
 import hashlib
-import importlib.util
 import os
 import pathlib
 import sys
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from omnigen import cli, files
+from omnigen import cli, extras, files
 
 if TYPE_CHECKING:
     from omnigen.data.ingest import Job
@@ -117,12 +116,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.parse(values, usage=USAGE, argv=arguments)
         if len(words) != 2 or words[0] != "build":
             raise ValueError("write: build DIR")
-        try:
-            import resvg_py  # noqa: F401
-        except ImportError as error:
-            raise ValueError("drawing needs pip install 'omnigen-jax[corpora]'") from error
-        if values.composites and importlib.util.find_spec("skia") is None:
-            raise ValueError("composites need pip install 'omnigen-jax[scenes]'")
+        extras.load("resvg_py", "corpora", "drawing")
+        if values.composites:
+            extras.load("skia", "scenes", "--composites")
         cache = cli.cache_folder("packages") if values.cache is None else pathlib.Path(values.cache)
         if cache is None:
             raise ValueError("--cache is required: no folder can be made in the home folder")

@@ -117,7 +117,8 @@ def fetch(package: Package, cache: pathlib.Path) -> pathlib.Path:
                 command = ["npm", "pack", "--silent", "--ignore-scripts", package.source]
                 subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
             except FileNotFoundError as error:
-                raise ValueError("npm is not installed; it downloads the packages") from error
+                text = "npm, which downloads the packages, is not installed: it comes with Node.js"
+                raise ValueError(text) from error
             except subprocess.CalledProcessError as error:
                 raise ValueError(f"npm pack {package.source}: {error.stderr.strip()}") from error
             os.replace(pathlib.Path(folder, name), path)

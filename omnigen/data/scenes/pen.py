@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from omnigen import extras
 from omnigen.data.scenes.palette import RGB
 
-try:
-    import skia  # pyright: ignore[reportMissingImports]
-except ModuleNotFoundError as error:
-    hint = 'pip install "omnigen-jax[scenes]"'
-    raise ModuleNotFoundError(f"drawing scenes needs skia: {hint}") from error
-
+skia = extras.load("skia", "scenes", "drawing scenes")
 Point = tuple[float, float]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws scenes at any resolution, anti-aliased, with skia (`pip install "omnigen-jax[scenes]"`).
+"""Draws scenes at any resolution, anti-aliased, with skia (the extra `scenes`).
 
 Each thread keeps its own surface and fonts, so threads and processes can render side by side.
 """

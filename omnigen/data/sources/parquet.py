@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from omnigen import files
+from omnigen import extras, files
 from omnigen.data import fields, names, reading
 from omnigen.data.records import Raw, Reason, Rejected
 from omnigen.data.sources.pages import check_column
@@ -261,12 +261,7 @@ def require(file: pathlib.Path) -> None:
     Raises:
         ValueError: the library is missing; names a file that needs it.
     """
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise ValueError(
-            f"{file}: parquet needs pyarrow: pip install 'omnigen-jax[parquet]'"
-        ) from error
+    extras.load("pyarrow.parquet", "parquet", f"{str(file)!r}: a parquet file")
 
 
 def plan(file: pathlib.Path, source: Input) -> list[Part]:

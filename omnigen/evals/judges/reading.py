@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from omnigen import extras
+
 SIDE = 512  # readers want letters of 30 pixels and more
 MAX_EDITS = 100  # OneIG's cap for English
 
@@ -32,10 +34,9 @@ class Line:
 
 def version() -> str:
     """The readers that are there, as `RapidOCR 3.10.0, Tesseract 5.3.0`; "" without the first."""
-    try:
-        first = f"RapidOCR {importlib.metadata.version('rapidocr')}"
-    except importlib.metadata.PackageNotFoundError:
+    if not extras.installed("ocr"):
         return ""
+    first = f"RapidOCR {importlib.metadata.version('rapidocr')}"
     return f"{first}, Tesseract {_tesseract_version()}" if _tesseract_version() else first
 
 
