@@ -90,6 +90,7 @@ def _set(config: dict[str, Any], argument: str) -> None:
 
 def _raise_unknown(path: str, allowed: Any) -> typing.NoReturn:
     group, _, name = path.rpartition(".")
+    path, name = cli.printable(path), name[:100]  # a stranger's config may have any
     if not isinstance(allowed, Mapping) or not allowed:
         raise ValueError(f"unknown config key {path}: {group} holds no keys")
     near = cli.nearest(name, allowed)
@@ -113,7 +114,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
             the dataclass refuses.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"config key {path} must be a group of keys, not {values!r}")
+        raise ValueError(f"config key {path} must be a group of keys, not {_shown(values)}")
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
@@ -136,6 +137,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
 def _convert(hint: Any, value: Any, path: str) -> Any:
     """Returns `value` as the annotated type, or raises ValueError naming the key."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    _refuse_long(value, path)
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
@@ -145,12 +147,12 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if origin is typing.Literal:
         if value in arguments:
             return value
-        raise ValueError(f"config key {path} is {value!r}; allowed: {_names(arguments)}")
+        raise ValueError(f"config key {path} is {_shown(value)}; allowed: {_names(arguments)}")
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         choices = {member.value: member for member in hint}
-        if value in choices:
+        if isinstance(value, str | int) and value in choices:
             return choices[value]
-        raise ValueError(f"config key {path} is {value!r}; allowed: {_names(choices)}")
+        raise ValueError(f"config key {path} is {_shown(value)}; allowed: {_names(choices)}")
     if origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
         keys, members = arguments
         return {
@@ -162,7 +164,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return float(value)
     if type(value) is hint:
         return value
-    raise ValueError(f"config key {path} is {value!r}; it must be {_type_name(hint)}")
+    raise ValueError(f"config key {path} is {_shown(value)}; it must be {_type_name(hint)}")
 
 
 def _convert_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
@@ -183,11 +185,23 @@ def _convert_items(arguments: tuple[Any, ...], value: Sequence[Any], path: str) 
     if len(arguments) == 1 or arguments[-1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):
-        raise ValueError(f"config key {path} is {value!r}; it must have {len(arguments)} items")
+        raise ValueError(
+            f"config key {path} is {_shown(value)}; it must have {len(arguments)} items"
+        )
     return tuple(
         _convert(hint, item, f"{path}[{i}]")
         for i, (hint, item) in enumerate(zip(arguments, value, strict=True))
     )
+
+
+def _refuse_long(value: Any, path: str) -> None:
+    """Refuses whole numbers that Python may not even write down."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(f"config key {path} is a whole number of more than 18 digits")
+
+
+def _shown(value: Any) -> str:
+    return cli.printable(repr(value))
 
 
 def _names(values: typing.Iterable[Any]) -> str:

@@ -5,7 +5,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from omnigen import extras
+from omnigen import extras, files
+from omnigen.cli import printable
+
+MOST_BYTES = 1 << 27
+"""Of a `tokenizer.json`; those of 256 000 words have 35 MB."""
 
 
 class TextTokenizer(Protocol):
@@ -69,12 +73,17 @@ class FileText:
             ValueError: if the library is not installed, or the file is missing or no tokenizer.
         """
         tokenizers = extras.load("tokenizers", "hf", f"text tokenizer {path!r}")
-        if not pathlib.Path(path).is_file():
+        try:  # the path may be from a stranger's config
+            data = files.read(pathlib.Path(path), most=MOST_BYTES)
+        except FileNotFoundError:
             raise ValueError(
-                f"text tokenizer {path!r} is no file; allowed: 'bytes' or a tokenizer.json"
-            )
+                f"text tokenizer {printable(path)!r} is no file; allowed: 'bytes' or a "
+                "tokenizer.json"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ValueError(f"text tokenizer {printable(path)!r}: {error}") from None
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(path)
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
         except Exception as error:  # the library raises bare exceptions
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path!r} is not a tokenizer.json ({reason})") from error

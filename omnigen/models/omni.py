@@ -43,6 +43,9 @@ from omnigen.sequence import (
 PROMPT_BUCKET = 128
 GUIDANCE, TEMPERATURE = 3.0, 0.65  # as pictures are drawn unless asked otherwise
 SKETCH_TEMPERATURE = 0.35
+MOST_TOKENS = 2**16  # of a picture: 4096 pixels a side in tokens of 16
+MOST_SKETCH = 2**14
+MOST_DRAWS = 2**23  # steps of the flow head for all groups of a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +80,24 @@ class OmniConfig:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of the token size {size}"
             )
-        if self.sketch_length < 0:
-            raise ValueError(f"sketch_length is {self.sketch_length}; it must be at least 0")
+        if not 0 <= self.sketch_length <= MOST_SKETCH:
+            raise ValueError(
+                f"sketch_length is {self.sketch_length}; it must be in 0 ... {MOST_SKETCH}"
+            )
         tokens = math.prod(self.grid)
+        if tokens > MOST_TOKENS:
+            raise ValueError(
+                f"image_size {self.image_size} makes {tokens} tokens a picture; at most "
+                f"{MOST_TOKENS} are allowed"
+            )
         if self.block < 1 or tokens % self.block:
             raise ValueError(
                 f"block is {self.block}; it must divide the {tokens} tokens of a picture"
+            )
+        if self.groups * self.head.num_steps > MOST_DRAWS:
+            raise ValueError(
+                f"{self.groups} groups of tokens in {self.head.num_steps} head num_steps each; at "
+                f"most {MOST_DRAWS} steps a picture are allowed"
             )
         if self.decoder.token_size != size:
             raise ValueError(

@@ -26,18 +26,42 @@ nnx.use_eager_sharding(False)  # shardings are resolved from `axes` by `parallel
 
 
 DTYPES = ("float32", "bfloat16", "float16")  # that a computation may have
+MOST = {
+    "vocab_size": 2**22,
+    "latent_dim": 2**14,
+    "head_dim": 2**12,
+    "num_layers": 2**10,
+    "num_blocks": 2**10,
+    "num_heads": 2**12,
+    "num_kv_heads": 2**12,
+    "num_steps": 1000,
+    "patch_size": 2**10,
+    "token_size": 2**10,
+    "merge": 2**6,
+    "mlp_dim": 2**20,
+}
+"""The most that the whole numbers of a config may be, so that a stranger's cannot ask for any
+amount of memory and time; several times what the largest models have."""
+
+_MOST_OTHERS = 2**18  # widths
+_MOST_NUMBER = 1e6
 
 
 def check_sizes(part: str, config: Any) -> None:
-    """Checks the whole numbers of a config, which are sizes and counts, and its `dtype`.
+    """Checks the numbers of a config, and its `dtype`; whole numbers are sizes and counts.
 
     Raises:
         ValueError: names the part, the field, its value and what is allowed.
     """
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.type in (int, "int") and value < 1:
-            raise ValueError(f"{part} {field.name} is {value}; it must be at least 1")
+        value, most = getattr(config, field.name), MOST.get(field.name, _MOST_OTHERS)
+        if field.type in (int, "int") and not 1 <= value <= most:
+            wanted = "at least 1" if value < 1 else f"at most {most}"
+            raise ValueError(f"{part} {field.name} is {value}; it must be {wanted}")
+        if field.type in (float, "float") and not abs(value) <= _MOST_NUMBER:
+            raise ValueError(
+                f"{part} {field.name} is {value}; it must be a number up to {_MOST_NUMBER:g}"
+            )
     if config.dtype not in DTYPES:
         raise ValueError(f"{part} dtype is {config.dtype!r}; choose from: {', '.join(DTYPES)}")
 
