@@ -19,6 +19,7 @@ from omnigen.data.pictures import Size
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes.scene import Split
 from omnigen.models.omni import Omni, OmniConfig, to_pixels
+from omnigen.pretrained import check_weights
 from omnigen.training import checkpoint
 
 
@@ -35,7 +36,7 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
     Raises:
         ValueError: no corpus or checkpoint there, or latents of another encoder.
     """
-    loaded = checkpoint.load_model(path)
+    loaded = checkpoint.load_model(path, check=check_weights)
     if "encoder" not in loaded.params:
         raise ValueError(f"{loaded.path}: has no weights of the encoder")
     omni = Omni(config.build(OmniConfig, loaded.config["model"], "model"))

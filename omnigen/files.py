@@ -97,9 +97,35 @@ def check_regular(path: pathlib.Path, *, follow: bool = True) -> os.stat_result:
     """
     status = path.stat() if follow else path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
-        raise UnfitFileError(f"{path} is {kind}; allowed: regular files")
+        raise UnfitFileError(f"{path} is {kind(status)}; allowed: regular files")
     return status
+
+
+def kind(status: os.stat_result) -> str:
+    """Says what an entry of a folder is that is no regular file, such as "a pipe"."""
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
+
+
+def has_hole(path: pathlib.Path, status: os.stat_result) -> bool:
+    """Whether a regular file has a hole: bytes that read as zeros and take no room on the disk.
+
+    Disks that compress also give files less room than they have bytes, so that the system is asked
+    for the place of a hole. Where it does not know, there is none.
+
+    Args:
+        path: the file, which is not followed if it is a link.
+        status: of the file.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if status.st_blocks * 512 >= status.st_size:
+        return False
+    with open_regular(path, follow=False) as file:
+        try:
+            return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < status.st_size
+        except OSError:
+            return False
 
 
 def open_regular(path: pathlib.Path, *, most: int | None = None, follow: bool = True) -> BinaryIO:

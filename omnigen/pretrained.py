@@ -4,7 +4,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from omnigen import config
 from omnigen.models.omni import Omni, OmniConfig
-from omnigen.nn.module import Params
-from omnigen.training import checkpoint
+from omnigen.nn.module import DTYPES, Params
+from omnigen.training import checkpoint, seal
+from omnigen.training.store import Array
 
 NANO = pathlib.Path(__file__).parent / "assets" / "nano"  # the model that ships
 PARTS = ("tokenizer", "decoder", "ar", "head")
@@ -60,23 +61,28 @@ def load(
     """
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     place = NANO if path is None else os.fspath(path)
+    guess: futures.Future[Omni] = futures.Future()
+
+    def check(settings: dict[str, Any], arrays: Mapping[str, Array]) -> None:
+        omni = check_weights(settings, arrays, dtype=dtype)
+        if not guess.done():
+            guess.set_result(omni)
+
     with futures.ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(checkpoint.load_model, place, dtype=None)
-        guess = None
-        if meanwhile is not None:
-            try:
-                guess = Omni(_configure(checkpoint.peek(place), dtype))
-                meanwhile(guess)
-            except ValueError:  # what is wrong, the other thread says
-                guess = None
+        reading = pool.submit(checkpoint.load_model, place, dtype=None, check=check)
+        # While nothing has passed the check nothing is compiled; what is wrong, `reading` says.
+        first: list[futures.Future[Any]] = [guess, reading]
+        futures.wait(first, return_when=futures.FIRST_COMPLETED)
+        if meanwhile is not None and guess.done():
+            meanwhile(guess.result())
         loaded = reading.result()
     missing = sorted(set(needed) - loaded.params.keys())
     if missing:
         raise ValueError(f"{loaded.path}: has no weights of {', '.join(missing)}")
-    found = _configure(loaded.config, dtype)
+    found, omni = _configure(loaded.config, dtype), guess.result()  # of the newest; maybe damaged
     cast = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype), copy=False), loaded.params)
     return Pretrained(
-        omni=guess if guess and guess.config == found else Omni(found),
+        omni=omni if omni.config == found else Omni(found),
         params=jax.device_put(cast),
         version=loaded.version,
         step=loaded.step,
@@ -84,8 +90,48 @@ def load(
     )
 
 
-def _configure(settings: dict[str, Any], dtype: str) -> OmniConfig:
-    """The model of a run's settings, computing in `dtype`."""
+def check_weights(
+    settings: Mapping[str, Any], arrays: Mapping[str, Array], *, dtype: str | None = None
+) -> Omni:
+    """Holds what a checkpoint declares of its arrays against its own config; reads no array.
+
+    Args:
+        settings: the config of the run that made it.
+        arrays: by path, such as `ar/norm/scale`.
+        dtype: of the computation of the model that is returned; the config's if None.
+
+    Returns:
+        The model of the config.
+
+    Raises:
+        ValueError: a config of no model or beyond all bounds, an array that the model does not
+            have, one that it lacks in a part that is there, or one of another shape.
+    """
+    omni = Omni(_configure(settings, dtype))
+    for part in sorted({path.partition("/")[0] for path in arrays}):
+        if part not in omni.nets:
+            raise ValueError(f"it holds weights of {part}, which no model has")
+        wanted = dict(seal.paths(omni.nets[part].shapes(), part))
+        given = {path: array for path, array in arrays.items() if path.split("/")[0] == part}
+        for path in sorted(wanted.keys() | given.keys()):
+            here = tuple(wanted[path].shape) if path in wanted else "absent"
+            there = given[path].shape if path in given else "absent"
+            if here != there:
+                raise ValueError(f"{path} is {there}, but {here} by its config")
+            if given[path].dtype not in _DTYPES:
+                raise ValueError(f"{path} is {given[path].dtype}; allowed: {', '.join(DTYPES)}")
+    return omni
+
+
+_DTYPES = tuple(jnp.dtype(name) for name in DTYPES)
+
+
+def _configure(settings: Mapping[str, Any], dtype: str | None) -> OmniConfig:
+    """The model of a run's settings, computing in `dtype`, or as it was trained if None."""
+    if "model" not in settings:
+        raise ValueError("its config has no model")
     model = config.build(OmniConfig, settings["model"], "model")
+    if dtype is None:
+        return model
     parts = {name: dataclasses.replace(getattr(model, name), dtype=dtype) for name in PARTS}
     return dataclasses.replace(model, **parts)

@@ -61,6 +61,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
             encoder makes other tokens.
     """
     from omnigen.models.omni import Omni, OmniConfig
+    from omnigen.pretrained import check_weights
     from omnigen.stages import base as stages
     from omnigen.training import checkpoint
     from omnigen.training.graft import graft
@@ -68,7 +69,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
     stage = stages.find(recipe.stage)
     frozen = {}
     if stage.needed and recipe.train.tokenizer:
-        loaded = checkpoint.load_model(recipe.train.tokenizer)
+        loaded = checkpoint.load_model(recipe.train.tokenizer, check=check_weights)
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
         frozen = graft(given, loaded, added=stage.added)
@@ -105,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe.check_extras(judged=True)
 
         from omnigen.data.mixing import BadCorpusError
+        from omnigen.pretrained import check_weights
         from omnigen.training import loop, replay
 
         cli.cache_compilations()
@@ -119,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 found = replay.replay(stage, recipe.train, first=values.replay, **given)
                 print(found.line)
                 raise SystemExit(bool(found.arrays or found.losses))
-            loop.run(stage, recipe.train, settings=config.to_dict(recipe), began=began, **given)
+            given |= {"settings": config.to_dict(recipe), "check": check_weights}
+            loop.run(stage, recipe.train, began=began, **given)
 
 
 if __name__ == "__main__":

@@ -1,40 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: saving and resuming a run, and loading a model from whatever a path points at.
+"""The checkpoints of a run: saving in the background, and resuming.
 
 A run keeps `WORKDIR/checkpoints/<step>/` with the Orbax items `state` (params, opt, ema, step),
 `frozen` (weights that the stage uses but does not train), `data` (each process's place in the data)
-and `config` (JSON). A model-only checkpoint is a folder with `model` and `config`. Either way the
-model is a dict with the top-level keys encoder, decoder, ar, head, or some of them; that of a run
-is its frozen weights and the averages of those it trains. Nothing is pickled, and every folder is
-sealed with digests of its arrays and files (`seal`), which are compared whenever it is read.
+and `config` (JSON). Nothing is pickled, and every folder is sealed with digests of its arrays and
+files (`seal`), which are compared whenever it is read. For the model alone see `model`.
 """
 
+import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
-import json
 import logging
+import os
 import pathlib
 import shutil
-import zlib
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import ml_dtypes  # also registers bfloat16 with numpy
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 from jax.experimental import multihost_utils
 
-from omnigen import parallel
-from omnigen.training import position, seal
-from omnigen.training.seal import DamagedError
+from omnigen import cli, files, parallel
+from omnigen.training import position, seal, store
+from omnigen.training.model import FOLDER, describe, explain, refuse_damage, refuse_link
+from omnigen.training.model import LoadedModel as LoadedModel
+from omnigen.training.model import export_model as export_model
+from omnigen.training.model import load_model as load_model
+from omnigen.training.store import DamagedError
 
-FORMAT = 1
-_FOLDER = "checkpoints"
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +66,8 @@ class Checkpoints:
             "data": position.Handler(),
             "config": ocp.JsonCheckpointHandler(),
         }
-        self._folder = pathlib.Path(workdir).absolute() / _FOLDER
+        self._folder = pathlib.Path(workdir).absolute() / FOLDER
+        _check_steps(self._folder)
         self._warn = warn
         self._digester = seal.Digester()
         self._saving: Callable[[], None] = lambda: None
@@ -137,7 +133,7 @@ class Checkpoints:
         items: dict[str, Any] = {
             **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
             "data": position.Save(snapshot.position),
-            "config": ocp.args.JsonSave(_describe(config, step=step)),
+            "config": ocp.args.JsonSave(describe(config, step=step)),
         }
         self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         try:
@@ -167,13 +163,14 @@ class Checkpoints:
         folder, trees = self._folder / str(step), _items(state, frozen)
         items = {name: ocp.args.StandardRestore(tree) for name, tree in trees.items()}
         digests: dict[str, str] = {}
-        seal.refuse_links(folder)
+        sizes = _check_step(folder)
         found = seal.read(folder)
-        bad = self._bad_files(folder, found)
+        bad = self._bad_files(folder, found, sizes)
         try:
             if found is not None:
                 _check_fits(found, trees)
-            seal.distrust(folder, tuple(trees))
+            for item, tree in trees.items():
+                _check_shapes(item, tree, store.survey(folder, item, sizes))
             if bad and jax.process_count() > 1:
                 raise ValueError("the rest was not read")
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
@@ -181,11 +178,11 @@ class Checkpoints:
                 digests = self._digester({name: restored[name] for name in trees})()
             place = position.read(folder / "data")
         except Exception as error:
-            raise _explain(folder, error, bad) from error
+            raise explain(folder, error, bad) from error
         if found is None:
             self._warn(f"{folder} has no digests: what it holds cannot be checked")
         else:
-            _refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
+            refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
         return Snapshot(
             state=restored["state"],
             frozen=restored["frozen"] if frozen else {},
@@ -219,12 +216,14 @@ class Checkpoints:
         parallel.meet(f"set aside {step}")
         self._manager.reload()
 
-    def _bad_files(self, folder: pathlib.Path, found: seal.Seal | None) -> list[str]:
+    def _bad_files(
+        self, folder: pathlib.Path, found: seal.Seal | None, sizes: Mapping[str, int]
+    ) -> list[str]:
         """The damaged files; every host looks at some, and all know whether there are any."""
         if found is None:
             return []
         count = jax.process_count()
-        bad = seal.damaged_files(folder, found, index=jax.process_index(), count=count)
+        bad = seal.damaged_files(folder, found, sizes, index=jax.process_index(), count=count)
         if count > 1:
             anywhere = multihost_utils.process_allgather(np.bool_(bool(bad)))
             bad = bad or ["a file that another host found"] * bool(np.any(anywhere))
@@ -261,218 +260,39 @@ def _check_fits(found: seal.Seal, trees: Mapping[str, Any]) -> None:
             raise ValueError(f"of another model: {path} is {there} there and {here} here")
 
 
-def _explain(folder: pathlib.Path, error: Exception, bad: list[str]) -> ValueError:
-    """What to raise when reading fails: damage if a file is known to be, else what it was."""
-    if bad:
-        return DamagedError(f"{folder}: damaged checkpoint: file {bad[0]}: {_one_line(error)}")
-    kind = DamagedError if isinstance(error, DamagedError) else ValueError
-    return kind(f"{folder}: cannot be read: {_one_line(error)}")
+def _check_shapes(item: str, tree: Any, stored: Mapping[str, store.Array]) -> None:
+    """Refuses an item that declares an array of another shape than the run has."""
+    for path, leaf in seal.paths(tree, ""):
+        if path in stored and stored[path].shape != tuple(leaf.shape):
+            raise ValueError(
+                f"of another model: {item}/{path} is {stored[path].shape} there and "
+                f"{tuple(leaf.shape)} here"
+            )
 
 
-def _refuse_damage(folder: pathlib.Path, files: list[str], leaves: list[str]) -> None:
-    """Raises a `DamagedError` that names the first of each, if there are any."""
-    if files or leaves:
-        names = [f"file {name}" for name in files[:1]] + [f"array {name}" for name in leaves[:1]]
-        raise DamagedError(f"{folder}: damaged checkpoint: wrong digest of {', '.join(names)}")
+def _check_step(folder: pathlib.Path) -> dict[str, int]:
+    """Checks a step's folder, which may be no link, as `store.check_folder` does."""
+    refuse_link(folder)
+    return store.check_folder(folder)
 
 
-@dataclasses.dataclass(frozen=True)
-class LoadedModel:
-    """A model from a checkpoint: its run's config and its weights as numpy arrays."""
+def _check_steps(folder: pathlib.Path) -> None:
+    """Checks a run's `checkpoints` before Orbax opens, renames or removes anything there.
 
-    config: dict[str, Any]
-    params: dict[str, Any]
-    step: int
-    path: str
-
-    @property
-    def version(self) -> str:
-        """Twelve hex digits that name the model: its config and its weights as bfloat16.
-
-        So a model keeps its version when it is exported or loaded in another dtype.
-        """
-        stored = ml_dtypes.bfloat16
-        params = jax.tree.map(lambda leaf: leaf.astype(stored, copy=False), self.params)
-        described = json.dumps([self.config["model"], _checksums(params)], sort_keys=True)
-        return hashlib.sha256(described.encode()).hexdigest()[:12]
-
-
-def load_model(path: str | pathlib.Path, *, dtype: str | None = "float32") -> LoadedModel:
-    """Loads a model from a workdir, a `checkpoints/<step>` folder or a model-only checkpoint.
-
-    The devices of the training run need not exist: weights arrive as numpy arrays, of the dtypes
-    that were stored if `dtype` is None. Those of a run are its averages, with what it kept frozen.
+    A link there is refused, too: saving would write, and remove old steps, where it leads.
 
     Raises:
-      ValueError: nothing there, truncated, damaged, or not a checkpoint of omnigen; one line.
+      ValueError: one line, naming what is neither file nor folder.
     """
-    folders = _locate(pathlib.Path(path).absolute())
-    for folder in folders:
-        try:
-            return _load(folder, dtype=dtype)
-        except DamagedError as error:
-            if folder == folders[-1]:
-                raise
-            _log.warning("%s; taking an older one", error)
-    raise AssertionError("there is always a folder")
-
-
-def peek(path: str | pathlib.Path) -> dict[str, Any]:
-    """Returns the config that `load_model` will most likely find, before anything is checked.
-
-    It is another's if the newest checkpoint turns out to be damaged and an older one is taken.
-
-    Raises:
-      ValueError: nothing there, or unreadable.
-    """
-    return _header(_locate(pathlib.Path(path).absolute())[0])["config"]
-
-
-def _load(folder: pathlib.Path, *, dtype: str | None) -> LoadedModel:
-    """Loads the model of one checkpoint folder."""
-    items = _items_in(folder)
-    seal.refuse_links(folder)
-    found = seal.read(folder)
-    bad = [] if found is None else seal.damaged_files(folder, found)
-    params: dict[str, Any] = {}
-    digests: dict[str, str] = {}
-    try:
-        header = _header(folder)
-        seal.distrust(folder, items)
-        for item in items:
-            subtree = "ema" if item == "state" else None
-            tree = _read(folder / item, subtree=subtree)
-            params |= tree
-            if found is not None:
-                digests |= seal.on_host({f"{item}/{subtree}" if subtree else item: tree})
-    except Exception as error:
-        raise _explain(folder, error, bad) from error
-    if found is None:
-        _log.warning("%s has no digests: what it holds cannot be checked", folder)
-    else:
-        _refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
-    if dtype is not None:
-        wanted = jnp.dtype(dtype)
-        params = jax.tree.map(lambda leaf: leaf.astype(wanted, copy=False), params)
-    return LoadedModel(header["config"], params, int(header["step"]), path=str(folder))
-
-
-def _header(folder: pathlib.Path) -> dict[str, Any]:
-    """What `_describe` wrote.
-
-    Raises:
-      ValueError: unreadable, or of a format of the future.
-    """
-    try:
-        header = json.loads((folder / "config" / "metadata").read_text())
-        version, _, _ = header["omnigen_format"], int(header["step"]), dict(header["config"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError("not a checkpoint of omnigen: unreadable config") from error
-    if version != FORMAT:
-        raise ValueError(f"checkpoint format {version}, but this omnigen reads {FORMAT}")
-    return header
-
-
-def export_model(
-    path: str | pathlib.Path, output: str | pathlib.Path, *, dtype: str = "bfloat16"
-) -> LoadedModel:
-    """Writes the model of a checkpoint as a model-only checkpoint, sealed; all of it or nothing.
-
-    Raises:
-      ValueError: see `load_model`; or `output` exists.
-    """
-    output = pathlib.Path(output).absolute()
-    if output.exists():
-        raise ValueError(f"{output}: already exists")
-    model = load_model(path, dtype=dtype)
-    partial = output.with_name(f"{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    handler = ocp.CompositeCheckpointHandler(
-        model=ocp.StandardCheckpointHandler(), config=ocp.JsonCheckpointHandler()
-    )
-    header = _describe(model.config, step=model.step)
-    with ocp.Checkpointer(handler) as checkpointer:
-        checkpointer.save(
-            partial,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model.params), config=ocp.args.JsonSave(header)
-            ),
-        )
-    trees = {"model": model.params}
-    seal.write(partial, step=model.step, leaves=seal.leaves(trees, seal.on_host(trees)))
-    partial.rename(output)
-    return dataclasses.replace(model, path=str(output))
-
-
-def _describe(config: Mapping[str, Any], *, step: int) -> dict[str, Any]:
-    """The JSON item: what is needed to use the weights, and what made them."""
-    packages = ("omnigen", "jax", "flax", "optax", "orbax-checkpoint")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "omnigen_format": FORMAT,
-        "step": step,
-        "config": json.loads(json.dumps(config)),
-        "versions": versions,
-    }
-
-
-def _locate(path: pathlib.Path) -> list[pathlib.Path]:
-    """The checkpoint folders that `path` may mean, the best first."""
-    if not path.is_dir():
-        raise ValueError(f"{path}: no such checkpoint folder")
-    for parent in (path / _FOLDER, path):
-        steps = [int(p.name) for p in parent.glob("*") if p.name.isdigit() and p.is_dir()]
-        if steps:
-            return [parent / str(step) for step in sorted(steps, reverse=True)]
-    return [path]
-
-
-def _items_in(path: pathlib.Path) -> tuple[str, ...]:
-    """The items with weights in a checkpoint folder."""
-    if (path / "model").is_dir():
-        return ("model",)
-    if (path / "state").is_dir():
-        return ("frozen", "state") if (path / "frozen").is_dir() else ("state",)
-    entries = sorted(entry.name for entry in path.iterdir())[:6]
-    raise ValueError(
-        f"{path}: no checkpoint here (looked for checkpoints/<step>, state or model; "
-        f"found {', '.join(entries) or 'an empty folder'})"
-    )
-
-
-def _read(folder: pathlib.Path, *, subtree: str | None) -> dict[str, Any]:
-    """Reads one item, or one top-level part of it, as numpy arrays in their stored dtypes."""
-    handler = ocp.PyTreeCheckpointHandler()
-    try:
-        stored = handler.metadata(epath.Path(folder)).tree
-        stored = {subtree: stored[subtree]} if subtree else stored
-        sizes = {path: (leaf.shape, leaf.dtype.itemsize) for path, leaf in seal.paths(stored, "")}
-        seal.check_size(folder, sizes)
-        target = jax.tree.map(lambda leaf: np.empty((), leaf.dtype), stored)
-        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
-        arguments = ocp.args.PyTreeRestore(item=target, restore_args=how, partial_restore=True)
-        restored = handler.restore(epath.Path(folder), args=arguments)
-    except Exception as error:
-        raise DamagedError(f"damaged item {folder.name}: {_one_line(error)}") from error
-    return restored[subtree] if subtree else restored
-
-
-def _checksums(params: Any) -> dict[str, int]:
-    """CRC-32 of each array's bytes, by path."""
-    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in seal.paths(params, "")}
-
-
-def _bytes(array: np.ndarray) -> memoryview:
-    """The bytes of an array, which numpy does not lend for bfloat16."""
-    return np.ascontiguousarray(array).ravel().view(np.uint8).data
-
-
-def _one_line(error: Exception) -> str:
-    """The start of an error message, on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + "…"
+    refuse_link(folder)
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(DamagedError):  # a run may be saving there; `restore` tells
+                store.check_folder(pathlib.Path(entry.path))
+        elif not entry.is_file(follow_symlinks=False):
+            what = files.kind(entry.stat(follow_symlinks=False))
+            raise ValueError(f"{folder}: refused: {cli.printable(entry.name)} is {what}")

@@ -21,6 +21,7 @@ from omnigen.training import checkpoint, guard, metrics, optim, state
 from omnigen.training.feed import Feed, Item
 from omnigen.training.graft import graft
 from omnigen.training.ledger import Bucket, Ledger
+from omnigen.training.model import Check
 from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
 from omnigen.training.step import make_gradients, make_step
 from omnigen.training.watchdog import Watchdog
@@ -50,10 +51,11 @@ def abstract_frozen(stage: Stage, mesh: Mesh) -> Params:
 def _start(
     stage: Stage,
     config: TrainConfig,
-    *,
     mesh: Mesh,
-    optimizer: optax.GradientTransformation,
     saved: checkpoint.Checkpoints,
+    check: Check | None,
+    *,
+    optimizer: optax.GradientTransformation,
     seed: int,
 ) -> _Start:
     """Finds what to start from. The first of these that exists holds.
@@ -70,14 +72,15 @@ def _start(
     found = saved.restore_newest(state=target, frozen=frozen_target)
     if found is not None:
         return _Start(found.state, found.frozen, found.position, "the newest checkpoint")
+    path = config.init_from
+    loaded = checkpoint.load_model(path, check=check) if path else None
     frozen = jax.tree.map(
         lambda leaf, array: jax.device_put(array, leaf.sharding), frozen_target, stage.frozen
     )
     key = jax.random.fold_in(jax.random.key(seed), _WEIGHTS)
     first = state.create(target, stage.init, optimizer=optimizer, key=key)
-    if not config.init_from:
+    if loaded is None:
         return _Start(first, frozen, b"", "random weights")
-    loaded = checkpoint.load_model(config.init_from)
     params = graft(first.pop("params"), loaded, stage.axes(), added=stage.added)
     del first
     first = state.adopt(target, params, optimizer=optimizer)
@@ -207,6 +210,7 @@ def run(
     seed: int = 0,
     began: float | None = None,
     started: Callable[[], None] = lambda: None,
+    check: Check | None = None,
 ) -> dict[str, float]:
     """Trains a stage, going on from the newest sound checkpoint of `workdir` if it has one.
 
@@ -222,6 +226,7 @@ def run(
       seed: of weights and of everything random in training.
       began: when the process began, `time.time()`, for the ledger; by default now.
       started: called when nothing is left that could be bad input; until then nothing is written.
+      check: of the checkpoint that `config.init_from` names; see `model.load_model`.
 
     Returns:
       The values of the last line.
@@ -254,9 +259,7 @@ def run(
         saved = checkpoint.Checkpoints(folder, keep=config.keep_checkpoints, warn=notes.append)
         stack.callback(saved.close)
         with ledger.into(Bucket.CHECKPOINT_RESTORE if saved.steps else Bucket.TRAINING_PREP):
-            begin = _start(
-                stage, config, mesh=mesh, optimizer=transformation, saved=saved, seed=seed
-            )
+            begin = _start(stage, config, mesh, saved, check, optimizer=transformation, seed=seed)
         train_state, frozen, position = begin.state, begin.frozen, begin.position
         start = int(train_state["step"])
         ledger.resume(start)

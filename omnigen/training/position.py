@@ -13,6 +13,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import future
 
+from omnigen import files
+from omnigen.training import store
+
 
 class Handler(ocp.AsyncCheckpointHandler):
     """Writes the place in the background."""
@@ -44,6 +47,12 @@ async def _write(folder: epath.Path, place: bytes) -> None:
 
 
 def read(folder: pathlib.Path) -> bytes:
-    """Returns the place, which is the same for all processes, whatever their number was."""
+    """Returns the place, which is the same for all processes, whatever their number was.
+
+    Raises:
+      OSError: there is none, or it cannot be read.
+      ValueError: it is no regular file, or too large.
+    """
     ours = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
-    return (ours if ours.exists() else min(folder.glob("process_0-of-*.json"))).read_bytes()
+    others = [] if ours.exists() else sorted(folder.glob("process_0-of-*.json"))
+    return files.read(others[0] if others else ours, most=store.MOST_BYTES, follow=False)

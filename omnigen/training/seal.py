@@ -7,38 +7,33 @@ before there were seals, or by somebody else. What is read is compared with it t
 name the damaged one, and arrays, which are what matters.
 
 Digests are not secret, so a seal proves nothing about who wrote a checkpoint. What a stranger could
-put in one is refused by `refuse_links`, `distrust` and `check_size`, before arrays are read.
+put in one is refused by `store`, before arrays are read.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from omnigen.training import digest
+from omnigen.training import digest, store
+from omnigen.training.store import DamagedError
 
 NAME = "digests.json"
-_MOST_METADATA = 64 * 2**20  # bytes of a JSON file
-_MOST_TIMES = 1000  # bytes of arrays for each byte of their files; zeros are compressed well
-_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
+_MOST = 8 * 2**20  # bytes of a seal; a file or an array takes a hundred
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
 _PAUSE = 0.02  # seconds between two looks at what has been written
-_KINDS = {"jax.Array", "np.ndarray", "scalar", "None"}
-
 
 _Identity = tuple[int, int, int]  # inode, size, time of the last change
-
-
-class DamagedError(ValueError):
-    """A checkpoint that is not what was written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,37 +205,64 @@ def read(folder: pathlib.Path) -> Seal | None:
       DamagedError: an unreadable seal, or the seal of another step.
     """
     path = folder / NAME
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        outer = json.loads(path.read_text())
+        outer = store.read_json(path, most=_MOST)
         body = outer["seal"]
         if _sha256(body) != outer["sha256"]:
             raise ValueError("it was changed")
-        values = json.loads(body)
+        values = store.parse(body.encode())
+        if max(len(values["leaves"]), len(values["files"])) > store.MOST_FILES:
+            raise ValueError("it is too long")
         seal = Seal(
-            step=values["step"],
+            step=int(values["step"]),
             leaves={
-                name: Leaf(tuple(leaf["shape"]), leaf["dtype"], leaf["digest"])
+                name: Leaf(
+                    tuple(int(side) for side in leaf["shape"]),
+                    str(leaf["dtype"]),
+                    str(leaf["digest"]),
+                )
                 for name, leaf in values["leaves"].items()
             },
-            files={name: (size, found) for name, (size, found) in values["files"].items()},
+            files={
+                name: (int(size), str(found)) for name, (size, found) in values["files"].items()
+            },
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise DamagedError(f"{folder}: damaged checkpoint: {NAME} cannot be trusted") from error
     if folder.name.isdigit() and int(folder.name) != seal.step:
         raise DamagedError(f"{folder}: damaged checkpoint: it holds step {seal.step}")
     return seal
 
 
-def damaged_files(folder: pathlib.Path, seal: Seal, *, index: int = 0, count: int = 1) -> list[str]:
-    """Returns the files that are not what they were; host `index` of `count` looks at its share."""
+def damaged_files(
+    folder: pathlib.Path,
+    seal: Seal,
+    sizes: Mapping[str, int],
+    *,
+    index: int = 0,
+    count: int = 1,
+    most: int | None = None,
+) -> list[str]:
+    """Returns the files that are not what they were.
+
+    Args:
+      folder: of the checkpoint.
+      seal: its seal.
+      sizes: its files, from `store.check_folder`; no other is opened, whatever the seal names.
+      index: of this host, which looks at its share alone.
+      count: of hosts.
+      most: bytes of the files whose digests are compared, if not of all.
+    """
     found = []
     for name, (size, wanted) in sorted(seal.files.items())[index::count]:
         path = folder / name
-        if not path.is_file():
+        if name not in sizes:
             found.append(name)
-        elif (_describe(path) if wanted else (path.stat().st_size, "")) != (size, wanted):
+        elif most is not None and sizes[name] > most:
+            continue
+        elif (_describe(path) if wanted else (sizes[name], "")) != (size, wanted):
             found.append(name)
     return found
 
@@ -253,74 +275,12 @@ def damaged_leaves(seal: Seal, digests: Mapping[str, str]) -> list[str]:
     ]
 
 
-def refuse_links(folder: pathlib.Path) -> None:
-    """Refuses a folder with symbolic links, which could lead a reader anywhere.
-
-    Raises:
-      ValueError: one line, naming the link.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise ValueError(f"{folder}: refused: {path.relative_to(folder)} is a symbolic link")
-
-
-def distrust(folder: pathlib.Path, items: Iterable[str]) -> None:
-    """Refuses items that are not arrays in an OCDBT store, under names that stay in the folder.
-
-    Raises:
-      DamagedError: something is missing or unreadable.
-      ValueError: no honest checkpoint holds this.
-    """
-    for item in items:
-        place = folder / item
-        try:
-            if (place / "_METADATA").stat().st_size > _MOST_METADATA:
-                raise ValueError("it is too large")
-            (place / "manifest.ocdbt").stat()
-            described = json.loads((place / "_METADATA").read_text())
-            entries = list(described["tree_metadata"].values())
-            keys = [str(part["key"]) for entry in entries for part in entry["key_metadata"]]
-            kinds = {str(entry["value_metadata"]["value_type"]) for entry in entries}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DamagedError(f"unreadable metadata of {item}: {error}") from error
-        odd = [key for key in keys if not _KEY.fullmatch(key) or set(key) == {"."}]
-        odd += sorted(kinds - _KINDS)
-        if odd or not described.get("use_ocdbt", True):
-            raise ValueError(f"refused: {item} holds {odd[0] if odd else 'loose files'!r}")
-
-
-def check_size(folder: pathlib.Path, declared: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
-    """Refuses arrays that their files cannot hold.
-
-    Args:
-      folder: of the item.
-      declared: shape and bytes an element of each array.
-
-    Raises:
-      ValueError: naming the largest array.
-    """
-    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    size = {path: width * _product(shape) for path, (shape, width) in declared.items()}
-    if sum(size.values()) > _MOST_TIMES * held:
-        largest = max(size, key=lambda path: size[path])
-        raise ValueError(
-            f"refused: {largest} of shape {declared[largest][0]} does not fit files of {held} bytes"
-        )
-
-
 def _describe(path: pathlib.Path) -> tuple[int, str]:
     """Size and digest of a file, without the one number that Orbax writes after the seal."""
     if path.name != "_CHECKPOINT_METADATA":
         return path.stat().st_size, digest.of_file(path)
     kept = re.sub(rb'"commit_timestamp_nsecs": (null|\d{1,20})', b"", path.read_bytes())
     return len(kept), hashlib.sha256(kept).hexdigest()[:16]
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= int(side)
-    return total
 
 
 def _is_ours(name: str) -> bool:
