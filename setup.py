@@ -35,6 +35,13 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
     packages=setuptools.find_packages(include=["omnigen", "omnigen.*"]),
     package_data={
         "omnigen": [
@@ -48,7 +55,7 @@ setuptools.setup(
         ]
     },
     install_requires=[
-        "absl-py",
+        "absl-py>=2.0",
         "jax>=0.10.2,<0.13",
         "flax>=0.12.8,<0.13",
         "optax>=0.2.8",
@@ -56,9 +63,9 @@ setuptools.setup(
         "grain>=0.2.18",
         "tensorstore",
         "ml-collections>=1.1",
-        "numpy",
-        "pillow",
-        "scipy",
+        "numpy>=2.0",  # as jax wants it
+        "pillow>=12.3",  # of those before, decoders and `crop` have known holes
+        "scipy>=1.14",  # as jax wants it
     ],
     extras_require={
         "scenes": SCENES,

@@ -229,3 +229,11 @@ def test_nothing_unfinished(path: pathlib.Path) -> None:
     stray = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|\bbreakpoint\(|\bpdb\b|#{4,}|# ?[-=]{4,}")
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         assert not stray.search(line), f"line {number}: {line.strip()}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_documents_can_be_read_in_a_terminal(name: str) -> None:
+    """Commands and rows of tables cannot be broken."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.M | re.S)
+    long = [line for line in text.splitlines() if len(line) > 100 and not line.startswith("|")]
+    assert not long

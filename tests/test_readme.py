@@ -5,10 +5,6 @@ import importlib
 import pathlib
 import re
 import shlex
-import shutil
-import subprocess
-import sys
-import zipfile
 
 import numpy as np
 import pytest
@@ -29,7 +25,7 @@ SHORTER = [
     (re.compile(r"(omnigen\.evaluate .*)"), r"\1 --count 2"),
 ]
 # The sampler without --checkpoint draws with the untrained toy; test_assets.py tries the real one.
-# What installs is tried by test_wheel, and by whoever runs these tests.
+# What installs is tried by test_packaging.py, and by whoever runs these tests.
 INSTALLS = (
     "pip install .",
     "pip install -e '.[scenes]'",
@@ -106,27 +102,3 @@ def test_links_lead_somewhere(source: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert ((ROOT / source).parent / target).exists(), target
-
-
-def copy_of_sources(target: pathlib.Path) -> pathlib.Path:
-    """What packaging reads, so that building leaves nothing in the checkout."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "omnigen", target / "omnigen", ignore=ignored)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, target)
-    return target
-
-
-def test_wheel(tmp_path: pathlib.Path) -> None:
-    """What `pip install .` installs holds the data that the code reads."""
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-        + ["--wheel-dir", str(tmp_path), str(copy_of_sources(tmp_path / "source"))],
-        check=True,
-    )
-    (wheel,) = tmp_path.glob("omnigen_jax-*.whl")
-    packed = set(zipfile.ZipFile(wheel).namelist())
-    listed = subprocess.run(
-        ["git", "ls-files", "omnigen"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert set(listed.stdout.split()) <= packed
