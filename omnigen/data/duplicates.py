@@ -52,7 +52,7 @@ def find(
     A picture is a near duplicate of an earlier one that stays if their perceptual hashes differ in
     at most `distance` bits, their colours hardly, and a closer look finds nothing either. Hashes
     that close agree in at least one of `distance + 1` bands, so that only pictures which share a
-    band are compared. It needs about 16 bytes for each picture and 6 for each band.
+    band are compared. It needs about 100 bytes for each picture, with 5 bands.
 
     Args:
         digests: of the files, uint8 `[N, 16]`.
