@@ -72,7 +72,6 @@ class FileText:
         Raises:
             ValueError: if the library is not installed, or the file is missing or no tokenizer.
         """
-        tokenizers = extras.load("tokenizers", "hf", f"text tokenizer {path!r}")
         try:  # the path may be from a stranger's config
             data = files.read(pathlib.Path(path), most=MOST_BYTES)
         except FileNotFoundError:
@@ -82,6 +81,7 @@ class FileText:
             ) from None
         except (OSError, ValueError) as error:
             raise ValueError(f"text tokenizer {printable(path)!r}: {error}") from None
+        tokenizers = extras.load("tokenizers", "hf", f"text tokenizer {printable(path)!r}")
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
         except Exception as error:  # the library raises bare exceptions
