@@ -127,6 +127,7 @@ class Checkpoints:
             early.stop()
             leaves = seal.leaves(described, digests.result()())
             folder = unnamed() or self._folder / str(step)
+            seal.wait_for_notes(folder)
             seal.write(folder, step=step, leaves=leaves, describe=early)
 
         self._saving = write_seal

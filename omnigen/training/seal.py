@@ -18,6 +18,7 @@ import os
 import pathlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ from omnigen.training.store import DamagedError
 NAME = "digests.json"
 _MOST = 8 * 2**20  # bytes of a seal; a file or an array takes a hundred
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
+_NOTES = "_CHECKPOINT_METADATA"
 _PAUSE = 0.02  # seconds between two looks at what has been written
 
 _Identity = tuple[int, int, int]  # inode, size, time of the last change
@@ -177,6 +179,22 @@ def _identity(path: pathlib.Path) -> _Identity:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
+def wait_for_notes(folder: pathlib.Path, *, seconds: float = 10.0) -> None:
+    """Waits until Orbax has noted the items' handlers, which a thread of its own does.
+
+    Else the file could change after it was digested, and a sound checkpoint be taken for damaged.
+
+    Args:
+      folder: the checkpoint's, which has no seal yet.
+      seconds: how long to wait at most.
+    """
+    path, end = folder / _NOTES, time.monotonic() + seconds
+    while path.exists() and b'"item_handlers": {' not in path.read_bytes():
+        if time.monotonic() > end:
+            return
+        time.sleep(_PAUSE)
+
+
 def write(
     folder: pathlib.Path,
     *,
@@ -277,7 +295,7 @@ def damaged_leaves(seal: Seal, digests: Mapping[str, str]) -> list[str]:
 
 def _describe(path: pathlib.Path) -> tuple[int, str]:
     """Size and digest of a file, without the one number that Orbax writes after the seal."""
-    if path.name != "_CHECKPOINT_METADATA":
+    if path.name != _NOTES:
         return path.stat().st_size, digest.of_file(path)
     kept = re.sub(rb'"commit_timestamp_nsecs": (null|\d{1,20})', b"", path.read_bytes())
     return len(kept), hashlib.sha256(kept).hexdigest()[:16]

@@ -406,6 +406,20 @@ def test_early_digests_are_those_of_the_files(tmp_path, monkeypatch):
         assert sealed.files[f"state/ocdbt.process_0/d/{name}"][1] == wanted[name]
 
 
+def test_the_seal_waits_for_what_orbax_notes(tmp_path):
+    """It writes the handlers' names in a thread, under load after all arrays."""
+    notes = tmp_path / "_CHECKPOINT_METADATA"
+    notes.write_text('{"item_handlers": null, "commit_timestamp_nsecs": null}')
+    late = threading.Timer(0.3, notes.write_text, ['{"item_handlers": {"state": "x"}}'])
+    late.start()
+    seal.wait_for_notes(tmp_path)
+    assert "state" in notes.read_text()
+    late.join()
+    notes.write_text('{"item_handlers": null}')
+    seal.wait_for_notes(tmp_path, seconds=0.05)  # not for ever
+    seal.wait_for_notes(tmp_path / "nothing")
+
+
 COST = """
 import pathlib, shutil, statistics, sys, time
 import jax, numpy as np
