@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnigen import recipe as recipes
 from omnigen.sample import Sampler
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# For users; experiments keep commands as they were.
+DOCUMENTS = [
+    f"docs/{name}.md"
+    for name in ("data", "evaluation", "performance", "reliability", "results", "scaling")
+]
 
 # A training run is two steps of the toy of the same recipe.
 SHORTER = [
@@ -102,3 +109,65 @@ def test_links_lead_somewhere(source: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert ((ROOT / source).parent / target).exists(), target
+
+
+# What stands for other words, where documents leave them out.
+FILLED = {"$R": [], "$S": ["--config", "configs/ar.py:base"], "...": [], "…": []}
+
+
+def documented() -> list[tuple[str, str]]:
+    """Every command of ours in documents for users: the document, and what is typed."""
+    found = []
+    for name in ("README.md", "launch/README.md", *DOCUMENTS):
+        text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = re.findall(r"^ {4}(python -m omnigen\S* .*)$", text, flags=re.MULTILINE)
+        lines += re.findall(r"^(python -m omnigen\S* .*)$", text, flags=re.MULTILINE)
+        spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+        lines += [span for span in spans if re.match(r"python -m omnigen\S+ --?\w", span)]
+        found += [(name, line) for line in dict.fromkeys(lines)]
+    return found
+
+
+@pytest.mark.parametrize(("document", "command"), documented())
+def test_documented_commands_are_understood(
+    document: str, command: str, capsys, monkeypatch
+) -> None:
+    """Their flags exist, and so do the recipes that they name and the keys that they change.
+
+    Those of the README run, above. These would train for hours or want what is not here: what each
+    does is tested where its module is.
+    """
+    monkeypatch.chdir(ROOT)
+    command = re.sub(r"\[([^\[\]]*)\]", r"\1", re.sub(r"\s+#\s.*", "", command))
+    words = [part for word in shlex.split(command) for part in FILLED.get(word, [word])]
+    module, argv = words[2], words[3:]
+    if module in ("omnigen.plan", "omnigen.data.corpora"):
+        module += ".__main__"
+    subject = argv[:1] if argv and not argv[0].startswith("-") else []
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module(module).main([*subject, "--help"])
+    assert stopped.value.code == 0
+    flags = set(re.findall(r"^\s*--(\w+)", capsys.readouterr().out, flags=re.MULTILINE))
+    overrides = [word for word in argv if word.startswith("--config.")]
+    for word in argv:
+        if word.startswith("--") and word not in overrides:
+            name = word[2:].split("=")[0]
+            assert name in flags or name.removeprefix("no") in flags, word
+    if "--config" in argv:
+        overrides = [word for word in overrides if not re.search("mixture|latents", word)]
+        recipes.read(argv[argv.index("--config") + 1], overrides)  # less what corpora must be for
+
+
+def test_documented_tests_exist() -> None:
+    """Documents say which tests show what: their files, and what `-k` picks."""
+    checked = 0
+    for name in ("README.md", "CONTRIBUTING.md", *DOCUMENTS):
+        text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        for span in re.findall(r"`([^`]*\bpytest [^`]*)`", text):
+            words = shlex.split(span.replace("…", ""))
+            paths = [word.split("::")[0] for word in words if word.startswith("tests/")]
+            assert all((ROOT / path).exists() for path in paths), span
+            if "-k" in words and len(paths) == 1 and paths[0].endswith(".py"):
+                assert words[words.index("-k") + 1] in (ROOT / paths[0]).read_text(), span
+            checked += len(paths)
+    assert checked >= 20
