@@ -24,6 +24,7 @@ PYTHON = [
 WRAPPED = [
     "docs/decisions.md",
     "docs/experiments.md",
+    "docs/performance.md",
 ]
 
 MAX_FILE_LINES = 500
