@@ -25,6 +25,7 @@ WRAPPED = [
     "docs/decisions.md",
     "docs/experiments.md",
     "docs/performance.md",
+    "docs/results.md",
 ]
 
 MAX_FILE_LINES = 500
