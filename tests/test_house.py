@@ -26,6 +26,7 @@ WRAPPED = [
     "docs/experiments.md",
     "docs/performance.md",
     "docs/results.md",
+    "docs/scaling.md",
 ]
 
 MAX_FILE_LINES = 500
