@@ -23,6 +23,7 @@ PYTHON = [
 # Documents whose lines are wrapped; add others once theirs are.
 WRAPPED = [
     "docs/architecture.md",
+    "docs/conventions.md",
     "docs/decisions.md",
     "docs/experiments.md",
     "docs/performance.md",
