@@ -29,6 +29,7 @@ WRAPPED = [
     "docs/performance.md",
     "docs/results.md",
     "docs/scaling.md",
+    "launch/README.md",
 ]
 
 MAX_FILE_LINES = 500
