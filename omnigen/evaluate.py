@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges checkpoints, and folders of others' pictures, by benchmarks; writes all that it found."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import os
 import pathlib
-import sys
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 import omnigen
-from omnigen import cli, extras
+from omnigen import cli, extras, files
+from omnigen.evals import progress
 
 if TYPE_CHECKING:
     from omnigen.evals.base import Evaluator
@@ -54,6 +56,7 @@ COUNTS = {
     "lpips": 64,
 }
 READERS = ("reconstruction", "samples", "corpus")  # suites that read words if OCR is there
+MOST_NAME = 48  # characters of a column's name, of which a disk takes 255 bytes and more
 LAYOUTS = ("geneval", "wise", "dpg", "longtext", "folder")
 
 
@@ -66,7 +69,7 @@ def _flags() -> flags.FlagValues:
         ),
         ("images", f"pictures to judge, as SUITE/PROMPT/samples/NUMBER.png; {', '.join(PROMPTED)}"),
     ):
-        flags.DEFINE_multi_string(name, [], text, flag_values=values)
+        cli.define_paths(values, name, text)
     for name, text in (
         ("output", "the folder to write results.json to; made if it does not exist"),
         ("inception_weights", "the weights file of FID's network; suite fidelity only"),
@@ -76,9 +79,10 @@ def _flags() -> flags.FlagValues:
             "pictures to draw the captions of: a prepared corpus, or tars; suite corpus only",
         ),
         ("prompts", "another benchmark's prompts, to draw instead of judging; needs --layout"),
-        ("layout", f"where its scorer looks for pictures: {', '.join(LAYOUTS)}"),
     ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
+        cli.define_path(values, name, None, text)
+    text = f"where its scorer looks for pictures: {', '.join(LAYOUTS)}"
+    flags.DEFINE_string("layout", None, text, flag_values=values)
     suites = f"benchmarks, separated by commas: {', '.join(SUITES)}"
     flags.DEFINE_list("suites", ["reconstruction"], suites, flag_values=values)
     text = "pictures of each kind to judge by (default: 64), or of each prompt (default: 4)"
@@ -105,10 +109,31 @@ def _output(name: str | None) -> pathlib.Path:
     if name is None:
         raise ValueError("--output is required")
     path = pathlib.Path(name)
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    try:
+        existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    except OSError as error:  # a name that is too long, a folder that cannot be entered
+        raise ValueError(f"--output {path}: {error.strerror}") from None
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"--output {path}: {existing} is not a writable folder")
     return path
+
+
+@contextlib.contextmanager
+def _alone(output: pathlib.Path) -> Iterator[None]:
+    """Makes the output folder and keeps other evaluations out; one that stays empty goes again."""
+    made = [p for p in (output, *output.absolute().parents) if not p.exists()]
+    with contextlib.ExitStack() as stack:
+        for path in reversed(made):
+            stack.callback(_remove_if_empty, path)
+        with cli.bad_input_exits(PROGRAM):
+            output.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(files.locked(output, work="an evaluation"))
+        yield
+
+
+def _remove_if_empty(folder: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _suites(values: flags.FlagValues) -> list[str]:
@@ -136,7 +161,7 @@ def _check_extras(values: flags.FlagValues, columns: Sequence[Column]) -> None:
         if modelled and name != "corpus":
             extras.load("skia", "scenes", f"--suites {name} draws scenes, which")
     if modelled and set(values.suites) & set(READERS) and not extras.installed("ocr"):
-        print(f"{PROGRAM}: words are not read; that needs {extras.command('ocr')}", file=sys.stderr)
+        progress.say(f"{PROGRAM}: words are not read; that needs {extras.command('ocr')}")
 
 
 def _without_model(values: flags.FlagValues) -> tuple[str, ...]:
@@ -149,7 +174,7 @@ def _columns(values: flags.FlagValues) -> list[Column]:
     columns: list[Column] = []
 
     def add(path: str, **source: Any) -> None:
-        name = (pathlib.Path(os.path.abspath(path)).name or "root") if path else "shipped"
+        name = _short(os.path.basename(os.path.abspath(path)) or "root") if path else "shipped"
         taken = {column.name for column in columns}
         names = itertools.chain([name], (f"{name}~{number}" for number in itertools.count(2)))
         columns.append(Column(next(one for one in names if one not in taken), **source))
@@ -158,7 +183,7 @@ def _columns(values: flags.FlagValues) -> list[Column]:
     for path in checkpoints:
         add(path, checkpoint=path)
     for path in values.images:
-        if not pathlib.Path(path).is_dir():
+        if not os.path.isdir(path):
             raise ValueError(f"--images {path}: no such folder")
         add(path, images=pathlib.Path(path))
     able = _without_model(values)
@@ -170,7 +195,14 @@ def _columns(values: flags.FlagValues) -> list[Column]:
         raise ValueError(f"--nojudge draws --suites {','.join(PROMPTED)}, and takes no --images")
     if values.reference and not values.images:
         raise ValueError(f"--reference {values.reference}: needs --images")
+    if values.reference and not os.path.isdir(values.reference):
+        raise ValueError(f"--reference {values.reference}: no such folder")
     return columns
+
+
+def _short(name: str) -> str:
+    """A folder's name as a part of others: printable, and so short that the disk takes them all."""
+    return cli.printable(name, most=MOST_NAME).replace("\\", "_")
 
 
 def _evaluator(
@@ -242,7 +274,8 @@ def _evaluators(
     from omnigen.evals import prompted
 
     about: dict[str, Any] = {"name": column.name, "images": str(column.images)}
-    with cli.bad_input_exits(PROGRAM):
+    what = "the judges" if column.images else "the model and its judges"
+    with progress.work(f"{column.name}: loading {what}"), cli.bad_input_exits(PROGRAM):
         model = None
         if column.images is None:
             needed = {part for name in values.suites for part in SUITES[name]}
@@ -268,11 +301,12 @@ def _judged(
     column: Column, values: flags.FlagValues, output: pathlib.Path
 ) -> Iterator[tuple[dict[str, Any], str, "Outcome"]]:
     """Describes the column, and yields what each suite found."""
-    from omnigen.evals import results
+    from omnigen.evals import likeness, results
 
     about, weights, evaluators = _evaluators(column, values, output)
     for name, evaluator in evaluators.items():
-        outcome = results.judged(evaluator, weights)
+        with cli.bad_input_exits(PROGRAM, (likeness.TooFewError,)):
+            outcome = results.judged(evaluator, weights)
         drawn_by = outcome.about.get("settings", {}).get("weights")
         if results.is_digest(drawn_by):  # pictures say so
             about = {**about, "digest": drawn_by}
@@ -291,11 +325,13 @@ def _draw_to_judge_elsewhere(
     for evaluator in evaluators.values():
         assert isinstance(evaluator, Prompted)
         evaluator.draw(weights, {})
-    print(f"{PROGRAM}: judge by --images {output / 'pictures' / column.name}")
+    print(f"{PROGRAM}: judge by --images {shlex.quote(str(output / 'pictures' / column.name))}")
 
 
 def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
     """Draws another benchmark's prompts, all processes together."""
+    import jax
+
     from omnigen import parallel, pretrained
     from omnigen.evals import layouts
 
@@ -313,21 +349,22 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
         prompts = layouts.read(pathlib.Path(values.prompts), layout)
         parallel.initialize()
         checkpoint = values.checkpoint[0] if values.checkpoint else None
-        model = pretrained.load(checkpoint, needed=SUITES["exact"])
-    layouts.draw(model.omni, model.params, prompts, layout, output=output, count=count)
+        with progress.work("loading the model"):
+            model = pretrained.load(checkpoint, needed=SUITES["exact"])
+    with _alone(output) if jax.process_index() == 0 else contextlib.nullcontext():
+        layouts.draw(model.omni, model.params, prompts, layout, output=output, count=count)
 
 
 def _complain(column: str, suite: str, outcome: "Outcome") -> bool:
     """Says in a line a kind which files were no use; returns whether there were any."""
     from omnigen.evals import results
 
-    for kind, files in outcome.problems.items():
-        some = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+    for kind, listed in outcome.problems.items():
+        some = ", ".join(map(cli.printable, listed[:3])) + (", ..." if len(listed) > 3 else "")
         counted = suite in PROMPTED and kind not in results.UNCOUNTED
         counts = "counted as wrong" if counted else "not counted"
-        print(
-            f"{PROGRAM}: {column}, {suite}: {len(files)} pictures {kind}, {counts}: {some}",
-            file=sys.stderr,
+        progress.say(
+            f"{PROGRAM}: {column}, {suite}: {len(listed)} pictures {kind}, {counts}: {some}"
         )
     return bool(outcome.problems)
 
@@ -344,14 +381,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         _suites(values)
         if not drawing:
             _check_extras(values, columns)
-    cli.cache_compilations()
     if drawing:
+        progress.say(f"{PROGRAM}: drawing --prompts {cli.printable(values.prompts or '')}")
+        cli.cache_compilations()
         return _draw(values, output)
-    if not values.judge:
+    verb = "judging" if values.judge else "drawing for"
+    names = ", ".join(column.name for column in columns)
+    progress.say(f"{PROGRAM}: {verb} {','.join(values.suites)} of {names}")
+    with _alone(output):
+        with progress.work("loading JAX"):
+            cli.cache_compilations()
+        if values.judge:
+            return _judge(columns, values, output)
         for column in columns:
             _draw_to_judge_elsewhere(column, values, output)
-        return
 
+
+def _judge(columns: Sequence[Column], values: flags.FlagValues, output: pathlib.Path) -> None:
+    """Judges all columns and tells what was found.
+
+    Raises:
+        SystemExit: files were no use.
+    """
     from omnigen.evals import report as web
     from omnigen.evals import results, table
 
@@ -365,7 +416,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             found.setdefault("suites", {})[name] = outcome.to_json()
             imperfect |= _complain(column.name, name, outcome)
             results.write(json.dumps(report, indent=1) + "\n", output / results.FILE)
-    results.write(web.page(report, output), output / web.FILE)
+    with progress.work(f"writing {web.FILE}"):
+        results.write(web.page(report, output), output / web.FILE)
     table.show(report)
     if imperfect:
         raise SystemExit(cli.BAD_INPUT)

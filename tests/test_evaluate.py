@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 import functools
 import json
+import os
 import pathlib
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from omnigen import evaluate, pretrained
+from omnigen import evaluate, files, pretrained
 from omnigen.data.scenes.scene import Kind
 from omnigen.evals import exact, prompted
 
@@ -82,8 +87,23 @@ def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path
         (["--output", "eval", "--reference=."], "--reference .: needs --images"),
         (
             ["--output", "eval", "--suites=kid_lite0", "--images=.", "--reference=absent"],
-            ".: 0 pictures; at least 10 are needed",
+            "--reference absent: no such folder",
         ),
+        (["--output", "a" * 300], f"--output {'a' * 300}: File name too long"),
+        (["--output", "eval", "--images", "a" * 300, "--suites=text"], "aaa: no such folder"),
+        (["--output", "eval", "--checkpoint", "a" * 300], "aaa: "),
+        (
+            ["--output", "new/eval", "--suites=exact", "--checkpoint=absent"],
+            "no such checkpoint fo",
+        ),
+        (["--output", "eval", "--suites=corpus", "--corpus", "a" * 300], "aaa: "),
+        (
+            ["--output", "eval", "--suites=exact", "--images=.", "--reference", "a" * 300],
+            "aaa: no such folder",
+        ),
+        (["--output", "eval", "--prompts", "a" * 300, "--layout=folder"], "File name too long"),
+        (["--output", "eval", "--suites=fidelity", "--inception_weights", "a" * 300], "aaa: "),
+        (["--output", "~nobody-knows/eval"], "there is no home folder to replace ~nobody-knows wi"),
         (["--output", "eval", "--prompts=file"], "needs --prompts and --layout, one of geneval"),
         (["--output", "eval", "--prompts=absent", "--layout=wise"], "prompts absent: cannot be re"),
         (["--output", "eval", "--prompts=file", "--layout=geneval"], "prompts file: no prompts"),
@@ -109,7 +129,9 @@ def test_evaluate_refuses(
     with pytest.raises(SystemExit) as caught:
         evaluate.main(argv)
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    *said, error = capsys.readouterr().err.splitlines()
+    assert message in error
+    assert len(said) <= 2 and "Traceback" not in "".join(said)  # what it was about to do
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -133,3 +155,83 @@ def test_pictures_that_no_suite_judges_are_refused(tmp_path: pathlib.Path, capsy
     with pytest.raises(SystemExit):
         evaluate.main(arguments)
     assert "judged by --suites exact,text" in capsys.readouterr().err
+
+
+def test_names_of_columns_are_short_and_printable(tmp_path: pathlib.Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = ["a" * 255, "b" * 48, "c\x1b[2J\nd", "é" * 100, os.fsdecode(b"e\xff"), "a" * 254]
+    for folder in folders:
+        pathlib.Path(folder).mkdir()
+    values = evaluate._flags()
+    evaluate.cli.parse(
+        values, usage="", argv=["--suites=exact", *(f"--images={folder}" for folder in folders)]
+    )
+    names = [column.name for column in evaluate._columns(values)]
+    long = "a" * 47 + "…"
+    accents = "é" * 47 + "…"
+    assert names == [long, "b" * 48, "c_x1b[2J_nd", accents, "e_udcff", f"{long}~2"]
+    for name in names:
+        (tmp_path / f"{name}-exact-ceiling.jsonl").write_text("")
+
+
+def test_paths_may_begin_at_home(tmp_path: pathlib.Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = ("checkpoint", "images", "output", "inception_weights", "reference", "corpus")
+    values = evaluate._flags()
+    evaluate.cli.parse(values, usage="", argv=[f"--{name}=~/x" for name in (*names, "prompts")])
+    found = [values[name].value for name in (*names, "prompts")]
+    home = str(tmp_path / "x")
+    assert found == [[home], [home], home, home, home, home, home]
+
+
+def test_two_evaluations_do_not_share_a_folder(tmp_path: pathlib.Path, capsys) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "out").mkdir()
+    argv = ["--suites=exact", "--images", str(tmp_path / "theirs"), "--every=100", "--count=1"]
+    with files.locked(tmp_path / "out", work="an evaluation"), pytest.raises(SystemExit) as caught:
+        evaluate.main([*argv, "--output", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert "out: an evaluation is at work there already (process " in error
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_too_few_pictures_is_one_line(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("omnigen.evals.judges.lite0.Lite0", Means)
+    monkeypatch.setattr(evaluate, "_check_extras", lambda values, columns: None)
+    for number in range(10):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_text("no picture")
+    argv = ["--suites=kid_lite0", "--images", str(tmp_path), "--reference", str(tmp_path)]
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main([*argv, "--output", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error == (
+        "omnigen.evaluate: kid_lite0: of the reference, 9 of 10 can be read; at least 10 are "
+        f"needed; 1 unreadable, such as {tmp_path / '3.png'}"
+    )
+
+
+class Means:
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return images.mean((1, 2)) / 255
+
+
+def test_it_says_at_once_what_it_does(tmp_path: pathlib.Path) -> None:
+    """Within 2 s of the start of the process, less what Python itself needs here."""
+    (tmp_path / "theirs").mkdir()
+    python = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import absl.flags"], check=True)
+    python = time.monotonic() - python
+    argv = ["--suites=exact", f"--images={tmp_path}/theirs", f"--output={tmp_path}/out"]
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "omnigen.evaluate", *argv], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        passed = time.monotonic() - began
+        process.kill()
+    assert line == "omnigen.evaluate: judging exact of theirs\n"
+    assert passed < 1 + 2 * python

@@ -116,8 +116,11 @@ def judge(
     new = [i for i, key in enumerate(keys) if key not in known.verdicts]
     asked = [(paths[i], wanted[i].metadata, problems[i]) for i in new]
     look = functools.partial(_look, benchmark.verdict)
-    with _mapping(min(workers, 2 * len(new) // POOLED) or 1) as mapped:
-        verdicts = progress.track(mapped(look, asked), len(new), f"{folder.name}: judged")
+    with (
+        _mapping(min(workers, 2 * len(new) // POOLED) or 1) as mapped,
+        progress.work(f"{folder.name}: judging pictures", len(new)) as done,
+    ):
+        verdicts = done.each(mapped(look, asked))
         known.extend((keys[i], verdict) for i, verdict in zip(new, verdicts, strict=True))
     return [
         {

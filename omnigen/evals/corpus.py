@@ -18,6 +18,7 @@ from omnigen.data.mixing import shorten
 from omnigen.data.pictures import Size
 from omnigen.data.records import spread
 from omnigen.data.scenes.scene import Split
+from omnigen.evals import progress
 from omnigen.evals.judges import reading
 from omnigen.evals.samples import Reader, contact_sheet, words_right
 from omnigen.models.omni import Omni, to_uint8
@@ -68,14 +69,16 @@ class Corpus:
         size = Size.square(self._omni.config.image_size)
         self._output.mkdir(parents=True, exist_ok=True)
         for split, records in self._splits.items():
-            chosen = spread(
-                records, self._count, lambda r: (r.captions, pictures.load(r.image, size))
-            )
+            with progress.work(f"corpus: reading pictures of {split}"):
+                chosen = spread(
+                    records, self._count, lambda r: (r.captions, pictures.load(r.image, size))
+                )
             if len(chosen) < 2:
                 continue
             captions = [shorten(said[0] if said else "", most=limit) for said, _ in chosen]
             true = np.stack([image for _, image in chosen])
-            drawn = self._draw(weights, captions)
+            with progress.work(f"corpus: drawing {split}", len(captions)) as done:
+                drawn = self._draw(weights, captions, done)
             pairs = np.concatenate([true, drawn], axis=2)
             sheet = contact_sheet(list(zip(pairs, captions, strict=True)), columns=COLUMNS)
             sheet.save(self._output / f"corpus-{split}.png", optimize=True)
@@ -83,7 +86,9 @@ class Corpus:
             yield f"{split}_nearest", float((found == 0).mean())
             yield f"{split}_rank", float(found.mean())
             for name, images in (("", drawn), ("_of_true_pictures", true)):
-                if right := self._read(captions, images):
+                with progress.work(f"corpus: reading words of {split}"):
+                    right = self._read(captions, images)
+                if right:
                     yield f"{split}_word_accuracy{name}", float(np.mean(right))
 
     def _read(self, captions: list[str], images: np.ndarray) -> list[bool]:
@@ -95,7 +100,7 @@ class Corpus:
                 right += words_right(self._reader, lines, image)
         return right
 
-    def _draw(self, weights: Params, captions: list[str]) -> np.ndarray:
+    def _draw(self, weights: Params, captions: list[str], done: progress.Progress) -> np.ndarray:
         """Pictures of captions, by full batches, so that one program serves all."""
         drawn, make_keys = [], jax.vmap(jax.random.key)
         for start in range(0, len(captions), BATCH):
@@ -103,6 +108,7 @@ class Corpus:
             prompts = self._omni.prompts(some + [""] * (BATCH - len(some)))
             keys = make_keys(np.arange(start, start + BATCH, dtype=np.uint32))
             drawn.append(to_uint8(self._omni.generate(weights, prompts, keys))[: len(some)])
+            done.add(len(some))
         return np.concatenate(drawn)
 
 

@@ -17,6 +17,7 @@ import enum
 import functools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from omnigen import parallel
+from omnigen import cli, files, parallel
 from omnigen.evals import pictures, prompted, results
 from omnigen.evals.pictures import Job
 from omnigen.models.omni import GUIDANCE, TEMPERATURE, Omni, to_uint8
@@ -50,6 +51,10 @@ COUNTS = {
     Layout.FOLDER: (1, range(1, 10_000)),
 }
 """Pictures a prompt: what the benchmark asks for, and what its layout allows."""
+
+MOST_BYTES = 1 << 26  # of a file of prompts
+
+_MOST_NAME_BYTES = 255  # that a disk takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +96,7 @@ def read(path: pathlib.Path, layout: Layout) -> list[Prompt]:
     for prompt in reader(path):
         if prompt.name in names:
             raise ValueError(f"prompts {path}: prompt_id {prompt.name} occurs twice")
+        _check(path, prompt, place(layout, prompt, 9999, count=10_000))
         names.add(prompt.name)
         found.append(prompt)
     if not found:
@@ -176,11 +182,34 @@ def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> 
     return sheets.reshape(-1, side * height, side * width, channels)
 
 
+def _check(path: pathlib.Path, prompt: Prompt, picture: pathlib.PurePosixPath) -> None:
+    """Refuses what could not be written once it is drawn."""
+    length = len(os.fsencode(picture.name))
+    if length > _MOST_NAME_BYTES:
+        start = cli.printable(prompt.name, most=40)
+        told = f"{start} names a file of {length} bytes; allowed: up to {_MOST_NAME_BYTES}"
+        raise ValueError(f"prompts {path}: {told}")
+    try:
+        prompt.text.encode()
+    except UnicodeEncodeError:
+        shown = cli.printable(prompt.text)
+        raise ValueError(f"prompts {path}: half a character in {shown}") from None
+
+
 def _text(path: pathlib.Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return files.read(path, most=MOST_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ValueError(f"prompts {path}: cannot be read: {error}") from None
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where}: nested too deep") from None
 
 
 def _json_lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -189,10 +218,7 @@ def _json_lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         where = f"prompts {path}, line {number}"
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON: {error}") from None
+        found = _json(line, where)
         if not isinstance(found, dict):
             raise ValueError(f"{where}: not an object but {line[:40]}")
         yield where, found
@@ -218,10 +244,7 @@ def _longtext(path: pathlib.Path) -> Iterator[Prompt]:
 
 
 def _wise(path: pathlib.Path) -> Iterator[Prompt]:
-    try:
-        found = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"prompts {path}: not JSON: {error}") from None
+    found = _json(_text(path), f"prompts {path}")
     if not isinstance(found, list):
         raise ValueError(f"prompts {path}: not a list of objects with prompt_id and Prompt")
     for number, item in enumerate(found, 1):
@@ -233,9 +256,9 @@ def _wise(path: pathlib.Path) -> Iterator[Prompt]:
 
 
 def _dpg(path: pathlib.Path) -> Iterator[Prompt]:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ValueError(f"prompts {path}: not a folder; the layout dpg reads one of NAME.txt")
-    for file in sorted(path.glob("*.txt")):
+    for file in sorted(file for file in path.glob("*.txt") if not files.is_hidden(file.name)):
         text = _text(file).strip()
         if not text:
             raise ValueError(f"prompts {file}: empty")

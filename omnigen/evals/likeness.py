@@ -8,15 +8,15 @@ folder with another. LPIPS says how each reconstruction differs from its scene.
 
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from omnigen import files
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
-from omnigen.evals import fidelity, pictures
+from omnigen.evals import fidelity, pictures, progress
 from omnigen.evals.judges.inception import Features, Inception
 from omnigen.evals.judges.lite0 import Lite0
 from omnigen.evals.judges.lpips import Lpips, Net
@@ -41,9 +41,13 @@ class Sets(Protocol):
 
     Attributes:
         problems: files that were left out, by what is wrong with them; known after reading.
+        real_count: pictures of the first set, or a few more.
+        drawn_count: likewise of the second.
     """
 
     problems: dict[str, list[str]]
+    real_count: int
+    drawn_count: int
 
     def real(self) -> Iterator[np.ndarray]:
         """What is compared with."""
@@ -61,6 +65,7 @@ class Rebuilt:
         """Takes `count` scenes of each kind; published FIDs are of 50 000 in all."""
         self.problems: dict[str, list[str]] = {}
         self._omni, self._count = omni, count
+        self.real_count = self.drawn_count = count * len(Kind)
 
     def real(self) -> Iterator[np.ndarray]:
         """Yields the scenes, a kind at a time."""
@@ -84,6 +89,7 @@ class Folders:
         """
         self.problems: dict[str, list[str]] = {}
         self._drawn, self._real = _files(images), _files(reference)
+        self.drawn_count, self.real_count = len(self._drawn), len(self._real)
 
     def real(self) -> Iterator[np.ndarray]:
         """Yields the reference."""
@@ -123,16 +129,35 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The features of a set.
+class TooFewError(ValueError):
+    """Too few pictures of a set can be read."""
+
+
+def _features(
+    name: str, sets: Sets, weights: Params, look: Callable[[np.ndarray], Any]
+) -> Iterator[list[Any]]:
+    """Yields what a network sees in the blocks of the real set, then of the one that is judged.
 
     Raises:
-        ValueError: too few pictures could be read.
+        TooFewError: names the set, and what was wrong with the files that were left out.
     """
-    count = sum(map(len, parts))
-    if count < LEAST:
-        raise ValueError(f"{count} of the pictures can be read; at least {LEAST} are needed")
-    return np.concatenate(parts)
+    for blocks, count, what in (
+        (sets.real(), sets.real_count, "reference"),
+        (sets.drawn(weights), sets.drawn_count, "pictures to judge"),
+    ):
+        parts, read = [], 0
+        with progress.work(f"{name}: looking at the {what}", count) as done:
+            for block in blocks:
+                parts.append(look(block))
+                read += len(block)
+                done.add(len(block))
+        if read < LEAST:
+            why = (
+                f"{len(paths)} {kind}, such as {paths[0]}" for kind, paths in sets.problems.items()
+            )
+            needed = f"{read} of {count} can be read; at least {LEAST} are needed"
+            raise TooFewError("; ".join([f"{name}: of the {what}, {needed}", *why]))
+        yield parts
 
 
 class Fidelity:
@@ -146,18 +171,19 @@ class Fidelity:
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields the metrics of `fidelity.compare`."""
-        real = self._features(self._sets.real())
-        drawn = self._features(self._sets.drawn({**frozen, **params}))
-        yield from fidelity.compare(real, drawn).items()
+        weights, look = {**frozen, **params}, self._inception.features
+        real, drawn = map(self._joined, _features(self.name, self._sets, weights, look))
+        with progress.work(f"{self.name}: distances"):
+            found = fidelity.compare(real, drawn)
+        yield from found.items()
 
     def judge(self, params: Params, frozen: Params) -> Outcome:
         """The same, and which files could not be read."""
         return Outcome(dict(self.run(params, frozen)), problems=self._sets.problems)
 
-    def _features(self, blocks: Iterator[np.ndarray]) -> Features:
-        parts = [self._inception.features(block) for block in blocks]
+    def _joined(self, parts: Sequence[Features]) -> Features:
         pool, spatial, logits = (
-            _joined([getattr(part, name) for part in parts])
+            np.concatenate([getattr(part, name) for part in parts])
             for name in ("pool", "spatial", "logits")
         )
         return Features(pool=pool, spatial=spatial, logits=logits)
@@ -174,10 +200,8 @@ class KidLite0:
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields `kid_lite0`, its deviation over subsets, and the numbers of pictures."""
-        real, drawn = (
-            _joined([self._network.features(block) for block in blocks])
-            for blocks in (self._sets.real(), self._sets.drawn({**frozen, **params}))
-        )
+        weights, look = {**frozen, **params}, self._network.features
+        real, drawn = map(np.concatenate, _features(self.name, self._sets, weights, look))
         score = fidelity.kernel_distance(real, drawn)
         yield "kid_lite0", score.mean
         yield "kid_lite0_deviation", score.deviation
@@ -207,10 +231,12 @@ class Perceptual:
         """Yields `KIND/NET`, the mean distance, then over all kinds `NET`."""
         decoder, found = Reconstruction(self._omni), {net: [] for net in Net}
         for kind in Kind:
-            images = _scenes(self._omni, kind, count=self._count)
-            drawn = decoder.reconstruct({**frozen, **params}, images)
+            with progress.work(f"lpips: rebuilding {kind}"):
+                images = _scenes(self._omni, kind, count=self._count)
+                drawn = decoder.reconstruct({**frozen, **params}, images)
             for net, judge in self._judges.items():
-                found[net].append(judge.distances(images, drawn))
+                with progress.work(f"lpips: judging {kind} by {net}"):
+                    found[net].append(judge.distances(images, drawn))
                 yield f"{kind}/{net}", float(found[net][-1].mean())
         for net, distances in found.items():
             yield net.value, float(np.concatenate(distances).mean())

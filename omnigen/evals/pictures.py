@@ -200,8 +200,8 @@ class Survey:
 
 def survey(folder: pathlib.Path, wanted: Sequence[Job]) -> Survey:
     """Holds the size and the mark of each picture against those of most, and against its job."""
-    paths = progress.track(locate(folder, wanted), len(wanted), f"{folder.name}: looking at files")
-    heads = [_head(path) for path in paths]
+    with progress.work(f"{folder.name}: looking at files", len(wanted)) as done:
+        heads = [_head(path) for path in done.each(locate(folder, wanted))]
     readable = [head for head in heads if head is not None and not head.problem]
     sizes = collections.Counter(head.size for head in readable)
     settings = collections.Counter(_settings(head.mark) for head in readable)
@@ -330,24 +330,25 @@ def draw(
     """
     settings = {**settings, "batch_size": batch_size}
     marks = [_mark(job, settings) for job in wanted]
-    starts = [
-        start
+    with progress.work(f"{what}: looking for what is there", len(wanted)) as done:
+        asked = zip(wanted, marks, strict=True)
+        lacking = [not _is_sound(folder, job, mark) for job, mark in done.each(asked)]
+    batches = [
+        range(start, min(start + batch_size, len(wanted)))
         for start in range(0, len(wanted), batch_size)
-        if any(
-            not _is_sound(folder, job, mark)
-            for job, mark in zip(
-                wanted[start : start + batch_size], marks[start : start + batch_size], strict=True
-            )
-        )
+        if any(lacking[start : start + batch_size])
     ]
-    for start in progress.track(starts, len(starts), f"{what}: batches of {batch_size}"):
-        batch = list(wanted[start : start + batch_size])
-        images = paint(batch + batch[-1:] * (batch_size - len(batch)))
-        for job, mark, image in zip(batch, marks[start:], images, strict=False):
-            if not _is_sound(folder, job, mark):
-                path = folder / job.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                png.write(image, path, {"prompt": job.metadata["prompt"], _CHUNK: mark})
+    with progress.work(f"{what}: drawing pictures", sum(map(len, batches))) as done:
+        for places in batches:
+            batch = [wanted[place] for place in places]
+            images = paint(batch + batch[-1:] * (batch_size - len(batch)))
+            for place, image in zip(places, images, strict=False):
+                if lacking[place]:
+                    path = folder / wanted[place].path
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    text = {"prompt": wanted[place].metadata["prompt"], _CHUNK: marks[place]}
+                    png.write(image, path, text)
+            done.add(len(places))
 
 
 def _mark(job: Job, settings: Mapping[str, Any]) -> str:

@@ -1,30 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of long work on stderr: rich's bar on a terminal, elsewhere a line now and then."""
+"""Progress of long work on stderr: what is done, how much is left and roughly how long.
 
+On a terminal it is one line that changes, elsewhere a line now and then. A clock of its own drives
+it, so that work which cannot count, such as compiling, is no silence. Short work says nothing.
+"""
+
+import contextlib
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
-EVERY_S = 20.0
+FIRST_S = 1.0  # work that is done sooner says nothing
+EVERY_S = 10.0  # between lines of a log
+_REDRAW_S = 0.5  # between changes of a terminal's line
 
 
-def track(things: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yields the things, and says how many of `total` are done."""
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console
-            from rich.progress import track as bar
-        except ImportError:
-            pass
+class Progress:
+    """What is known of some work; `work` makes one."""
+
+    def __init__(self, what: str, total: int = 0):
+        """Begins now; `total` is 0 if nobody knows."""
+        self._what, self._total = what, total
+        self._began = time.monotonic()
+        self._done, self._first, self._counted = 0, 0, self._began
+
+    def add(self, count: int = 1) -> None:
+        """Counts what was done since the last call."""
+        self._done += count
+        if not self._first:  # what came before, such as compiling, says nothing of the rest
+            self._first, self._counted = self._done, time.monotonic()
+
+    def each(self, things: Iterable[T]) -> Iterator[T]:
+        """Yields the things, and counts each when the next one is asked for."""
+        for thing in things:
+            yield thing
+            self.add()
+
+    def line(self, *, is_over: bool = False) -> str:
+        """What there is to say."""
+        passed = time.monotonic() - self._began
+        said = f"{self._what}: {self._done} of {self._total}" if self._total else self._what
+        if is_over:
+            return f"{said}, took {duration(passed)}"
+        left = self._left()
+        return f"{said}, {duration(passed)} so far" + (
+            "" if left is None else f", about {duration(left)} left"
+        )
+
+    def _left(self) -> float | None:
+        """Seconds, by the pace since the first count."""
+        if not (self._done and self._total):
+            return None
+        since, done = self._counted, self._done - self._first
+        if not done:
+            since, done = self._began, self._done
+        return (self._total - self._done) * (time.monotonic() - since) / done
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as people say them: `40 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+@contextlib.contextmanager
+def work(what: str, total: int = 0) -> Iterator[Progress]:
+    """Tells of the block's work on stderr, from `FIRST_S` after its start until its end.
+
+    Args:
+        what: is done.
+        total: how much, if that is counted with the `add` of what is yielded.
+    """
+    progress, over, has_spoken = Progress(what, total), threading.Event(), False
+    is_terminal = _is_terminal()
+
+    def speak() -> None:
+        nonlocal has_spoken
+        pause = FIRST_S
+        while not over.wait(pause):
+            has_spoken = True
+            if not say(progress.line(), is_passing=is_terminal):
+                return
+            pause = _REDRAW_S if is_terminal else EVERY_S
+
+    speaker = threading.Thread(target=speak, name="progress", daemon=True)
+    speaker.start()
+    is_done = False
+    try:
+        yield progress
+        is_done = True
+    finally:
+        over.set()
+        speaker.join()
+        if has_spoken and (is_done or is_terminal):
+            say(progress.line(is_over=is_done))
+
+
+def say(line: str, *, is_passing: bool = False) -> bool:
+    """Prints a line on stderr; returns whether somebody listens.
+
+    Args:
+        line: to print.
+        is_passing: whether the next line takes its place, on a terminal.
+    """
+    if sys.stderr is None:
+        return False
+    try:
+        if not _is_terminal():
+            print(line, file=sys.stderr, flush=True)
         else:
-            yield from bar(things, what, total=total, console=Console(stderr=True))
-            return
-    said = time.monotonic()
-    for done, thing in enumerate(things, 1):
-        yield thing
-        if time.monotonic() - said > EVERY_S:
-            said = time.monotonic()
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+            shown = line[: shutil.get_terminal_size().columns - 1] if is_passing else line
+            end = "" if is_passing else "\n"
+            print(f"\r\x1b[K{shown}", end=end, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()

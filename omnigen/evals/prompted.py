@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from omnigen.evals import benchmark, pictures, results, second
+from omnigen.evals import benchmark, pictures, progress, results, second
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Outcome
@@ -125,12 +125,14 @@ class Prompted:
                 problems = {**outcome.problems, results.FOREIGN: [folder.name]}
                 return dataclasses.replace(outcome, problems=problems)
         ideal = self._judged(folder, wanted, self._output, survey=survey)
+        with progress.work(f"{self._column}, {self.name}: intervals of the ceiling"):
+            ceiling = self._suite.scores(ideal)
         problems = {**outcome.problems}
         for kind, files in _problems(ideal).items():
             problems[kind] = [*problems.get(kind, ()), *(f"{folder.name}/{file}" for file in files)]
         return dataclasses.replace(
             outcome,
-            ceiling=self._suite.scores(ideal),
+            ceiling=ceiling,
             ceiling_pictures=ideal,
             problems=problems,
         )
@@ -180,7 +182,9 @@ class Prompted:
         }
         if any("detector" in record for record in records):
             about["disagreements"] = second.disagreements(records)
-        return Outcome(self._suite.scores(records), about, records, problems)
+        with progress.work(f"{self._column}, {self.name}: intervals"):
+            scores = self._suite.scores(records)
+        return Outcome(scores, about, records, problems)
 
     def _judged(
         self,

@@ -9,6 +9,7 @@ covariance of uint8 values under a Gaussian of sigma 1.5 on 11 x 11 pixels, C1 =
 C2 = (0.03 * 255)^2 (Wang et al., 2004). Neither sees whether letters survive; a reader does.
 """
 
+import itertools
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from scipy import ndimage
 from omnigen.data import pipeline
 from omnigen.data.pipeline import Example
 from omnigen.data.scenes.scene import Kind
-from omnigen.evals import results
+from omnigen.evals import progress, results
 from omnigen.evals.judges import reading
 from omnigen.evals.results import Estimate, Outcome
 from omnigen.models.omni import Omni, to_pixels, to_uint8
@@ -104,14 +105,16 @@ class Reconstruction:
         """
         data = pipeline.DataConfig(image_size=self._omni.config.image_size)
         records: list[dict[str, Any]] = []
-        for kind in Kind:
-            examples = pipeline.eval_examples(data, kind, count=self._count, start=0)
-            images = np.stack([example.image for example in examples])
-            rebuilt = self.reconstruct({**frozen, **params}, images)
-            for number, (example, image) in enumerate(zip(examples, rebuilt, strict=True)):
-                record = {"index": len(records), "tag": str(kind), "prompt": example.caption}
-                file = self._saved(f"{kind}-{number:04d}.png", example.image, image)
-                records.append({**record, "file": file, **self._compared(example, image)})
+        with progress.work(f"{self.name}: pictures", self._count * len(Kind)) as done:
+            for kind in Kind:
+                examples = pipeline.eval_examples(data, kind, count=self._count, start=0)
+                images = np.stack([example.image for example in examples])
+                rebuilt = itertools.chain.from_iterable(self._rebuilt({**frozen, **params}, images))
+                for number, (example, image) in enumerate(zip(examples, rebuilt, strict=True)):
+                    record = {"index": len(records), "tag": str(kind), "prompt": example.caption}
+                    file = self._saved(f"{kind}-{number:04d}.png", example.image, image)
+                    records.append({**record, "file": file, **self._compared(example, image)})
+                    done.add()
         tokens = math.prod(self._omni.config.grid)
         scores: dict[str, Estimate | float] = {}
         for kind in Kind:
@@ -159,15 +162,18 @@ class Reconstruction:
 
     def reconstruct(self, weights: Params, images: np.ndarray) -> np.ndarray:
         """Encodes and decodes uint8 pictures in batches of one size, the last padded."""
-        size, parts = self._batch_size, []
+        return np.concatenate(list(self._rebuilt(weights, images)))
+
+    def _rebuilt(self, weights: Params, images: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the batches of `reconstruct`."""
+        size = self._batch_size
         for start in range(0, len(images), size):
             part = images[start : start + size]
             full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             keys = jax.random.split(jax.random.fold_in(jax.random.key(0), start), size)
             pixels = to_pixels(jnp.asarray(full))
             decoded = self._omni.reconstruct(weights, pixels, keys, num_steps=self._num_steps)
-            parts.append(to_uint8(decoded)[: len(part)])
-        return np.concatenate(parts)
+            yield to_uint8(decoded)[: len(part)]
 
 
 def _scores(part: str, records: Sequence[dict[str, Any]]) -> dict[str, Estimate | float]:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
+from omnigen.evals import progress
 from omnigen.evals.judges import reading
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params
@@ -47,10 +48,8 @@ class Samples:
         data = pipeline.DataConfig(image_size=self._omni.config.image_size)
         (self._output / "samples").mkdir(parents=True, exist_ok=True)
         cells, ours, theirs, words = [], 0, 0, 0
-        for kind in Kind:
-            for number, example in enumerate(
-                pipeline.eval_examples(data, kind, count=self._count, start=0)
-            ):
+        with progress.work("samples: drawing pictures", self._count * len(Kind)) as done:
+            for kind, number, example in done.each(self._examples(data)):
                 image = self._draw(weights, example.caption)
                 Image.fromarray(image).save(self._output / "samples" / f"{kind}-{number:02d}.png")
                 cells.append((image, example.caption))
@@ -64,6 +63,12 @@ class Samples:
         if self._reader and words:
             yield "word_accuracy", ours / words
             yield "word_accuracy_of_true_pictures", theirs / words
+
+    def _examples(self, data: pipeline.DataConfig) -> Iterator[tuple[Kind, int, pipeline.Example]]:
+        """Yields kind, number and held-out scene."""
+        for kind in Kind:
+            found = pipeline.eval_examples(data, kind, count=self._count, start=0)
+            yield from ((kind, number, example) for number, example in enumerate(found))
 
     def _draw(self, weights: Params, caption: str) -> np.ndarray:
         """One picture, by the program that `omnigen.sample` runs."""

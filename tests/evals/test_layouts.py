@@ -209,9 +209,41 @@ def test_unreadable_prompts_are_named(tmp_path: pathlib.Path) -> None:
         layouts.read(tmp_path / "latin", Layout.FOLDER)
     with pytest.raises(ValueError, match="absent: cannot be read: .*No such file"):
         layouts.read(tmp_path / "absent", Layout.GENEVAL)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: cannot be read: .* is a pipe; allowed: regular"):
+        layouts.read(tmp_path / "pipe", Layout.FOLDER)
+    (tmp_path / "._6.txt").write_text("left by a Mac")
     (tmp_path / "7.txt").write_text(" \n")
     with pytest.raises(ValueError, match=r"7.txt: empty"):
         layouts.read(tmp_path, Layout.DPG)
+
+
+@pytest.mark.parametrize(
+    ("layout", "text", "message"),
+    [
+        (Layout.WISE, '[{"prompt_id": ' + "7" * 260 + ', "Prompt": "a"}]', "a file of 264 bytes"),
+        (Layout.WISE, '[{"prompt_id": ' + "7" * 5000 + ', "Prompt": "a"}]', "not JSON: Exceeds"),
+        (Layout.WISE, "[" * 100_000, "nested too deep"),
+        (Layout.LONGTEXT, '{"prompt_id": ' + "7" * 247 + ', "prompt": "a"}', "of 256 bytes; allow"),
+        (Layout.GENEVAL, '{"prompt": "half \\ud83d"}', r"half a character in half \\ud83d"),
+        (Layout.GENEVAL, '{"a":' * 100_000, "nested too deep"),
+    ],
+)
+def test_what_could_not_be_written_is_refused(
+    layout: Layout, text: str, message: str, tmp_path: pathlib.Path
+) -> None:
+    """Before anything is drawn."""
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(ValueError, match=f"^prompts {tmp_path}/file.*: .*{message}"):
+        layouts.read(tmp_path / "file", layout)
+
+
+def test_names_may_be_as_long_as_the_disk_allows(tmp_path: pathlib.Path) -> None:
+    source, images = tmp_path / "prompts", tmp_path / "out"
+    source.mkdir()
+    (source / ("a" * 251 + ".txt")).write_text("one")
+    drawn(Layout.DPG, source, images, batch_size=4)
+    assert [path.name for path in images.iterdir()] == ["a" * 251 + ".png"]
 
 
 def test_only_as_many_as_there_is_room_for() -> None:
