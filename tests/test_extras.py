@@ -92,6 +92,7 @@ def test_a_missing_extra_is_one_line_at_once(
         pretend_installed(name, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    (tmp_path / "t.json").write_text("{}")
     hide(extra)
     name = f"{module}.__main__" if module in ("omnigen.plan", "omnigen.data.corpora") else module
     main = importlib.import_module(name).main
@@ -104,7 +105,7 @@ def test_a_missing_extra_is_one_line_at_once(
     assert error.startswith(f"{module}: ") and error.count("\n") == 1, error
     assert error.endswith(f"pip install 'omnigen-jax[{extra}]'\n")
     assert took < 2.0
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.parquet", "t.json"}
 
 
 def pretend_installed(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
