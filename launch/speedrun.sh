@@ -66,8 +66,8 @@ encoder="'tests/data/noto': 1.5" art="'tests/data/noto': 6"
 
 # Those come many times: tokens of their own pixels alone, for the decoder nearly as it is.
 python -m omnigen.train --config "configs/tokenizer.py:$size" --workdir "$runs/local" \
-  --config.train.init_from="$runs/decoder" --config.data.workers="$workers" \
-  --config.data.seed=81 --config.optimizer.learning_rate=1.2e-3 "${steps_local[@]}" \
+  --config.train.init_from="$runs/decoder" --config.train.relearn=model.tokenizer.local \
+  --config.data.workers="$workers" --config.data.seed=81 --config.optimizer.learning_rate=1.2e-3 "${steps_local[@]}" \
   --config.optimizer.rules="({'pattern': 'decoder/.*', 'learning_rate': 0.3},)" \
   --config.model.tokenizer.noise_max=0.3 --config.objective.time_mean=1.2 \
   --config.objective.regress=0.6 --config.objective.detail=0.5 \

@@ -2,16 +2,23 @@
 """A whole training run as one frozen dataclass, and what must hold between its parts."""
 
 import dataclasses
+import hashlib
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omnigen import cli, config, extras
+from omnigen import cli, config, extras, files
 from omnigen.data.pipeline import DataConfig
+from omnigen.models import meaning
 from omnigen.models.omni import OmniConfig
 from omnigen.parallel import MeshConfig
 from omnigen.stages import base as stages
+from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
 from omnigen.training.stage import TrainConfig
+
+UNSEEN = {f"model.{key}": part for key, part in meaning.UNSEEN.items()}
+MOST_TOKENIZER_BYTES = 1 << 28
 
 # Widths that each mesh axis splits, by part of the model.
 SPLITS = {
@@ -56,6 +63,12 @@ class Recipe:
             raise ValueError(
                 f"data.image_size is {self.data.image_size}; "
                 f"model.image_size is {self.model.image_size}"
+            )
+        unknown = [key for key in self.train.relearnt if key not in UNSEEN]
+        if unknown:
+            raise ValueError(
+                f"train.relearn is {self.train.relearn!r}; allowed: {', '.join(UNSEEN)}, with "
+                "commas between them"
             )
         sizes = dataclasses.asdict(self.mesh)
         self.check_mesh({axis: max(size, 1) for axis, size in sizes.items()})
@@ -147,3 +160,34 @@ def read(location: str, overrides: Sequence[str] = ()) -> Recipe:
     if overrides:
         recipe = from_dict(config.override(config.to_dict(recipe), overrides))
     return recipe
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Returns a recipe as a run stores it: nested dicts, with digests of the files that it names.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    found = config.to_dict(recipe)
+    if recipe.model.text != "bytes":
+        try:
+            data = files.read(pathlib.Path(recipe.model.text), most=MOST_TOKENIZER_BYTES)
+        except OSError as error:
+            raise ValueError(f"model.text {recipe.model.text!r}: {error.strerror}") from error
+        found["digests"] = {"model": {"text": hashlib.sha256(data).hexdigest()}}
+    return found
+
+
+def schema(recipe: Recipe) -> Schema:
+    """Returns what is known about the keys of such a recipe."""
+    groups = {
+        "model": OmniConfig(),
+        "objective": type(recipe.objective)(),
+        "data": DataConfig(),
+        "optimizer": OptimizerConfig(),
+        "mesh": MeshConfig(),
+        "train": TrainConfig(),
+    }
+    defaults = {name: config.to_dict(group) for name, group in groups.items()}
+    del defaults["data"]["mixture"]  # its keys are no settings of which each has a default
+    return Schema(defaults=defaults | {"seed": 0}, unseen=UNSEEN)

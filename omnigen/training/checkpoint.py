@@ -24,13 +24,21 @@ from jax.experimental import multihost_utils
 
 from omnigen import cli, files, parallel
 from omnigen.training import position, seal, store
-from omnigen.training.model import FOLDER, describe, explain, refuse_damage, refuse_link
+from omnigen.training.model import (
+    FOLDER,
+    describe,
+    explain,
+    read_header,
+    refuse_damage,
+    refuse_link,
+)
 from omnigen.training.model import LoadedModel as LoadedModel
 from omnigen.training.model import export_model as export_model
 from omnigen.training.model import load_model as load_model
 from omnigen.training.store import DamagedError
 
 _log = logging.getLogger(__name__)
+Accept = Callable[[dict[str, Any], str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +160,14 @@ class Checkpoints:
         if not self._manager.is_saving_in_progress():
             self._manager.wait_until_finished()
 
-    def restore(self, step: int, *, state: Any, frozen: Any) -> Snapshot:
+    def restore(
+        self, step: int, *, state: Any, frozen: Any, accept: Accept | None = None
+    ) -> Snapshot:
         """Restores onto the devices that the abstract trees `state` and `frozen` name.
 
         The devices, and how many processes there are, may be others than when it was saved.
+
+        `accept` gets the stored config and the folder before arrays are read, and may raise.
 
         Raises:
           DamagedError: it is not what was saved; names the file and the array.
@@ -174,6 +186,12 @@ class Checkpoints:
                 _check_shapes(item, tree, store.survey(folder, item, sizes))
             if bad and jax.process_count() > 1:
                 raise ValueError("the rest was not read")
+            stored = read_header(folder)["config"] if accept is not None and not bad else None
+        except Exception as error:
+            raise explain(folder, error, bad) from error
+        if accept is not None and stored is not None:
+            accept(stored, str(folder))
+        try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             if found is not None:
                 digests = self._digester({name: restored[name] for name in trees})()
@@ -190,8 +208,10 @@ class Checkpoints:
             position=place,
         )
 
-    def restore_newest(self, *, state: Any, frozen: Any) -> Snapshot | None:
-        """Restores the newest sound checkpoint; None if there is none at all.
+    def restore_newest(
+        self, *, state: Any, frozen: Any, accept: Accept | None = None
+    ) -> Snapshot | None:
+        """Restores the newest sound checkpoint, see `restore`; None if there is none at all.
 
         Damaged ones that are newer are renamed to `<step>.damaged`, with a warning.
 
@@ -200,7 +220,7 @@ class Checkpoints:
         """
         for step in reversed(steps := self.steps):
             try:
-                return self.restore(step, state=state, frozen=frozen)
+                return self.restore(step, state=state, frozen=frozen, accept=accept)
             except DamagedError as error:
                 if step == steps[0]:
                     raise

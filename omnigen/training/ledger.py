@@ -8,11 +8,15 @@ MaxText reports by, so that runs can be compared; here they are lines in `goodpu
 import contextlib
 import enum
 import json
-import os
+import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from omnigen import files
+
+MOST_BYTES = 1 << 24  # of goodput.json: tens of thousands of starts
 
 
 class Bucket(enum.StrEnum):
@@ -37,10 +41,18 @@ class Ledger:
     Args:
       folder: the run's; None keeps no file, as on all hosts but the first.
       began: when the process began, `time.time()`.
+      warn: gets a line if what is remembered cannot be read.
     """
 
-    def __init__(self, folder: pathlib.Path | None, *, began: float) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path | None,
+        *,
+        began: float,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._path = None if folder is None else folder / "goodput.json"
+        self._warn = warn
         self._starts = self._read()
         self._seconds = dict.fromkeys(Bucket, 0.0)
         self._bucket, self._since = Bucket.TPU_INITIALIZATION, began
@@ -48,12 +60,17 @@ class Ledger:
         self.enter(Bucket.TRAINING_PREP)
 
     def _read(self) -> list[dict[str, Any]]:
-        try:
-            return (
-                json.loads(self._path.read_text(encoding="utf-8"))["starts"] if self._path else []
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+        if self._path is None or not self._path.exists():
             return []
+        try:
+            starts = json.loads(files.read(self._path, most=MOST_BYTES).decode("utf-8"))["starts"]
+            sound = [start for start in starts if _is_start(start)]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            self._warn("goodput.json cannot be read: time is counted from this start on")
+            return []
+        if len(sound) < len(starts):
+            self._warn(f"goodput.json: {len(starts) - len(sound)} starts cannot be read")
+        return sound
 
     def enter(self, bucket: Bucket) -> Bucket:
         """From now on, time belongs to `bucket`; returns the one it belonged to."""
@@ -96,9 +113,8 @@ class Ledger:
             "seconds": self._seconds,
         }
         text = json.dumps({"total": self.total(), "starts": [*self._starts, start]}, indent=1)
-        partial = self._path.with_suffix(".tmp")
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, self._path)
+        with files.replacing(self._path) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
 
     def total(self) -> dict[str, float]:
         """Returns the seconds in each bucket since the first start; their sum is the wall time."""
@@ -124,3 +140,17 @@ class Ledger:
         ]
         share = 100 * total[Bucket.PRODUCTIVE] / wall
         return f"goodput {share:.1f}% of {wall:.1f} s | {' '.join(shown)}"
+
+
+def _is_start(value: Any) -> bool:
+    """Whether this is what `Ledger.write` writes of a start."""
+    if not isinstance(value, dict) or not isinstance(value.get("seconds"), dict):
+        return False
+    numbers = [value.get(name) for name in ("began", "ended", "first_step", "last_step")]
+    seconds = value["seconds"]
+    named = seconds.keys() <= set(Bucket) and {Bucket.PRODUCTIVE, Bucket.WASTED} <= seconds.keys()
+    return named and all(map(_is_number, [*numbers, *seconds.values()]))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

@@ -16,8 +16,9 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from omnigen import parallel
+from omnigen import files, parallel
 from omnigen.training import checkpoint, guard, metrics, optim, state
+from omnigen.training.changes import NOTHING_KNOWN, Changes, Past, Schema
 from omnigen.training.feed import Feed, Item
 from omnigen.training.graft import graft
 from omnigen.training.ledger import Bucket, Ledger
@@ -26,6 +27,9 @@ from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
 from omnigen.training.step import make_gradients, make_step
 from omnigen.training.watchdog import Watchdog
 
+_COMPILING = (
+    "compiling the step, which takes seconds for small models and minutes for large ones ..."
+)
 _WEIGHTS = (1 << 32) - 1  # the key of random weights: that of a step which never comes
 
 
@@ -57,11 +61,14 @@ def _start(
     *,
     optimizer: optax.GradientTransformation,
     seed: int,
+    settings: Mapping[str, Any],
+    schema: Schema,
+    say: Callable[[str], None],
 ) -> _Start:
     """Finds what to start from. The first of these that exists holds.
 
     1. The newest sound checkpoint of the workdir: everything, frozen weights and place in the data
-       too.
+       too. Settings that have changed since are told, or refused (see `changes`).
     2. `config.init_from`: its weights where it has them, with fewer layers too (see
        `graft.deepen`), the rest as in 3; a fresh optimizer.
     3. `stage.init`.
@@ -69,16 +76,32 @@ def _start(
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
     frozen_target = abstract_frozen(stage, mesh)
     saved.prepare(state=target, frozen=frozen_target)
-    found = saved.restore_newest(state=target, frozen=frozen_target)
-    if found is not None:
-        return _Start(found.state, found.frozen, found.position, "the newest checkpoint")
-    path = config.init_from
-    loaded = checkpoint.load_model(path, check=check) if path else None
+    if saved.steps:
+        past = Past(settings, schema, parts=[*target["params"], *frozen_target])
+        with metrics.timed(say, f"restoring step {saved.steps[-1]}"):
+            found = saved.restore_newest(state=target, frozen=frozen_target, accept=past.accept)
+        assert found is not None
+        for line in past.lines:
+            say(line)
+        place = past.place(found.position)
+        return _Start(found.state, found.frozen, place, "the newest checkpoint")
+    loaded = None
+    if config.init_from:
+        loaded = checkpoint.load_model(config.init_from, check=check)
+        for line in Changes(loaded.config, settings, schema).refuse(
+            target["params"].keys() & loaded.params.keys(),
+            path=loaded.path,
+            learning=config.relearnt,
+            hint="; train.relearn={key} lets it learn anew",
+        ):
+            say(line)
     frozen = jax.tree.map(
         lambda leaf, array: jax.device_put(array, leaf.sharding), frozen_target, stage.frozen
     )
     key = jax.random.fold_in(jax.random.key(seed), _WEIGHTS)
-    first = state.create(target, stage.init, optimizer=optimizer, key=key)
+    with metrics.timed(say, "making random weights"):
+        first = state.create(target, stage.init, optimizer=optimizer, key=key)
+        jax.block_until_ready(first)
     if loaded is None:
         return _Start(first, frozen, b"", "random weights")
     params = graft(first.pop("params"), loaded, stage.axes(), added=stage.added)
@@ -192,6 +215,24 @@ def open_feed(
     )
 
 
+def _missing(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders on the way to a folder that do not exist, itself the last."""
+    return [path for path in (*reversed(folder.parents), folder) if not path.exists()]
+
+
+@contextlib.contextmanager
+def _occupied(folder: pathlib.Path) -> Iterator[None]:
+    """Makes the run's folder and keeps other runs out of it.
+
+    Raises:
+      ValueError: another run is there, or something that this one cannot write to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.locked(folder, work="a run"):
+        metrics.check_files(folder)
+        yield
+
+
 def _remove_empty(*folders: pathlib.Path) -> None:
     """Removes folders from the last to the first, as long as nothing is in them."""
     with contextlib.suppress(OSError):
@@ -207,6 +248,7 @@ def run(
     mesh: Mesh,
     workdir: str | os.PathLike[str],
     settings: Mapping[str, Any],
+    schema: Schema = NOTHING_KNOWN,
     seed: int = 0,
     began: float | None = None,
     started: Callable[[], None] = lambda: None,
@@ -222,7 +264,9 @@ def run(
       optimizer: settings of the optimizer.
       mesh: the devices.
       workdir: the run's folder; it receives checkpoints, metrics, logs and samples.
-      settings: the resolved config of the run, as JSON; stored in each checkpoint.
+      settings: the resolved config of the run, as JSON; stored in each checkpoint, and compared
+        with what is stored there.
+      schema: what is known about the keys of the settings.
       seed: of weights and of everything random in training.
       began: when the process began, `time.time()`, for the ledger; by default now.
       started: called when nothing is left that could be bad input; until then nothing is written.
@@ -233,7 +277,7 @@ def run(
 
     Raises:
       ValueError: a batch that the mesh does not divide, a rule of the optimizer without a
-        parameter, or a checkpoint that does not fit.
+        parameter, a checkpoint that does not fit, or another run in the workdir.
       FloatingPointError: ten steps in a row that were skipped; see `guard`.
     """
     shard = parallel.data_shard(
@@ -246,39 +290,40 @@ def run(
     folder = pathlib.Path(workdir)
     judges = stage.evaluators()
     last_line: dict[str, float] = {}
-    notes: list[str] = []
+    terminal = metrics.Terminal()
+    say = terminal.say
     first_host = jax.process_index() == 0
-    ledger = Ledger(folder if first_host else None, began=began or time.time())
 
     with contextlib.ExitStack() as stack:
-        stack.callback(
-            _remove_empty, *([] if folder.exists() else [folder]), folder / "checkpoints"
-        )
-        stack.enter_context(jax.set_mesh(mesh))
         stop = stack.enter_context(_Stop())
-        saved = checkpoint.Checkpoints(folder, keep=config.keep_checkpoints, warn=notes.append)
+        stack.callback(_remove_empty, *_missing(folder), folder / "checkpoints")
+        if first_host:
+            stack.enter_context(_occupied(folder))
+        stack.enter_context(jax.set_mesh(mesh))
+        ledger = Ledger(folder if first_host else None, began=began or time.time(), warn=say)
+        saved = checkpoint.Checkpoints(folder, keep=config.keep_checkpoints, warn=say)
         stack.callback(saved.close)
         with ledger.into(Bucket.CHECKPOINT_RESTORE if saved.steps else Bucket.TRAINING_PREP):
-            begin = _start(stage, config, mesh, saved, check, optimizer=transformation, seed=seed)
+            given: Any = {"settings": settings, "schema": schema, "say": say, "seed": seed}
+            begin = _start(stage, config, mesh, saved, check, optimizer=transformation, **given)
         train_state, frozen, position = begin.state, begin.frozen, begin.position
         start = int(train_state["step"])
         ledger.resume(start)
-        header = [*notes, _header(stage, config, begin, mesh=mesh, step=start)]
+        say(_header(stage, config, begin, mesh=mesh, step=start))
         if start >= config.steps:
-            with contextlib.closing(metrics.Reporter(folder, step=start)) as reporter:
-                for line in [*header, f"nothing to do: step {start} of {config.steps} is done"]:
-                    reporter.text(line)
+            say(f"nothing to do: step {start} of {config.steps} is done")
+            metrics.Reporter(folder, step=start, terminal=terminal).close()
             return last_line
 
-        feed = open_feed(stage, config, mesh=mesh, shard=shard, position=position)
-        stack.callback(feed.close)
-        item = feed.get()
+        with metrics.timed(say, "opening the data and making the first batch"):
+            feed = open_feed(stage, config, mesh=mesh, shard=shard, position=position)
+            stack.callback(feed.close)
+            item = feed.get()
         started()
-        reporter = metrics.Reporter(folder, step=start)
+        reporter = metrics.Reporter(folder, step=start, terminal=terminal)
         stack.callback(reporter.close)
         reporter.settings(settings)
-        for line in header:
-            reporter.text(line)
+        reporter.text(_COMPILING)
         with ledger.into(Bucket.PROGRAM_STARTUP):
             step_fn = make_step(stage, config, optimizer=transformation, seed=seed)
             program, line = compile_step(step_fn, train_state, frozen, item.batch, mesh=mesh)
@@ -321,6 +366,7 @@ def run(
                 window.data_wait += time.perf_counter() - since
             shapes = _shapes(item.batch)
             if shapes not in programs:  # pictures of another size
+                reporter.text(_COMPILING)
                 with pause(Bucket.PROGRAM_STARTUP):
                     program, line = compile_step(
                         step_fn, train_state, frozen, item.batch, mesh=mesh
@@ -337,7 +383,8 @@ def run(
                 recent.popitem(last=False)
 
         def finish() -> None:
-            with ledger.into(Bucket.CHECKPOINT_SAVE):
+            doing = metrics.timed(reporter.text, f"writing the checkpoint of step {step}")
+            with ledger.into(Bucket.CHECKPOINT_SAVE), doing:
                 saved.close()
             ledger.write(step)
             reporter.text(ledger.line())
@@ -352,11 +399,13 @@ def run(
                     return every > 0 and (last or step % every == 0)
 
                 if due(config.sample_every):
-                    with pause(Bucket.CUSTOM):
+                    doing = metrics.timed(reporter.text, f"drawing samples of step {step}")
+                    with pause(Bucket.CUSTOM), doing:
                         images = stage.samples(train_state["ema"], frozen, seed)
                         reporter.images(images, step=step)
                 if due(config.eval_every):
-                    with pause(Bucket.CUSTOM):
+                    doing = metrics.timed(reporter.text, f"judging step {step}")
+                    with pause(Bucket.CUSTOM), doing:
                         judged = _judge(judges, train_state["ema"], frozen, beat=dog.beat)
                         reporter.metrics({"step": step, **judged}, steps=config.steps)
                         last_line.update(judged)

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run reports: metrics.jsonl, log.txt, TensorBoard events and the line on the terminal.
 
+A disk that takes no more lines ends the run, as it would take no checkpoint either. A terminal or a
+pipe that takes none does not: the lines go on in log.txt.
+
 Keys carry their units (`memory_GiB`, `step_ms`); those without are losses, norms and counts.
 """
 
 import collections
+import contextlib
 import dataclasses
 import json
 import math
@@ -12,13 +16,13 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from omnigen import extras, topologies
+from omnigen import extras, files, topologies
 
 # Shown first, in this form, and left out of the list of losses.
 _LINE = {
@@ -36,6 +40,9 @@ _LINE = {
 _EVERY = {*_LINE, "step", "eta_s"}
 
 MAX_SKIPPED = 10
+MOST_LINE_BYTES = 1 << 20  # of metrics.jsonl
+_FILES = ("metrics.jsonl", "log.txt", "config.json", "goodput.json", "stacks-*.txt")
+_FOLDERS = ("checkpoints", "samples")
 
 
 class SkippedError(FloatingPointError):
@@ -202,6 +209,97 @@ def duration(seconds: float) -> str:
     return f"{m}m{s:02d}s" if minutes else f"{s}s"
 
 
+@contextlib.contextmanager
+def timed(say: Callable[[str], None], doing: str) -> Iterator[None]:
+    """Says what is being done, and afterwards how long it took."""
+    say(f"{doing} ...")
+    since = time.perf_counter()
+    yield
+    say(f"{doing} took {time.perf_counter() - since:.1f} s")
+
+
+def check_files(folder: pathlib.Path) -> None:
+    """Refuses what a run would hang or fail on when it writes into its folder.
+
+    Raises:
+      ValueError: one of its files is a pipe, a folder or a device, or one of its folders is none.
+    """
+    for name in _FILES:
+        for path in folder.glob(name):
+            files.check_regular(path)
+    for name in _FOLDERS:
+        if (folder / name).exists() and not (folder / name).is_dir():
+            raise ValueError(f"{folder / name} is not a folder")
+
+
+def read_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Yields the lines of a metrics.jsonl and their values, or None for what is no such line.
+
+    Lines that are too long are passed over, unread.
+    """
+    with files.open_regular(path) as file:
+        while line := file.readline(MOST_LINE_BYTES):
+            whole = line.endswith(b"\n") or len(line) < MOST_LINE_BYTES
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = file.readline(MOST_LINE_BYTES)
+            yield line.rstrip(b"\n") + b"\n", _values(line) if whole else None
+
+
+def _values(line: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    step = values.get("step") if isinstance(values, dict) else None
+    if isinstance(step, bool) or not isinstance(step, int | float) or not math.isfinite(step):
+        return None
+    return values
+
+
+class Terminal:
+    """Standard output, as long as somebody reads it; silent on all hosts but the first.
+
+    Attributes:
+      said: what was said, with its time, for a log that is opened later.
+    """
+
+    def __init__(self) -> None:
+        self._active = self._is_read = jax.process_index() == 0
+        self._console = _console()
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Prints a line."""
+        if not self._active:
+            return
+        self.said.append(_stamped(line))
+        if not self._is_read:
+            return
+        try:
+            self._print(line)
+        except (OSError, ValueError):  # a closed pipe or terminal, or a full disk behind it
+            self._is_read = False
+            self.said.append(_stamped("standard output takes no more lines: they go on here alone"))
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)  # or Python would fail when it ends
+                os.dup2(nowhere, sys.stdout.fileno())
+                os.close(nowhere)
+
+    def _print(self, line: str) -> None:
+        if self._console is not None:
+            self._console.print(line, soft_wrap=True)
+            return
+        try:
+            print(line, flush=True)
+        except UnicodeEncodeError:
+            print(line.encode("ascii", "backslashreplace").decode(), flush=True)
+
+
+def _stamped(line: str) -> str:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n"
+
+
 class Reporter:
     """Writes what a run reports into its workdir; silent on all hosts but the first.
 
@@ -209,53 +307,62 @@ class Reporter:
       workdir: the run's folder.
       step: the step from which the run goes on; what was reported after it is dropped, so that
         metrics.jsonl has each step once.
+      terminal: where lines are shown; what was said there already is logged.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, *, step: int = 0) -> None:
+    def __init__(
+        self, workdir: str | pathlib.Path, *, step: int = 0, terminal: Terminal | None = None
+    ) -> None:
         self._active = jax.process_index() == 0
         self._folder = pathlib.Path(workdir)
         if not self._active:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._keep_until(step)
+        junk = self._keep_until(step)
         self._metrics = (self._folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._log = (self._folder / "log.txt").open("a", encoding="utf-8")
-        self._console = _console()
+        self._log = (self._folder / "log.txt").open(
+            "a", encoding="utf-8", errors="backslashreplace"
+        )
+        self._terminal = terminal or Terminal()
+        self._write_log()
         self._events = _event_writer(self._folder)
+        if junk:
+            self.text(
+                f"metrics.jsonl: dropped {junk} lines that are not of this program, or cut off"
+            )
         if self._events is None:
             self.text(f"TensorBoard events are off; they need {extras.command('tensorboard')}")
 
-    def _keep_until(self, step: int) -> None:
-        path = self._folder / "metrics.jsonl"
+    def _keep_until(self, step: int) -> int:
+        """Drops what comes after a step; returns the number of lines that are no metrics."""
+        path, junk = self._folder / "metrics.jsonl", 0
         if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                continue  # a line cut off when the run was killed
-        partial = path.with_suffix(".tmp")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, path)
+            return 0
+        with files.replacing(path) as partial, partial.open("wb") as file:
+            for line, values in read_lines(path):
+                junk += values is None
+                if values is not None and values["step"] <= step:
+                    file.write(line)
+        return junk
 
     def settings(self, settings: Mapping[str, Any]) -> None:
         """Writes config.json."""
         if self._active:
             text = json.dumps(settings, indent=2) + "\n"
-            (self._folder / "config.json").write_text(text, encoding="utf-8")
+            with files.replacing(self._folder / "config.json") as partial:
+                partial.write_text(text, encoding="utf-8")
 
     def text(self, line: str) -> None:
         """Reports a line of text."""
         if not self._active:
             return
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        self._terminal.say(line)
+        self._write_log()
+
+    def _write_log(self) -> None:
+        self._log.writelines(self._terminal.said)
         self._log.flush()
-        if self._console is None:
-            print(line, flush=True)
-        else:
-            self._console.print(line, soft_wrap=True)
+        self._terminal.said.clear()
 
     def metrics(self, values: Mapping[str, float], *, steps: int) -> None:
         """Reports the metrics of one step; `values` has `step`, and None stands for NaN in JSON."""
@@ -276,7 +383,8 @@ class Reporter:
 
         folder = self._folder / "samples"
         folder.mkdir(exist_ok=True)
-        Image.fromarray(grid(images)).save(folder / f"step_{step:08d}.png")
+        with files.replacing(folder / f"step_{step:08d}.png") as partial:
+            Image.fromarray(grid(images)).save(partial, "PNG")
 
     def close(self) -> None:
         """Closes the files."""
@@ -304,13 +412,13 @@ def grid(images: np.ndarray) -> np.ndarray:
 
 def _console() -> Any:
     """A rich console on a terminal that has one; None means plain print."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return None
     try:
         from rich.console import Console
     except ImportError:
         return None
-    return Console(highlight=True)
+    return Console(highlight=True, markup=False)
 
 
 class _Events:

@@ -102,7 +102,7 @@ def _load(folder: pathlib.Path, *, dtype: str | None, check: Check | None) -> Lo
     found = seal.read(folder)
     bad = _bad_files(folder, found, sizes, most=_SMALL)
     try:
-        header = _header(folder)
+        header = read_header(folder)
         arrays = {item: _model_arrays(folder, item, sizes) for item in items}
         everything = {p: a for item in items for p, a in arrays[item].items()}
         store.check_ratio(everything)
@@ -171,7 +171,7 @@ def _bad_files(
     return [] if found is None else seal.damaged_files(folder, found, sizes, most=most)
 
 
-def _header(folder: pathlib.Path) -> dict[str, Any]:
+def read_header(folder: pathlib.Path) -> dict[str, Any]:
     """What `describe` wrote.
 
     Raises:

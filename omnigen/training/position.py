@@ -5,7 +5,9 @@ Grain's own handler writes the same files, but lets the caller wait for them.
 """
 
 import dataclasses
+import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -56,3 +58,20 @@ def read(folder: pathlib.Path) -> bytes:
     ours = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
     others = [] if ours.exists() else sorted(folder.glob("process_0-of-*.json"))
     return files.read(others[0] if others else ours, most=store.MOST_BYTES, follow=False)
+
+
+def with_size(place: bytes, settings: Mapping[str, Any]) -> bytes:
+    """Adds the size of its batches to a place that an older version stored as their number alone.
+
+    Args:
+      place: what `read` returned.
+      settings: those that were stored with it.
+    """
+    state = json.loads(place) if place else {}
+    if not isinstance(state, dict) or "batch" not in state or "examples" in state:
+        return place
+    train = settings.get("train")
+    size = train.get("global_batch_size") if isinstance(train, Mapping) else None
+    if not isinstance(size, int) or size < 1:
+        return place
+    return json.dumps({**state, "size": size}).encode()

@@ -6,17 +6,17 @@ made again on the same kind of devices, and must end in the second one to the bi
 some device, or its memory, was silently wrong the first or the second time.
 """
 
-import contextlib
 import dataclasses
-import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from omnigen import parallel
-from omnigen.training import checkpoint, loop, optim, seal, state, step
+from omnigen.training import checkpoint, loop, metrics, optim, seal, state, step
+from omnigen.training.changes import NOTHING_KNOWN, Past, Schema
 from omnigen.training.stage import Stage, TrainConfig
 
 
@@ -56,15 +56,19 @@ def replay(
     mesh: Mesh,
     workdir: pathlib.Path,
     seed: int,
+    settings: Mapping[str, Any] | None = None,
+    schema: Schema = NOTHING_KNOWN,
     started: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = print,
 ) -> Replay:
     """Trains from checkpoint `first` to the next one and compares with it; writes nothing.
 
-    `started` is called when there is nothing left that could be bad input.
+    A run may go on there meanwhile. `started` is called when there is nothing left that could be
+    bad input. `settings` and `schema` are those of `loop.run`; what has changed since is said.
 
     Raises:
-      ValueError: no such checkpoint, none after it, or one without digests.
+      ValueError: no such checkpoint, none after it, one without digests, or one whose weights mean
+        something else with these settings.
     """
     sharding = parallel.sharding(mesh, ("batch",))
     shard = parallel.data_shard(
@@ -81,11 +85,16 @@ def replay(
         if truth is None:
             raise ValueError(f"checkpoint {last} has no digests to compare with")
         frozen_target = loop.abstract_frozen(stage, mesh)
-        begin = saved.restore(first, state=target, frozen=frozen_target)
+        past = Past(settings or {}, schema, parts=[*target["params"], *frozen_target])
+        accept = past.accept if settings is not None else None
+        begin = saved.restore(first, state=target, frozen=frozen_target, accept=accept)
     finally:
         saved.close()
+    for line in past.lines:
+        say(line)
     known = _losses(workdir / "metrics.jsonl")
-    feed = loop.open_feed(stage, config, mesh=mesh, shard=shard, position=begin.position)
+    place = past.place(begin.position)
+    feed = loop.open_feed(stage, config, mesh=mesh, shard=shard, position=place)
     now, frozen, wrong = begin.state, begin.frozen, []
     make = step.make_step(stage, config, optimizer=transformation, seed=seed)
     try:
@@ -119,8 +128,7 @@ def _next(steps: list[int], first: int) -> int:
 def _losses(path: pathlib.Path) -> dict[int, float]:
     """The loss of every step that has a line of its own; lines that were cut off have none."""
     found: dict[int, float] = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            line = json.loads(text)
-            found |= {line["step"]: line["loss"]} if line.get("loss") is not None else {}
+    for _, line in metrics.read_lines(path) if path.exists() else ():
+        if line is not None and line.get("loss") is not None:
+            found[line["step"]] = line["loss"]
     return {number: loss for number, loss in found.items() if number - 1 in found}

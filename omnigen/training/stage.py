@@ -96,6 +96,8 @@ class TrainConfig:
       keep_checkpoints: how many to keep.
       ema_decay: of the average of the weights.
       init_from: checkpoint whose weights the run starts from, or ""; it may have fewer layers.
+      relearn: keys with commas between them, such as "model.tokenizer.local", whose values may
+        differ from those that the weights of `init_from` learnt with: they are to learn these.
       tokenizer: checkpoint of the frozen parts, or ""; read by whoever builds the stage.
       spike_sigmas: a step whose loss lies this many standard deviations above the running mean is
         skipped; 0 skips none. A run keeps it on or off for its life.
@@ -113,9 +115,15 @@ class TrainConfig:
     keep_checkpoints: int = 2
     ema_decay: float = 0.999
     init_from: str = ""
+    relearn: str = ""
     tokenizer: str = ""
     spike_sigmas: float = 0.0
     hang_exit_s: float = 1800.0
+
+    @property
+    def relearnt(self) -> tuple[str, ...]:
+        """The keys of `relearn`."""
+        return tuple(key.strip() for key in self.relearn.split(",") if key.strip())
 
     def __post_init__(self) -> None:
         for name in (

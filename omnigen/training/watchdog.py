@@ -73,7 +73,8 @@ class Watchdog:
 
     def _dump(self, why: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {why}"
-        print(f"{line}; stacks of all threads are in {self._path}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody may be listening any more
+            print(f"{line}; stacks of all threads are in {self._path}", file=sys.stderr, flush=True)
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()

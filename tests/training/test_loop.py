@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen import parallel
+from omnigen import files, parallel
 from omnigen.training import checkpoint, loop, optim, state
+from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
 
 QUICK = loop.TrainConfig(
@@ -25,7 +26,10 @@ QUICK = loop.TrainConfig(
 OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup_steps=2, weight_decay=0.1)
 
 
-def run(stage, workdir, config=QUICK, optimizer=OPTIMIZER, **sizes):
+SETTINGS = {"model": {"size": "toy"}}
+
+
+def run(stage, workdir, config=QUICK, optimizer=OPTIMIZER, *, settings=SETTINGS, **sizes):
     mesh = parallel.make_mesh(parallel.MeshConfig(**sizes))
     return loop.run(
         stage,
@@ -33,7 +37,8 @@ def run(stage, workdir, config=QUICK, optimizer=OPTIMIZER, **sizes):
         optimizer=optimizer,
         mesh=mesh,
         workdir=workdir,
-        settings={"model": {"size": "toy"}},
+        settings=settings,
+        schema=Schema(defaults={"model": {"local": True}}, unseen={"model.local": "encoder"}),
         seed=5,
     )
 
@@ -299,6 +304,71 @@ def test_starting_from_weights_that_do_not_fit(make_stage, reference, tmp_path):
         ValueError, match=r"checkpoints/6: .* of another model: state/ema/head/out is"
     ):
         run(Wider(), tmp_path / "c")
+
+
+def test_a_run_that_goes_on_knows_what_it_was(make_stage, reference, tmp_path, capsys):
+    """What weights do not show is refused, before anything is written; all else is told."""
+    shutil.copytree(reference[0], tmp_path / "run")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    other = {"model": {"size": "toy", "local": False}}
+    message = r"^model\.local is False; the encoder of \S*run/checkpoints/6 learnt with True; to go"
+    with pytest.raises(ValueError, match=message):
+        run(make_stage(), tmp_path / "run", change(steps=7), settings=other)
+    assert before == {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+
+    capsys.readouterr()
+    given = {"model": {"size": "toy", "local": True}, "seed": 5}
+    run(make_stage(), tmp_path / "run", change(steps=7), settings=given)
+    told = "changed since step 6: seed was absent, is 5"
+    assert [s for s in capsys.readouterr().out.splitlines() if "changed since" in s] == [told]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("changed since") == 1 and f" {told}\n" in log
+    phases = [
+        "restoring step 6 ...",
+        "restoring step 6 took",
+        told,
+        "opening the data",
+        "compiling",
+    ]
+    phases += ["step 7/7", "writing the checkpoint of step 7 ...", "goodput"]
+    places = [log.rindex(phase) for phase in phases]
+    assert places == sorted(places)
+
+
+def test_weights_that_mean_another_thing_are_no_start(make_stage, reference, tmp_path, capsys):
+    other = {"model": {"size": "toy", "local": False}}
+    config = change(steps=1, init_from=str(reference[0]))
+    with pytest.raises(
+        ValueError, match=r"model\.local is False.*; train.relearn=model.local lets"
+    ):
+        run(make_stage(), tmp_path / "new", config, settings=other)
+    assert not (tmp_path / "new").exists()
+    learning = dataclasses.replace(config, relearn="model.local")
+    run(make_stage(), tmp_path / "new", learning, settings=other)
+    assert "model.local is False; the encoder of" in capsys.readouterr().out
+
+
+def test_one_run_in_a_workdir(make_stage, reference, tmp_path):
+    """The second leaves everything as it is; one that was killed holds nothing."""
+    workdir = tmp_path / "run"
+    shutil.copytree(reference[0], workdir)
+    (workdir / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()  # a save under way
+    (workdir / ".lock").write_text("process 1 on some host\n")  # of a run that was killed
+    held = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+    del held[workdir / ".lock"]
+    with files.locked(workdir, work="a run"), pytest.raises(ValueError, match="a run is at work"):
+        run(make_stage(), workdir, change(steps=9))
+    assert (workdir / "checkpoints" / "9.orbax-checkpoint-tmp").is_dir()
+    assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == held
+    run(make_stage(), workdir, change(steps=7))
+    assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["6", "7"]
+    assert not (workdir / ".lock").exists()
+
+
+def test_bad_input_leaves_no_folders(make_stage, tmp_path):
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        run(make_stage(), tmp_path / "a" / "b" / "c", change(init_from="absent"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_data_that_ends(make_stage, tmp_path):

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import math
+import os
+import re
+import subprocess
+import sys
 import types
 
 import jax
@@ -178,3 +182,88 @@ def test_without_tensorboard(tmp_path, monkeypatch):
     reporter.close()
     assert "TensorBoard events are off" in (tmp_path / "log.txt").read_text()
     assert not list(tmp_path.glob("events.*"))
+
+
+JUNK = {
+    "no UTF-8": b'{"step": 5, "loss": "\xff\xfe"}\n',
+    "a number": b"3\n",
+    "NULs": b"\0" * 4096 + b"\n",
+    "another type": b'{"step": "5"}\n',
+    "a list": b"[1]\n",
+    "no step": b'{"loss": 1}\n',
+    "infinite": b'{"step": 1e999}\n',
+    "deep": b"[" * 100_000 + b"\n",
+    "huge": b'{"step": 5, "text": "' + b"x" * (3 * metrics.MOST_LINE_BYTES) + b'"}\n',
+    "empty": b"\n",
+    "cut off": b'{"step": 40, "lo',
+}
+
+
+def test_junk_among_the_metrics_is_dropped_and_counted(tmp_path, capsys):
+    good = b'{"step": 10, "loss": 1.0}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(good.join([b"", *JUNK.values()]))
+    reporter = Reporter(tmp_path, step=20)
+    reporter.metrics({"step": 30, "loss": 2.0}, steps=40)
+    reporter.close()
+    found = (tmp_path / "metrics.jsonl").read_bytes()
+    assert found == good * len(JUNK) + b'{"step": 30, "loss": 2.0}\n'
+    line = f"metrics.jsonl: dropped {len(JUNK)} lines that are not of this program, or cut off"
+    assert capsys.readouterr().out.splitlines()[0] == line
+    assert line in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "log.txt", "config.json", "goodput.json"])
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_files_that_a_run_would_hang_on_are_refused(tmp_path, name, kind):
+    path = tmp_path / name
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(ValueError, match=f"{name} is a {kind}; allowed: regular files"):
+        metrics.check_files(tmp_path)
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "samples").write_text("")
+    with pytest.raises(ValueError, match="samples is not a folder"):
+        metrics.check_files(tmp_path)
+
+
+CLOSED = """
+import pathlib, sys
+from omnigen.training import metrics
+
+terminal = metrics.Terminal()
+terminal.say("before")
+reporter = metrics.Reporter(sys.argv[1], terminal=terminal)
+for step in range(1, 2001):
+    reporter.metrics({"step": step, "loss": 1.0}, steps=2000)
+reporter.close()
+"""
+
+
+@pytest.mark.parametrize("reader", ["head -1", "true", ">/dev/full"])
+def test_nobody_reads_the_lines(tmp_path, reader):
+    """They go on in log.txt, and the run to its end."""
+    command = f'("{sys.executable}" -c "$0" run; echo $? >code) | {reader}'
+    if reader.startswith(">"):
+        command = f'"{sys.executable}" -c "$0" run {reader}; echo $? >code'
+    run = subprocess.run(
+        ["sh", "-c", command, CLOSED], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (tmp_path / "code").read_text() == "0\n"
+    assert "Traceback" not in run.stderr and "BrokenPipe" not in run.stderr
+    log = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    assert sum("step 2000/2000" in line for line in log) == 1
+    assert sum("| loss" in line for line in log) == 2000
+    assert sum("standard output takes no more lines" in line for line in log) == 1
+    assert log[0].endswith(" before")
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2000
+
+
+def test_squares_in_brackets_are_no_markup(tmp_path, monkeypatch, capsys):
+    console = pytest.importorskip("rich.console")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    terminal = metrics.Terminal()
+    assert isinstance(terminal._console, console.Console)
+    terminal.say("was ['[/red]'], is [red]")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert plain == "was ['[/red]'], is [red]\n"

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a change of each setting of the model means for weights that are there already.
+
+Every setting stands in one of three groups; a test fails for one that is in none. All else that
+weights depend on (rotary bases, norms, the sphere of the latents, conventions of the flow) is no
+setting: it is the same for all models of a checkpoint format.
+"""
+
+UNSEEN = {
+    "text": "ar",  # which id stands for which text
+    "block": "ar",  # which tokens see each other, and what a hidden state predicts
+    "tokenizer.local": "encoder",  # what a token tells of
+    "head.prediction": "head",  # what its output is
+}
+"""Weights look the same but mean something else: the part of the model to which they belong."""
+
+SHAPES = {
+    *("tokenizer.patch_size", "tokenizer.merge", "tokenizer.latent_dim", "tokenizer.embed_dim"),
+    *("tokenizer.num_layers", "tokenizer.num_heads", "tokenizer.mlp_dim"),
+    *("decoder.token_size", "decoder.latent_dim", "decoder.patch_size", "decoder.embed_dim"),
+    *("decoder.num_layers", "decoder.num_heads", "decoder.mlp_dim"),
+    *("ar.vocab_size", "ar.latent_dim", "ar.embed_dim", "ar.num_layers", "ar.num_heads"),
+    *("ar.num_kv_heads", "ar.head_dim", "ar.mlp_dim"),
+    *("head.latent_dim", "head.cond_dim", "head.embed_dim", "head.num_blocks", "head.mlp_dim"),
+    "head.average",  # brings layers of its own
+}
+"""Weights have other shapes, or are others, and do not fit."""
+
+FREE = {
+    "image_size",  # positions are rotary and count tokens: other sizes are learnt on
+    "sketch_length",  # how long what it writes may be
+    *("tokenizer.noise_max", "tokenizer.dtype", "tokenizer.remat", "tokenizer.unroll"),
+    *("decoder.num_steps", "decoder.noise_scale"),  # of drawing
+    *("decoder.dtype", "decoder.remat", "decoder.unroll"),
+    *("ar.dtype", "ar.remat", "ar.unroll"),
+    *("head.num_steps", "head.dtype"),
+}
+"""Weights mean the same."""
