@@ -215,6 +215,19 @@ def open_feed(
     )
 
 
+def _window(
+    config: TrainConfig, *, start: int, mesh: Mesh, shard: parallel.DataShard
+) -> metrics.Window:
+    """What collects the steps of a run between its lines."""
+    return metrics.Window(
+        steps=config.steps,
+        log_every=config.log_every,
+        start=start,
+        devices=mesh.size,
+        parts=shard.count,
+    )
+
+
 def _missing(folder: pathlib.Path) -> list[pathlib.Path]:
     """The folders on the way to a folder that do not exist, itself the last."""
     return [path for path in (*reversed(folder.parents), folder) if not path.exists()]
@@ -330,13 +343,7 @@ def run(
         programs = {_shapes(item.batch): program}
         del begin
         reporter.text(line)
-        window = metrics.Window(
-            steps=config.steps,
-            log_every=config.log_every,
-            start=start,
-            devices=mesh.size,
-            parts=shard.count,
-        )
+        window = _window(config, start=start, mesh=mesh, shard=shard)
         dog = Watchdog(folder / f"stacks-{jax.process_index()}.txt", exit_s=config.hang_exit_s)
         stack.callback(dog.close)
         recent: collections.OrderedDict[int, Item] = collections.OrderedDict()

@@ -76,20 +76,12 @@ def replay(
     )
     transformation = loop.prepare_optimizer(stage, config, optimizer)
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=transformation)
-    if not (workdir / "checkpoints").is_dir():
-        raise ValueError(f"{workdir}: no checkpoints to replay")
-    saved = checkpoint.Checkpoints(workdir, keep=2, read_only=True, warn=say)
-    try:
-        last = _next(saved.steps, first)
-        truth = seal.read(workdir.absolute() / "checkpoints" / str(last))
-        if truth is None:
-            raise ValueError(f"checkpoint {last} has no digests to compare with")
-        frozen_target = loop.abstract_frozen(stage, mesh)
-        past = Past(settings or {}, schema, parts=[*target["params"], *frozen_target])
-        accept = past.accept if settings is not None else None
-        begin = saved.restore(first, state=target, frozen=frozen_target, accept=accept)
-    finally:
-        saved.close()
+    frozen_target = loop.abstract_frozen(stage, mesh)
+    past = Past(settings or {}, schema, parts=[*target["params"], *frozen_target])
+    accept = past.accept if settings is not None else None
+    last, truth, begin = _ends(
+        workdir, first, say=say, state=target, frozen=frozen_target, accept=accept
+    )
     for line in past.lines:
         say(line)
     known = _losses(workdir / "metrics.jsonl")
@@ -114,6 +106,23 @@ def replay(
     trees = {"state": now, "frozen": frozen} if frozen else {"state": now}
     differ = seal.damaged_leaves(truth, seal.Digester()(trees)())
     return Replay(first=first, last=last, losses=wrong, arrays=differ)
+
+
+def _ends(
+    workdir: pathlib.Path, first: int, *, say: Callable[[str], None], **restored: Any
+) -> tuple[int, seal.Seal, checkpoint.Snapshot]:
+    """The step to end at, what its checkpoint must hold, and what that of step `first` holds."""
+    if not (workdir / "checkpoints").is_dir():
+        raise ValueError(f"{workdir}: no checkpoints to replay")
+    saved = checkpoint.Checkpoints(workdir, keep=2, read_only=True, warn=say)
+    try:
+        last = _next(saved.steps, first)
+        truth = seal.read(workdir.absolute() / "checkpoints" / str(last))
+        if truth is None:
+            raise ValueError(f"checkpoint {last} has no digests to compare with")
+        return last, truth, saved.restore(first, **restored)
+    finally:
+        saved.close()
 
 
 def _next(steps: list[int], first: int) -> int:
