@@ -302,8 +302,7 @@ def run(
     learning_rate = optim.schedule(optimizer, config.steps)
     folder = pathlib.Path(workdir)
     judges = stage.evaluators()
-    last_line: dict[str, float] = {}
-    terminal = metrics.Terminal()
+    last_line, terminal = dict[str, float](), metrics.Terminal()
     say = terminal.say
     first_host = jax.process_index() == 0
 
