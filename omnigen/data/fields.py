@@ -98,14 +98,17 @@ def raw(
         key: of the picture.
         image: its file, or why there is none.
         said: the fields of one row, or of several about the same picture: their captions are
-            joined, the first row's attributes are kept, and if one is for the test all are.
+            joined, each attribute is that of the first row which has it, and if one is for the
+            test all are.
         split: to which it belongs if the fields do not say so.
         note: where a user may look if there are no captions.
     """
     rows = list(said)
     captions = tuple(dict.fromkeys(caption for row in rows for caption in captions_of(row)))
     splits = {named for row in rows if (named := split_of(row))}
-    attributes = attributes_of(rows[0]) if rows else {}
+    attributes: dict[str, str] = {}
+    for row in rows:
+        attributes = {**attributes_of(row), **attributes}
     chosen = max(splits, key=lambda one: one == "test") if splits else split
     return Raw(key, image, captions, attributes, chosen, "" if captions else note)
 

@@ -11,7 +11,7 @@ import pytest
 from inputs import PLAIN, picture, put, write_tar
 from PIL import Image
 
-from omnigen.data import facts, ingest, pictures, prepare, sources
+from omnigen.data import facts, ingest, pictures, prepare
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest, Record
 from omnigen.data.scenes.scene import Split
@@ -77,6 +77,14 @@ def number_of(record):
     return next(k for k in range(200) if picture(k) == record.image)
 
 
+def beside_each(folder, rows):
+    """A table of files that are equal."""
+    for n, row in enumerate(rows):
+        (folder / f"{n:03d}.png").write_bytes(picture(0))
+        row["file_name"] = f"{n:03d}.png"
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
 def rejects_of(output):
     return [json.loads(line) for line in (output / ingest.REJECTS).read_text().splitlines()]
 
@@ -84,27 +92,28 @@ def rejects_of(output):
 @pytest.mark.parametrize("part", [1, 5, 512])
 @pytest.mark.parametrize("form", FORMS)
 def test_captions_of_equal_pictures_join_in_every_form(tmp_path, monkeypatch, form, part):
-    monkeypatch.setattr(sources, "PART", part)
+    monkeypatch.setattr("omnigen.data.sources.part.PART", part)
     (tmp_path / "in").mkdir()
     form(tmp_path / "in")
     manifest, kept = made(tmp_path / "in", tmp_path / "out")
     assert {number_of(record): record.captions for record in kept[Split.TRAIN]} == {
         k: tuple(caption for row, caption in ROWS if row == k) for k in range(4)
     }
-    assert manifest.joined == 8 and not manifest.rejects and not rejects_of(tmp_path / "out")
+    # Rows that name one file are one picture to begin with; equal files become one.
+    assert manifest.joined == 8 if form in (as_files, as_tars) else manifest.joined <= 8
+    assert not manifest.rejects and not rejects_of(tmp_path / "out")
     assert manifest.count("train") == 4
 
 
 def test_the_same_captions_stay_once_and_missing_attributes_come(tmp_path):
-    (tmp_path / "a.png").write_bytes(picture(0))
     rows = [
-        {"file_name": "a.png", "text": "one"},
-        {"file_name": "a.png", "captions": ["two", "one"], "license": "MIT", "source": "here"},
-        {"file_name": "a.png", "captions": ["", "three"], "license": "GPL", "attribution": "me"},
-        {"file_name": "a.png", "text": "x" * 30},
-        {"file_name": "a.png", "text": ""},
+        {"text": "one"},
+        {"captions": ["two", "one"], "license": "MIT", "source": "here"},
+        {"captions": ["", "three"], "license": "GPL", "attribution": "me"},
+        {"text": "x" * 30},
+        {"text": ""},
     ]
-    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    beside_each(tmp_path, rows)
     settings = Settings(test_fraction=0.0, max_caption=20, license="CC0-1.0")
     manifest, kept = made(tmp_path / "t.jsonl", tmp_path / "out", settings)
     (record,) = kept[Split.TRAIN]
@@ -112,6 +121,18 @@ def test_the_same_captions_stay_once_and_missing_attributes_come(tmp_path):
     assert record.attributes == {"license": "MIT", "source": "here", "attribution": "me"}
     assert manifest.licenses == {"MIT": 1} and manifest.joined == 2
     assert manifest.rejects == {"caption too long": 1, "no caption": 1}
+
+
+def test_rows_that_name_one_file_give_it_all_they_know(tmp_path):
+    put(tmp_path, "a.png", seed=0)
+    rows = [{"text": "one", "source": "here"}, {"text": "two", "license": "MIT", "source": "there"}]
+    (tmp_path / "t.jsonl").write_text(
+        "\n".join(json.dumps({"file_name": "a.png", **row}) for row in rows)
+    )
+    _, kept = made(tmp_path / "t.jsonl", tmp_path / "out")
+    (record,) = kept[Split.TRAIN]
+    assert record.captions == ("one", "two")
+    assert record.attributes == {"source": "here", "license": "MIT"}
 
 
 def test_a_licence_that_nobody_names_is_the_one_of_the_settings(tmp_path):
@@ -126,14 +147,12 @@ def test_a_licence_that_nobody_names_is_the_one_of_the_settings(tmp_path):
 
 def test_no_picture_takes_in_captions_without_end(tmp_path):
     """A page that says "not found", say, thousands of times."""
-    (tmp_path / "a.png").write_bytes(picture(0))
-    rows = [json.dumps({"file_name": "a.png", "text": f"caption {n}"}) for n in range(300)]
-    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    beside_each(tmp_path, [{"text": f"caption {n}"} for n in range(300)])
     manifest, kept = made(tmp_path / "t.jsonl", tmp_path / "out")
     (record,) = kept[Split.TRAIN]
     assert record.captions == tuple(f"caption {n}" for n in range(257))
     assert manifest.joined == 256 and manifest.rejects == {"duplicate": 43}
-    assert rejects_of(tmp_path / "out")[0]["detail"] == "of 'a', which 256 are joined to"
+    assert rejects_of(tmp_path / "out")[0]["detail"] == "of '000', which 256 are joined to"
 
 
 def test_repeats_are_decoded_and_stored_once(tmp_path, monkeypatch):
@@ -240,7 +259,7 @@ def test_a_fraction_is_taken_of_what_names_no_split(tmp_path):
 
 
 def test_workers_and_kills_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "PART", 5)
+    monkeypatch.setattr("omnigen.data.sources.part.PART", 5)
     (tmp_path / "in").mkdir()
     as_scattered_rows(tmp_path / "in")
     settings = Settings(test_fraction=0.3, shard_bytes=9000)
@@ -269,7 +288,7 @@ def test_workers_and_kills_change_nothing(tmp_path, monkeypatch):
 
 def test_the_command_says_what_was_joined(tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    as_rows(tmp_path / "in")
+    as_files(tmp_path / "in")
     prepare.main([f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--workers=0"])
     lines = capsys.readouterr().out.splitlines()
     assert "joined to an equal picture, with their captions: 8" in lines

@@ -181,7 +181,10 @@ def _joined(one: Raw, other: Raw) -> Raw:
     captions = tuple(dict.fromkeys((*one.captions, *other.captions)))
     split = max(one.split, other.split, key=lambda split: (split == "test", split))
     note = "" if captions else one.note
-    return dataclasses.replace(one, captions=captions, split=split, note=note)
+    attributes = {**other.attributes, **one.attributes}
+    return dataclasses.replace(
+        one, captions=captions, attributes=attributes, split=split, note=note
+    )
 
 
 def _named(value: Any, labels: list | None) -> Any:
