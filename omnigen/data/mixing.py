@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-from omnigen.data.records import Records, Rejected
+from omnigen.data.records import Reason, Records, Rejected
 
 T = TypeVar("T")
 
@@ -187,6 +187,9 @@ class Shuffled:
                 used = use(order[place])
             except Rejected as rejected:
                 self.note(rejected)
+                continue
+            except (OSError, MemoryError) as error:  # of one record, not of the run
+                self.note(Rejected(Reason.RECORD, f"{type(error).__name__}: {error}"))
                 continue
             self.note(None)
             return used

@@ -261,4 +261,5 @@ def _spans(sample: Sample) -> list[tuple[int, int]]:
     The size of one that cannot be read is -1.
     """
     members = (sample.picture, sample.text, sample.json)
-    return [(m.offset, -1 if m.wrong else m.size) if m else (0, 0) for m in members]
+    spans = [(m.offset, m.size) if m else (0, 0) for m in members]
+    return [(1, -1) if m and m.wrong else span for m, span in zip(members, spans, strict=True)]

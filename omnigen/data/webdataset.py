@@ -187,11 +187,12 @@ class _Bounded:
     """A tar as `tarfile` sees it, which reads as much as a header declares."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._left = file, 0
+        self._file, self._left = file, _MOST_HEADERS
+        self.begun: int | None = None  # where the headers of the member at hand begin
 
-    def begin(self) -> None:
-        """Says that the headers of another file come."""
-        self._left = _MOST_HEADERS
+    def begin(self, offset: int) -> None:
+        """Says that the headers of another member come."""
+        self._left, self.begun = _MOST_HEADERS, offset
 
     def read(self, size: int) -> bytes:
         self._left -= size
@@ -212,11 +213,22 @@ class _Header(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> "tarfile.TarInfo":
         bounded: Any = tarfile.fileobj
-        if bounded.tell() == tarfile.offset:
-            bounded.begin()
-        return super().fromtarfile(tarfile)
+        if bounded.tell() != tarfile.offset:
+            return super().fromtarfile(tarfile)
+        bounded.begin(tarfile.offset)
+        try:
+            return super().fromtarfile(tarfile)
+        except _HeaderError as error:  # which `tarfile` takes for one of the first block
+            if bounded.tell() > tarfile.offset + _BLOCK:
+                raise _SecondError(str(error)) from error
+            raise
 
 
+class _SecondError(tarfile.ReadError):
+    """What follows the first header of a member is wrong."""
+
+
+_HeaderError, _BLOCK = tarfile.HeaderError, tarfile.BLOCKSIZE
 # Whatever one header raises: `tarfile` takes numbers, and lists of them, on trust.
 _BROKEN = (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError, OSError)
 
@@ -227,7 +239,6 @@ def _open(file: BinaryIO, path: pathlib.Path, size: int) -> tarfile.TarFile:
     while start < max(size, 1):
         file.seek(start)
         bounded: Any = _Bounded(file)
-        bounded.begin()
         try:
             return tarfile.open(fileobj=bounded, mode="r:", ignore_zeros=True, tarinfo=_Header)
         except _BROKEN as error:
@@ -237,12 +248,14 @@ def _open(file: BinaryIO, path: pathlib.Path, size: int) -> tarfile.TarFile:
 
 def _next(tar: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
     """The next file whose headers are whole; nothing at the end."""
+    bounded: Any = tar.fileobj
     while True:
+        bounded.begun = None
         try:
             return tar.next()
         except _BROKEN as error:  # of the second header of a file, or the end within a file
-            assert tar.fileobj is not None
-            after = _after(error, tar.offset, tar.fileobj.tell())
+            begun = tar.offset if bounded.begun is None else bounded.begun
+            after = _after(error, begun, bounded.tell())
             if after >= size:
                 return None
             _go_to(tar, after)

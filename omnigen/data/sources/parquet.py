@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from omnigen import extras, files
@@ -63,19 +63,19 @@ class _RowGroup:
             yield held
 
     def _read(self) -> Iterator[Raw]:
-        import pyarrow.parquet
+        import pyarrow
 
-        row = self.first
+        row, path = self.first, pathlib.Path(self.path)
         try:
-            with reading.blamed(self.path), _open(pathlib.Path(self.path)) as file:
+            with _open(path) as file:
+                lists = _lists(file.metadata)
+            with _open(path, lists) as file:
                 for raw in self._rows(file):
                     yield raw
                     row += 1
-        except (Rejected, pyarrow.ArrowException) as error:
-            known = isinstance(error, Rejected)
-            rejected = error if known else Rejected(Reason.DAMAGED, str(error))
+        except (Rejected, OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
             for lost in range(row, self.first + self.count):
-                yield fields.raw(self._key(lost), rejected, ())
+                yield fields.raw(self._key(lost), _blame(error), ())
 
     def _rows(self, file: Any) -> Iterator[Raw]:
         columns = {
@@ -156,7 +156,7 @@ class _RowGroup:
         Raises:
             Rejected: there is none that can be read.
         """
-        values = [said[name] for name in fields.IMAGE_COLUMNS if said.get(name)]
+        values = [said[name] for name in fields.IMAGE_COLUMNS if said.get(name) is not None]
         paths = [value.get("path") if isinstance(value, dict) else value for value in values]
         for value, path in zip(values, paths, strict=True):
             held = value.get("bytes") if isinstance(value, dict) else value
@@ -174,6 +174,15 @@ class _RowGroup:
 
     def _key(self, row: int) -> str:
         return f"{self.name}/{row}"
+
+
+def _blame(error: Exception) -> Rejected:
+    """Why rows cannot be read; the library's errors are of many kinds."""
+    if isinstance(error, Rejected):
+        return error
+    gone = isinstance(error, FileNotFoundError | files.UnfitFileError)
+    memory = Reason.MEMORY if isinstance(error, MemoryError) else Reason.DAMAGED
+    return Rejected(Reason.MISSING if gone else memory, str(error))
 
 
 def _joined(one: Raw, other: Raw) -> Raw:
@@ -237,8 +246,23 @@ def _bytes(array: Any) -> int:
     return array.nbytes
 
 
-def _open(path: pathlib.Path) -> Any:
+def _lists(metadata: Any) -> tuple[str, ...]:
+    """Columns of lists of texts.
+
+    They are read by their dictionaries, or a page of a few bytes could have a text a million times.
+    """
+    columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    kinds = [column.physical_type == "BYTE_ARRAY" for column in columns]
+    pairs = zip(columns, kinds, strict=True)
+    return tuple(one.path for one, is_text in pairs if is_text and one.max_repetition_level)
+
+
+def _open(path: pathlib.Path, lists: Sequence[str] = ()) -> Any:
     """Opens a parquet file.
+
+    Args:
+        path: the file.
+        lists: see `_lists`.
 
     Raises:
         OSError: it cannot be read.
@@ -253,8 +277,8 @@ def _open(path: pathlib.Path) -> Any:
     if size >= 12 and length > MOST_FOOTER_BYTES:
         raise ValueError(f"{path}: a footer of {length} bytes; allowed: up to {MOST_FOOTER_BYTES}")
     try:
-        return pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER)
-    except pyarrow.ArrowException as error:
+        return pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER, read_dictionary=lists)
+    except (OSError, pyarrow.ArrowException) as error:
         raise ValueError(f"{path} is no parquet file ({error})") from error
 
 
