@@ -106,6 +106,7 @@ def put_special(folder):
     (folder / "long.png").write_bytes(picture(3))
     hole(folder / "long.txt")
     (folder / "pixels.png").write_bytes(bomb())
+    (folder / "pixels.txt").write_text("many")
     (folder / "page.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
     (folder / "page.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
     (folder / "deep.png").write_bytes(picture(4))

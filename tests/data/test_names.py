@@ -196,3 +196,47 @@ def test_what_is_passed_over_is_counted_in_one_line(pets, caplog):
     assert len(caplog.records) == 1 and sum(map(len, parts)) == 2
     assert "3 pictures that no table names, such as '1.png'" in caplog.text
     assert "1 rows that name pictures outside of the input" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "image, caption\n0.png, one\n"),
+        ("t.csv", "FILE_NAME,TEXT\n0.png,one\n"),
+        ("t.json", '[{"file_name": "0.png", "caption": "one"}]'),
+        ("t.jsonl", '{"file_name": "0.png", "sentences": ["one"]}'),
+    ],
+)
+def test_tables_as_people_write_them(pets, name, text):
+    put(pets, "0.png", seed=0)
+    (pets / name).write_text(text)
+    assert prepared(pets) == ({"0": ("one",)}, {})
+
+
+def test_no_caption_names_what_was_found(pets):
+    put(pets, "0.png", seed=0)
+    (pets / "t.jsonl").write_text('{"file_name": "0.png", "untertitel": "eins"}')
+    with pytest.raises(ingest.NothingKept, match="columns: file_name, untertitel; captions are"):
+        prepared(pets)
+
+
+def test_parquet_as_people_write_it(pets):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    put(pets, "0.png", seed=0)
+    put(pets, "1.png", seed=1)
+    (pets / "2").mkdir()
+    rows = [
+        {"image": {"bytes": None, "path": "0.png"}, "text": b"one", "jpg": None},
+        {"image": {"bytes": picture(2), "path": None}, "text": b"two", "jpg": None},
+        {"image": None, "text": b"three", "jpg": picture(3)},
+    ]
+    table = pyarrow.Table.from_pylist(rows)
+    path = pets / "x.parquet"
+    parquet.write_table(table, path)
+    assert prepared(path)[0] == {"0": ("one",), "x/1": ("two",), "x/2": ("three",)}
+    classes = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    said = {b"huggingface": json.dumps({"info": {"features": classes}}).encode()}
+    labels = pyarrow.table({"image": [picture(4), picture(5)], "label": [1, 0]})
+    parquet.write_table(labels.replace_schema_metadata(said), path)
+    assert prepared(path)[0] == {"x/0": ("dog",), "x/1": ("cat",)}

@@ -98,3 +98,9 @@ def test_import_is_light():
     heavy = "{'jax', 'grain', 'tokenizers', 'numpy', 'skia'}"
     code = f"import sys, omnigen.data.text; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_half_a_character_is_a_replacement_character(tokenizer_file):
+    encode = text.FileText(tokenizer_file).encode
+    assert encode("a \ud83d red") == encode("a \ufffd red")
+    assert encode("a \ud83d\ude00") == encode("a \U0001f600")
