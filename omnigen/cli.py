@@ -9,6 +9,8 @@ import contextlib
 import difflib
 import errno
 import functools
+import glob
+import importlib.util
 import os
 import pathlib
 import select
@@ -50,7 +52,10 @@ def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
     Ctrl-C: one line, exit code 130. A reader of its output that went away, such as `head`: no line,
     exit code 141. A file that cannot be read or written, a full disk: one line that names the file,
-    exit code 1. Any other error of the work itself keeps its traceback.
+    exit code 1. Devices that JAX does not find: one line; exit code 2 if `JAX_PLATFORMS` asks for
+    what is not here, else 1. Any other error of the work itself keeps its traceback.
+
+    What XLA logs is left out, unless `TF_CPP_MIN_LOG_LEVEL` is set.
 
     Args:
         program: its name, for those lines.
@@ -60,6 +65,7 @@ def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         @functools.wraps(main)
         def run(argv: Sequence[str] | None = None) -> None:
             try:
+                _quieten()
                 try:
                     main(argv)
                 finally:
@@ -78,10 +84,73 @@ def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                     raise
                 _say(f"{program}: {_one_line(error)}")
                 raise SystemExit(FAILED) from None
+            except (AssertionError, RuntimeError) as error:
+                trouble = no_devices(error)
+                if trouble is None:
+                    raise
+                _say(f"{program}: {trouble}")
+                raise SystemExit(FAILED if _absent_platforms() is None else BAD_INPUT) from None
 
         return run
 
     return decorate
+
+
+def _quieten() -> None:
+    """Keeps to itself what JAX's libraries log to people who cannot use it.
+
+    XLA asks for bug reports of programs that take long to compile, as errors, and has no other
+    switch. libtpu, which plans need on machines without a TPU, logs that there is none: JAX is not
+    to ask it there.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is fatal is logged all the same
+    if "JAX_PLATFORMS" in os.environ or importlib.util.find_spec("libtpu") is None:
+        return
+    if not (_has_tpu() or _has_gpu() or {"JAX_FORCE_TPU_INIT", "TPU_NAME"} & os.environ.keys()):
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def _has_tpu() -> bool:
+    if any(glob.glob(pattern) for pattern in ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")):
+        return True
+    vendors = glob.glob("/sys/bus/pci/devices/*/vendor")
+    return any(pathlib.Path(path).read_text().strip() == "0x1ae0" for path in vendors)
+
+
+def _has_gpu() -> bool:
+    return any(map(os.path.exists, ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))
+
+
+def _absent_platforms() -> str | None:
+    """A line about what `JAX_PLATFORMS` names and this machine lacks, if anything."""
+    plugins = [f"jax_cuda{version}_plugin" for version in (12, 13)]
+    has_cuda = _has_gpu() and any(importlib.util.find_spec(name) for name in plugins)
+    has_tpu = _has_tpu() and importlib.util.find_spec("libtpu")
+    here = ["cpu", *(["cuda", "gpu"] if has_cuda else []), *(["tpu"] if has_tpu else [])]
+    named = os.environ.get("JAX_PLATFORMS", "")
+    if not set(filter(None, named.split(","))) - set(here):
+        return None
+    return f"JAX_PLATFORMS is {printable(named)!r}; allowed on this machine: {', '.join(here)}"
+
+
+def no_devices(error: Exception) -> str | None:
+    """Returns a line that says why JAX has no devices, or None if that is not what failed.
+
+    Args:
+        error: what was raised by the first use of JAX.
+    """
+    if isinstance(error, AssertionError):  # a bare one, if nothing that the variable names is here
+        absent = _absent_platforms()
+        if not absent or "jax" not in sys.modules:
+            return None
+        try:
+            sys.modules["jax"].devices()
+        except (AssertionError, RuntimeError):
+            return absent
+        return None
+    if "Unable to initialize backend" not in str(error):
+        return None
+    return _absent_platforms() or f"JAX has no devices: {_one_line(error)}"
 
 
 def _flush() -> None:
@@ -265,19 +334,22 @@ def check_writable(values: flags.FlagValues, *names: str) -> None:
 def cache_compilations() -> None:
     """Keeps compiled programs in `cache_folder`, for quick restarts.
 
-    Does nothing where JAX has been given a cache or there is no such folder. Call it before the
-    first computation.
+    Does nothing where JAX has been given a cache, by `JAX_COMPILATION_CACHE_DIR` or by the program
+    that runs, where its cache is turned off, or where there is no such folder.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
     import jax
 
+    config: Any = jax.config
     folder = cache_folder()
-    if folder is None:
+    is_given = config.jax_compilation_cache_dir or "JAX_COMPILATION_CACHE_DIR" in os.environ
+    if is_given or folder is None or not config.jax_enable_compilation_cache:
         return
+    from jax.experimental.compilation_cache import compilation_cache
+
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()  # what compiled before may have found that there is none
 
 
 def cache_folder(*names: str) -> pathlib.Path | None:

@@ -275,7 +275,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         from omnigen import parallel
 
         parallel.initialize()
-        yield from devices()
+        try:
+            yield from devices()
+        except (AssertionError, RuntimeError) as error:
+            trouble = cli.no_devices(error)
+            if trouble is None:
+                raise
+            mend = "set JAX_PLATFORMS to one of these or unset it; or install what it names"
+            yield Finding(Mark.BAD, "devices", trouble, mend)
 
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "versions": versions,

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PNG files that say how they were drawn: written whole or not at all."""
+"""PNG files that say how they were drawn: written whole or not at all, and read with care."""
 
+import dataclasses
+import io
+import math
 import pathlib
 import struct
+import warnings
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,8 +16,24 @@ from omnigen import files
 if TYPE_CHECKING:
     import numpy as np
 
+MOST_BYTES = 1 << 24
+MOST_PIXELS = 1 << 22  # of one picture; models draw fewer
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_GAP = 2  # pixels between the pictures of a sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class Png:
+    """What a file holds.
+
+    Attributes:
+        pixels: of any mode.
+        texts: the text chunks by name; anybody may have written them.
+    """
+
+    pixels: "np.ndarray"
+    texts: Mapping[str, str]
 
 
 def write(image: "np.ndarray", path: pathlib.Path, chunks: Mapping[str, str]) -> None:
@@ -25,6 +45,38 @@ def write(image: "np.ndarray", path: pathlib.Path, chunks: Mapping[str, str]) ->
         info.add_itxt(name, text)
     with files.replacing(path) as partial:
         Image.fromarray(image).save(partial, format="PNG", pnginfo=info)
+
+
+def read(path: pathlib.Path) -> Png:
+    """Reads a PNG of at most `MOST_BYTES` and `MOST_PIXELS`, whoever made it.
+
+    Raises:
+        ValueError: no regular file, none of PNG, a damaged one, or one that is too large.
+    """
+    import numpy as np
+    from PIL import Image
+
+    try:
+        data = io.BytesIO(files.read(path, most=MOST_BYTES))
+    except (OSError, files.UnfitFileError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = (reason or "").removeprefix(f"{path} ")
+        raise ValueError(f"{path} cannot be read as PNG: {reason}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(data, formats=["PNG"]) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise ValueError(
+                        f"it has {image.width} x {image.height} pixels; at most {MOST_PIXELS} "
+                        "are allowed"
+                    )
+                image.load()  # text may follow the pixels
+                texts = {str(k): str(v) for k, v in image.info.items() if isinstance(v, str)}
+                return Png(np.asarray(image), texts)
+        except Exception as error:  # decoders raise anything
+            reason = "no PNG, or a damaged one" if str(data) in str(error) else error
+            raise ValueError(f"{path} cannot be read as PNG: {reason}") from None
 
 
 def note(data: bytes, name: str, *, most: int) -> str | None:
@@ -68,3 +120,19 @@ def _text(kind: bytes, rest: bytes, most: int) -> str:
     if len(text) > most:
         raise ValueError(f"text of more than {most} bytes")
     return text.decode(encoding)  # UnicodeDecodeError is a ValueError
+
+
+def sheet(images: "np.ndarray") -> "np.ndarray":
+    """Tiles `[N, H, W, 3]` uint8 images, as square as possible, on white with a 2-pixel gap."""
+    import numpy as np
+
+    count, height, width, _ = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    size = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3)
+    canvas = np.full(size, 255, np.uint8)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        top, left = row * (height + _GAP), column * (width + _GAP)
+        canvas[top : top + height, left : left + width] = image
+    return canvas

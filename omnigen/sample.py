@@ -5,6 +5,7 @@ Every picture is drawn by the program for one picture, from its own seed: pictur
 the picture of `--seed s+i`, however many are drawn. A PNG carries what it takes to draw it again.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,7 +13,7 @@ import math
 import operator
 import os
 import pathlib
-import sys
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 import omnigen
-from omnigen import cli, config, png
+from omnigen import cli, config, png, status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,7 @@ PROGRAM = "omnigen.sample"
 USAGE = """
 Draws a picture:     python -m omnigen.sample --prompt "a red circle" --output out.png
 Draws several:       add --num_images 4; they become out-0.png ... out-3.png, of seeds 0 ... 3
+                     and --grid for all of them on one sheet, out-grid.png
 Draws one again:     python -m omnigen.sample --recreate out.png
 """
 
@@ -137,6 +139,10 @@ class Sampler:
     ) -> "Sampler":
         """Reads a checkpoint: a workdir, a checkpoint folder, or the shipped model by default.
 
+        Compiled programs are kept between starts of Python, in `$OMNIGEN_CACHE` or
+        `~/.cache/omnigen`: JAX's compilation cache is turned on for the whole process, unless the
+        program has given JAX one already, or has set `jax_enable_compilation_cache` to False.
+
         Args:
             checkpoint: where it is.
             expected: what will be drawn first, one picture at a time; its programs are compiled
@@ -146,6 +152,8 @@ class Sampler:
             ValueError: no checkpoint there, or a damaged or foreign one.
         """
         from omnigen import pretrained
+
+        cli.cache_compilations()
 
         def compile(omni: "Omni") -> None:
             assert expected is not None
@@ -205,19 +213,29 @@ class Sampler:
 
 _SHAPING = ("guidance", "head_steps", "last_head_steps", "decoder_steps")  # shape the programs
 _SETTINGS = (*_SHAPING, "temperature", "sketch_temperature", "head_shift")
+_MOST_SETTINGS = 4096  # characters
+_SHEET = "-grid"  # ends the name of a sheet
 
 
 def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
     """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it."""
-    settings = {name: getattr(request, name) for name in _SETTINGS}
-    chunks = {
+    png.write(image, path, _chunks(request, version) | {"seed": str(request.seed)})
+
+
+def save_sheet(images: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
+    """Writes the pictures of a request as one, with text chunks that say what it shows."""
+    seeds = range(request.seed, request.seed + len(images))
+    chunks = _chunks(request, version) | {"seeds": " ".join(map(str, seeds))}
+    png.write(png.sheet(images), path, chunks)
+
+
+def _chunks(request: Request, version: str) -> dict[str, str]:
+    return {
         "prompt": request.prompt,
-        "seed": str(request.seed),
-        "settings": json.dumps(settings),
+        "settings": json.dumps({name: getattr(request, name) for name in _SETTINGS}),
         "model": version,
         "software": _SOFTWARE,
     }
-    png.write(image, path, chunks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,21 +254,26 @@ def read(path: pathlib.Path) -> Recreation:
     Raises:
         ValueError: no such file, no picture, or not one of ours.
     """
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
+    found = png.read(path)
+    texts = found.texts
+    if "seeds" in texts:
+        one = path.stem.removesuffix(_SHEET) + "-0.png"
+        raise ValueError(f"{path} is a sheet of several pictures; name one of them, such as {one}")
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            chunks = dict(image.info)
-            pixels = np.asarray(image)
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as PNG: {error}") from None
-    try:
-        settings = {**json.loads(chunks["settings"]), "seed": int(chunks["seed"])}
-        request = config.build(Request, {**settings, "prompt": str(chunks["prompt"])})
-        software = str(chunks.get("software", "an unknown version"))
-        return Recreation(request, str(chunks["model"]), software, pixels)
-    except (KeyError, TypeError, ValueError) as error:
+        if len(texts["settings"]) > _MOST_SETTINGS:
+            raise ValueError(f"its settings have {len(texts['settings'])} characters")
+        settings = json.loads(texts["settings"])
+        if not isinstance(settings, dict) or settings.keys() - set(_SETTINGS):
+            raise ValueError(f"settings are {settings!r}; allowed: {', '.join(_SETTINGS)}")
+        if not re.fullmatch("[0-9]{1,10}", texts["seed"]):
+            raise ValueError(f"seed is {texts['seed'][:20]!r}; allowed: 0 ... {MAX_SEED}")
+        settings |= {"seed": int(texts["seed"]), "prompt": texts["prompt"]}
+        request = config.build(Request, settings)
+        software = texts.get("software", "an unknown version")
+        return Recreation(request, texts["model"], software, found.pixels)
+    except KeyError as error:
+        raise ValueError(f"{path} does not say how it was drawn: it has no {error}") from None
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not say how it was drawn ({error})") from None
 
 
@@ -263,6 +286,8 @@ def _flags() -> flags.FlagValues:
     path("output", None, "the PNG to write")
     integer("seed", 0, "decides all noise")
     integer("num_images", 1, "how many pictures", lower_bound=1, upper_bound=MAX_IMAGES)
+    sheet = "also write all pictures as one, NAME-grid.png"
+    flags.DEFINE_bool("grid", False, sheet, flag_values=values)
     flags.DEFINE_float(
         "guidance",
         Request.guidance,
@@ -303,15 +328,24 @@ def _flags() -> flags.FlagValues:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A checked command line."""
+    """A checked command line.
+
+    Attributes:
+        request: what to draw.
+        outputs: a file for each picture.
+        checkpoint: of the model, if not the one that ships.
+        sheet: a file for all of them together, if it was asked for.
+        original: what is drawn again, if anything is.
+    """
 
     request: Request
     outputs: tuple[pathlib.Path, ...]
     checkpoint: str | None
+    sheet: pathlib.Path | None = None
     original: Recreation | None = None
 
 
-_REQUEST_FLAGS = ("prompt", "seed", "num_images", *_SETTINGS, "image")
+_REQUEST_FLAGS = ("prompt", "seed", "num_images", *_SETTINGS, "image", "grid")
 
 
 def _job(values: flags.FlagValues) -> _Job:
@@ -323,7 +357,8 @@ def _job(values: flags.FlagValues) -> _Job:
         source = pathlib.Path(values.recreate)
         output = values.output or source.with_name(f"{source.stem}-again.png")
         original = read(source)
-        return _Job(original.request, _outputs(output, 1), values.checkpoint, original)
+        outputs = _outputs(output, 1)
+        return _Job(original.request, outputs, values.checkpoint, original=original)
     if values.image:
         raise ValueError(
             f"--image {values.image[0]}: this model draws from text alone; "
@@ -344,7 +379,17 @@ def _job(values: flags.FlagValues) -> _Job:
         head_shift=values.head_shift,
         decoder_steps=values.decoder_steps,
     )
-    return _Job(request, _outputs(values.output, values.num_images), values.checkpoint)
+    sheet = None
+    outputs = _outputs(values.output, values.num_images)
+    if values.grid:
+        if values.num_images == 1:
+            raise ValueError("--grid shows several pictures; add --num_images")
+        sheet = pathlib.Path(values.output)
+        sheet = sheet.with_name(f"{sheet.stem}{_SHEET}{sheet.suffix}")
+        _check_output(sheet)
+        if sheet.exists() and "seeds" not in png.read(sheet).texts:
+            raise ValueError(f"--grid: {sheet} exists and is no sheet; choose another --output")
+    return _Job(request, outputs, values.checkpoint, sheet)
 
 
 def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, ...]:
@@ -359,9 +404,47 @@ def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, 
     names = [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(count)]
     paths = tuple(names) if count > 1 else (path,)
     for each in paths:
-        if each.exists() and not (each.is_file() and os.access(each, os.W_OK)):
-            raise ValueError(f"--output {each}: exists and is not a writable file")
+        _check_output(each)
     return paths
+
+
+def _check_output(path: pathlib.Path) -> None:
+    """Refuses what cannot be written, a name that is too long for the disk above all."""
+    with contextlib.suppress(FileNotFoundError):
+        path.lstat()
+    if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+        raise ValueError(f"--output {path}: exists and is not a writable file")
+
+
+def _draw(job: _Job, sampler: Sampler, say: status.Status) -> None:
+    """Draws and writes the pictures, and says how long each took."""
+    import numpy as np
+
+    count, took, images = len(job.outputs), [], []
+    started = time.monotonic()
+    say.doing(f"drawing picture 1 of {count}")
+    for i, (image,) in enumerate(sampler.batches(job.request)):
+        one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
+        with cli.bad_input_exits(PROGRAM, (OSError,)):
+            save(image, job.outputs[i], one, version=sampler.version)
+        seconds, started = time.monotonic() - started, time.monotonic()
+        took.append(seconds)
+        note = f"{cli.printable(str(job.outputs[i]))}: seed {one.seed}, {seconds:.1f} s"
+        if job.original:
+            same = np.array_equal(image, job.original.pixels)
+            note += ", identical pixels" if same else ", pixels differ from the original's"
+            if not same and job.original.software != _SOFTWARE:
+                drawer = cli.printable(job.original.software, most=40)
+                note += f", which {drawer} drew; this is {_SOFTWARE}"
+        say.line(note)
+        if i + 1 < count:
+            say.doing(f"drawing picture {i + 2} of {count}", left_s=min(took) * (count - i - 1))
+        if job.sheet:
+            images.append(image)
+    if job.sheet:
+        with cli.bad_input_exits(PROGRAM, (OSError,)):
+            save_sheet(np.stack(images), job.sheet, job.request, version=sampler.version)
+        say.line(f"{cli.printable(str(job.sheet))}: all {count}")
 
 
 @cli.door(PROGRAM)
@@ -371,28 +454,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)
         job = _job(values)
-        cli.cache_compilations()
-        sampler = Sampler.load(job.checkpoint, expected=job.request)
+        with status.Status(PROGRAM) as say:
+            say.doing("loading the model and compiling it, which takes longer the first time")
+            # Another model than a PNG names is refused before anything is compiled.
+            expected = None if job.original else job.request
+            sampler = Sampler.load(job.checkpoint, expected=expected)
         if job.original and job.original.version != sampler.version:
+            drawer = cli.printable(job.original.version, most=40)
             raise ValueError(
-                f"--recreate {values.recreate}: drawn by model {job.original.version}, and this is "
+                f"--recreate {values.recreate}: drawn by model {drawer}, and this is "
                 f"model {sampler.version}; give its --checkpoint"
             )
-    import numpy as np
-
-    started = time.monotonic()
-    for i, (image,) in enumerate(sampler.batches(job.request)):
-        one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
-        with cli.bad_input_exits(PROGRAM, (OSError,)):
-            save(image, job.outputs[i], one, version=sampler.version)
-        seconds, started = time.monotonic() - started, time.monotonic()
-        note = f"{job.outputs[i]}: seed {one.seed}, {seconds:.1f} s"
-        if job.original:
-            same = np.array_equal(image, job.original.pixels)
-            note += ", identical pixels" if same else ", pixels differ from the original's"
-            if not same and job.original.software != _SOFTWARE:
-                note += f", which {job.original.software} drew; this is {_SOFTWARE}"
-        print(note, file=sys.stderr, flush=True)
+    with status.Status(PROGRAM) as say:
+        _draw(job, sampler, say)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ LAYERS = {
     "evals": 4,
     "stages": 4,
     "cli": 0,
+    "status": 0,
     "png": 1,
     "files": 0,
     "workers": 0,
@@ -88,6 +89,7 @@ OUTSIDE = {
     "files": set(),
     "workers": set(),
     "extras": set(),
+    "status": set(),
 }
 
 

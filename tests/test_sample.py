@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
@@ -279,3 +280,125 @@ def test_help_is_quick_and_imports_no_jax() -> None:
     out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert time.monotonic() - started < 5  # a busy machine; 0.1 s when idle
     assert out.stdout.splitlines()[-1] == "False False"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"settings": '{"num_images": 3}'}, "num_images"),
+        ({"settings": '{"prompt": "another"}'}, "allowed: guidance"),
+        ({"settings": "[" * 4000}, "does not say how it was drawn"),
+        ({"settings": '{"guidance": ' + "[" * 2000 + "]" * 2000 + "}"}, "does not say"),
+        ({"settings": '{"guidance": 1' + "0" * 400 + "}"}, "does not say how it was drawn"),
+        ({"settings": '{"guidance": 1' + "0" * 5000 + "}"}, "have 5015 characters"),
+        ({"settings": '{"head_steps": 1' + "0" * 400 + "}"}, "head_steps is 1000"),
+        ({"settings": '{"guidance": 1e999}'}, "guidance is inf; allowed: 0 ... 30"),
+        ({"settings": '{"guidance": true}'}, "guidance is True"),
+        ({"settings": '{"guidance": [3.0]}'}, "guidance is [3.0]"),
+        ({"settings": '{"\\u001b[31m": 1}'}, "allowed: guidance"),
+        ({"settings": "[]"}, "settings are []"),
+        ({"settings": "null"}, "settings are None"),
+        ({"seed": "1" * 5000}, "seed is '11111111111111111111'"),
+        ({"seed": "-1"}, "seed is '-1'"),
+        ({"seed": "9999999999"}, "seed is 9999999999; seeds must lie in"),
+        ({"seed": "٣"}, "seed is '٣'"),
+        ({"prompt": "x" * 4001}, "prompt has 4001 bytes"),
+        ({"model": "\x1b[2J" + "m" * 10_000}, "drawn by model \\x1b[2Jmmm"),
+        ({"seeds": "0 1 2 3"}, "is a sheet of several pictures; name one of them, such as a-0.png"),
+    ],
+)
+def test_pictures_of_strangers_are_not_recreated(
+    changed: dict[str, str],
+    message: str,
+    untrained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch,
+    capsys,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chunks = {"prompt": "x", "seed": "0", "settings": "{}", "model": "m", **changed}
+    Image.new("RGB", (8, 8)).save("a-grid.png", pnginfo=_chunks(chunks))
+    with pytest.raises(SystemExit) as caught:
+        sample.main(["--recreate", "a-grid.png", "--checkpoint", str(untrained)])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert "\x1b" not in error and len(error) < 1100
+    assert [path.name for path in tmp_path.iterdir()] == ["a-grid.png"]
+
+
+def test_a_sheet_shows_all_pictures_and_says_what_they_are(
+    sampler: sample.Sampler, untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
+) -> None:
+    argv = ["--prompt", PROMPT, "--output", str(tmp_path / "a.png"), "--checkpoint", str(untrained)]
+    argv += ["--num_images=3", "--grid", "--seed=5"]
+    for _ in range(2):  # the second time over the first's
+        sample.main(argv)
+        assert f"{tmp_path / 'a-grid.png'}: all 3" in capsys.readouterr().err
+    names = ["a-0.png", "a-1.png", "a-2.png", "a-grid.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    with Image.open(tmp_path / "a-grid.png") as image:
+        sheet = np.asarray(image)
+        assert (image.info["prompt"], image.info["seeds"]) == (PROMPT, "5 6 7")
+        assert image.info["model"] == sampler.version and "seed" not in image.info
+    drawn = [np.asarray(Image.open(tmp_path / name)) for name in names[:3]]
+    np.testing.assert_array_equal(sheet[:32, :32], drawn[0])
+    np.testing.assert_array_equal(sheet[:32, 34:], drawn[1])
+    np.testing.assert_array_equal(sheet[34:, :32], drawn[2])
+    assert (sheet[34:, 34:] == 255).all()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a-grid.png")  # of somebody else
+    before = (tmp_path / "a-grid.png").read_bytes()
+    with pytest.raises(SystemExit):
+        sample.main(argv)
+    assert "a-grid.png exists and is no sheet" in capsys.readouterr().err
+    assert (tmp_path / "a-grid.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("stem", "more", "is_taken"),
+    [
+        ("a" * 246, [], True),
+        ("é" * 125, [], True),  # two bytes each
+        ("a" * 252, [], False),
+        ("é" * 126, [], False),
+        ("a" * 251, ["--num_images=2"], False),  # -0
+        ("a" * 248, ["--num_images=2", "--grid"], False),  # -grid
+        ("a" * 300, [], False),
+    ],
+)
+def test_names_are_tried_before_anything_is_loaded(
+    stem: str, more: list[str], is_taken: bool, tmp_path: pathlib.Path, capsys
+) -> None:
+    """What the disk takes gets as far as the checkpoint, which is not there."""
+    argv = ["--prompt", "x", "--output", str(tmp_path / f"{stem}.png"), "--checkpoint", "absent"]
+    with pytest.raises(SystemExit) as caught:
+        sample.main([*argv, *more])
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and error.count("\n") == 1
+    assert ("absent" if is_taken else "File name too long") in error
+
+
+@pytest.mark.slow
+def test_python_keeps_compiled_programs(untrained: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Unless the program that uses the sampler has told JAX where to keep them."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION")}
+    environment |= {"OMNIGEN_CACHE": str(tmp_path / "ours")}
+    load = f"from omnigen.sample import Sampler; Sampler.load({str(untrained)!r})"
+    for before, wanted in (
+        ("import jax; jax.numpy.zeros(3) + 1", "ours"),
+        ("import jax; jax.config.update('jax_compilation_cache_dir', 'own')", "own"),
+        ("import jax; jax.config.update('jax_enable_compilation_cache', False)", "None"),
+    ):
+        after = "print(jax.config.jax_compilation_cache_dir); jax.jit(lambda x: x * 3)(1.0)"
+        program = f"{before}; {load}; {after}"
+        ran = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert pathlib.Path(ran.stdout.strip()).name == wanted
+        if wanted != "None":
+            assert list((tmp_path / wanted).iterdir())

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from omnigen import extras, files, topologies
+from omnigen import extras, files, png, topologies
 
 # Shown first, in this form, and left out of the list of losses.
 _LINE = {
@@ -384,7 +384,7 @@ class Reporter:
         folder = self._folder / "samples"
         folder.mkdir(exist_ok=True)
         with files.replacing(folder / f"step_{step:08d}.png") as partial:
-            Image.fromarray(grid(images)).save(partial, "PNG")
+            Image.fromarray(png.sheet(images)).save(partial, "PNG")
 
     def close(self) -> None:
         """Closes the files."""
@@ -394,20 +394,6 @@ class Reporter:
         self._log.close()
         if self._events is not None:
             self._events.close()
-
-
-def grid(images: np.ndarray) -> np.ndarray:
-    """Tiles `[N, H, W, 3]` uint8 images, as square as possible, on white with a 2-pixel gap."""
-    count, height, width, _ = images.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    gap = 2
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for index, image in enumerate(images):
-        row, column = divmod(index, columns)
-        top, left = row * (height + gap), column * (width + gap)
-        canvas[top : top + height, left : left + width] = image
-    return canvas
 
 
 def _console() -> Any:

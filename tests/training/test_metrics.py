@@ -61,16 +61,6 @@ def test_duration(seconds, text):
     assert metrics.duration(seconds) == text
 
 
-def test_grid():
-    images = np.stack([np.full((2, 3, 3), shade, np.uint8) for shade in (10, 20, 30)])
-    tiled = metrics.grid(images)
-    assert tiled.shape == (2 + 2 + 2, 3 + 2 + 3, 3)
-    assert (tiled[:2, :3] == 10).all() and (tiled[:2, 5:] == 20).all()
-    assert (
-        (tiled[4:, :3] == 30).all() and (tiled[4:, 5:] == 255).all() and (tiled[2:4] == 255).all()
-    )
-
-
 def report(loss, skipped=0.0):
     return {"skipped": np.float32(skipped), "loss": np.float32(loss), "a": np.float32(2 * loss)}
 
