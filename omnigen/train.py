@@ -31,7 +31,11 @@ A workdir holds config.json, metrics.jsonl, log.txt, samples/, checkpoints/ and 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     for name, text in (
-        ("config", "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"),
+        (
+            "config",
+            "the recipe, FILE.py:ARGUMENT, which is run as a program: use only files that you "
+            "trust; --config.KEY=VALUE changes a key of it",
+        ),
         ("workdir", "the run's folder; made if it does not exist"),
     ):
         cli.define_path(values, name, None, text)

@@ -71,6 +71,7 @@ def test_commands(
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "cloud.png",
         *(f"stars-{i}.png" for i in range(4)),
+        "stars-grid.png",
         "stars-2-again.png",
         "heart.png",
     }
@@ -84,7 +85,7 @@ def test_python(untrained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch) ->
     load = Sampler.load
     monkeypatch.setattr(Sampler, "load", lambda: load(untrained))
     exec(compile(program, "README.md", "exec"), {})
-    pictures = [np.asarray(Image.open(tmp_path / f"hello-{i}.png")) for i in range(2)]
+    pictures = [np.asarray(Image.open(tmp_path / f"morning-{i}.png")) for i in range(2)]
     assert (pictures[0] != pictures[1]).any()
 
 
