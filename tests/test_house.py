@@ -70,6 +70,7 @@ LAYERS = {
     "encode": 7,
     "export": 7,
     "prepare": 8,
+    "__main__": 8,
 }
 # Doors that stand inside a part.
 DOORS = {"omnigen.data.prepare": "prepare"}
