@@ -6,7 +6,8 @@
 The processes find each other over loopback and train one model together, on the CPU unless
 `JAX_PLATFORMS` says otherwise; `JAX_NUM_CPU_DEVICES=2` gives each of them two devices. Lines of
 output begin with the number of their process. SIGTERM and SIGINT are passed on. If a process fails
-the others are killed, since they would wait for it forever, and its exit code is the result.
+the others are killed, since they would wait for it forever, and its exit code is the result. If the
+launcher itself is killed, or its terminal is closed, so are they, with the processes they started.
 """
 
 import argparse
@@ -26,6 +27,9 @@ from typing import IO, Any
 GRACE_S = 30  # from a signal to the kill, as on Kubernetes
 POLL_S = 0.5  # a signal that comes just before a wait does not end it
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Leads the group of all processes of a run, and ends the group with the launcher, whose pipe it
+# reads: the kernel closes that, however the launcher dies.
+WATCH = ("sh", "-c", "read _; kill -KILL 0")
 
 
 def free_port() -> int:
@@ -60,7 +64,8 @@ def _listen() -> None:
 class Group:
     """The processes of one run, to which SIGTERM and SIGINT are passed on.
 
-    Those signals wait until all processes are there, and reach the main thread alone.
+    Those signals wait until all processes are there, and reach the main thread alone. All are one
+    process group, with whatever they start, so that nothing of a run outlives it.
 
     Args:
       command: what each of them executes.
@@ -72,6 +77,7 @@ class Group:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._deadline = math.inf  # of processes that were told to stop
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._watcher = subprocess.Popen(WATCH, stdin=subprocess.PIPE, process_group=0)
         self._children = [
             subprocess.Popen(
                 command,
@@ -79,7 +85,7 @@ class Group:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=self._watcher.pid,
                 preexec_fn=_listen,  # there are no threads yet
             )
             for index in range(processes)
@@ -107,9 +113,8 @@ class Group:
 
     def kill(self) -> None:
         """Kills what is left, with the data workers of each process."""
-        for child in self._children:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all are gone
+            os.killpg(self._watcher.pid, signal.SIGKILL)
 
     def wait(self) -> int:
         """Returns 0 once all have succeeded, or the code of the first that failed."""
@@ -121,6 +126,7 @@ class Group:
                 if self._deadline == math.inf:
                     self.kill()
         self.kill()
+        self._watcher.wait()
         for reader in self._readers:
             reader.join(timeout=5)
         return failed

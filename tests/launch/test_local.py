@@ -85,6 +85,7 @@ def spawn_and_stop(*args, **settings):
     return children[-1]
 subprocess.Popen = spawn_and_stop
 group = local.Group([sys.executable, "-c", "import time; time.sleep(60)"], processes=2)
+watcher, *children = children
 print(group.wait(), *(child.returncode for child in children))
 """
 
@@ -94,6 +95,44 @@ def test_a_signal_while_they_start_ends_all() -> None:
     command = [sys.executable, "-c", STOPPED_AT_ONCE]
     run = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=20)
     assert run.stdout == "143 -15 -15\n", run
+
+
+PARENTS = """
+import subprocess, sys, time
+held = open(sys.argv[1], "w")
+subprocess.Popen(["sleep", "60"], pass_fds=[held.fileno()])
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGHUP])
+def test_nothing_outlives_a_launcher_that_is_killed(
+    tmp_path: pathlib.Path, signum: signal.Signals
+) -> None:
+    """Each process, and what it has started, holds a pipe open, whose end is read here."""
+    os.mkfifo(tmp_path / "held")
+    pipe = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    with start(2, *python(PARENTS), str(tmp_path / "held")) as run:
+        assert run.stdout is not None
+        assert {run.stdout.readline(), run.stdout.readline()} == {"[0] ready\n", "[1] ready\n"}
+        with pytest.raises(BlockingIOError):
+            os.read(pipe, 1)  # somebody holds it
+        run.send_signal(signum)
+        assert run.wait(timeout=20) == -signum
+        until = time.monotonic() + 10
+        while (found := read_end(pipe)) is None and time.monotonic() < until:
+            time.sleep(0.05)
+    os.close(pipe)
+    assert found == b""
+
+
+def read_end(pipe: int) -> bytes | None:
+    """Returns b"" at the end of a pipe, and None while anybody holds it open."""
+    try:
+        return os.read(pipe, 1)
+    except BlockingIOError:
+        return None
 
 
 PICTURES = """
