@@ -8,7 +8,6 @@ hosts or another batch size than it was started with.
 """
 
 import functools
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -115,16 +114,13 @@ class BatchIterator(grain.DatasetIterator[Batch]):
         return state | ({"content": self._content} if self._content else {})
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on where `get_state` was asked, perhaps with batches of another size."""
+        """Goes on where `get_state` was asked, perhaps with batches of another size.
+
+        It goes on there in other corpora, too: whether `content` is another is for the caller.
+        """
         self._stop()
         self._since = self._course.find(state)
         self._number = self._since.batch
-        if state.get("content", "") != self._content:
-            logging.getLogger(__name__).warning(
-                "the corpora have changed since this run was saved; it goes on at batch %d of the "
-                "new ones",
-                self._number,
-            )
 
     def close(self) -> None:
         """Ends threads and workers."""

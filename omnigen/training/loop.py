@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh
 
 from omnigen import files, parallel
-from omnigen.training import checkpoint, guard, metrics, optim, state
+from omnigen.training import checkpoint, guard, metrics, optim, position, state
 from omnigen.training.changes import NOTHING_KNOWN, Changes, Past, Schema
 from omnigen.training.feed import Feed, Item
 from omnigen.training.graft import graft
@@ -215,6 +215,14 @@ def open_feed(
     )
 
 
+def first_batch(feed: Feed, *, place: bytes, step: int, say: Callable[[str], None]) -> Item:
+    """Waits for the first batch of a run that goes on at a place, and says if corpora changed."""
+    item = feed.get()
+    for line in position.changes(place, item.position, step=step):
+        say(line)
+    return item
+
+
 def _window(
     config: TrainConfig, *, start: int, mesh: Mesh, shard: parallel.DataShard
 ) -> metrics.Window:
@@ -318,7 +326,7 @@ def run(
         with ledger.into(Bucket.CHECKPOINT_RESTORE if saved.steps else Bucket.TRAINING_PREP):
             given: Any = {"settings": settings, "schema": schema, "say": say, "seed": seed}
             begin = _start(stage, config, mesh, saved, check, optimizer=transformation, **given)
-        train_state, frozen, position = begin.state, begin.frozen, begin.position
+        train_state, frozen, place = begin.state, begin.frozen, begin.position
         start = int(train_state["step"])
         ledger.resume(start)
         say(_header(stage, config, begin, mesh=mesh, step=start))
@@ -328,9 +336,9 @@ def run(
             return last_line
 
         with metrics.timed(say, "opening the data and making the first batch"):
-            feed = open_feed(stage, config, mesh=mesh, shard=shard, position=position)
+            feed = open_feed(stage, config, mesh=mesh, shard=shard, position=place)
             stack.callback(feed.close)
-            item = feed.get()
+            item = first_batch(feed, place=place, step=start, say=say)
         started()
         reporter = metrics.Reporter(folder, step=start, terminal=terminal)
         stack.callback(reporter.close)

@@ -60,6 +60,23 @@ def read(folder: pathlib.Path) -> bytes:
     return files.read(others[0] if others else ours, most=store.MOST_BYTES, follow=False)
 
 
+def changes(then: bytes, now: bytes, *, step: int) -> list[str]:
+    """A line if the corpora hold something else than they did when a run was at that step.
+
+    Args:
+      then: the place that was stored; empty for a run that begins.
+      now: a place later in the same run.
+      step: of the checkpoint with the first.
+    """
+    was, found = (_state(place).get("content") for place in (then, now))
+    if not was or not found or was == found:  # of corpora that come or go, settings tell
+        return []
+    return [
+        f"changed since step {step}: the pictures or captions of the corpora in data.mixture; it "
+        "goes on at the same place in those of now"
+    ]
+
+
 def with_size(place: bytes, settings: Mapping[str, Any]) -> bytes:
     """Adds the size of its batches to a place that an older version stored as their number alone.
 
@@ -67,11 +84,16 @@ def with_size(place: bytes, settings: Mapping[str, Any]) -> bytes:
       place: what `read` returned.
       settings: those that were stored with it.
     """
-    state = json.loads(place) if place else {}
-    if not isinstance(state, dict) or "batch" not in state or "examples" in state:
+    state = _state(place)
+    if "batch" not in state or "examples" in state:
         return place
     train = settings.get("train")
     size = train.get("global_batch_size") if isinstance(train, Mapping) else None
     if not isinstance(size, int) or size < 1:
         return place
     return json.dumps({**state, "size": size}).encode()
+
+
+def _state(place: bytes) -> dict[str, Any]:
+    state = json.loads(place) if place else {}
+    return state if isinstance(state, dict) else {}

@@ -91,7 +91,7 @@ def replay(
     make = step.make_step(stage, config, optimizer=transformation, seed=seed)
     try:
         with jax.set_mesh(mesh):
-            item = feed.get()
+            item = loop.first_batch(feed, place=place, step=first, say=say)
             started()
             compiled, line = loop.compile_step(make, now, frozen, item.batch, mesh=mesh)
             say(line)

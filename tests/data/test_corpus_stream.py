@@ -184,11 +184,13 @@ def test_worker_processes_change_nothing(two):
     assert all(map(equal, rows(config, 4), workers))
 
 
-def test_a_changed_corpus_is_told(two, caplog):
+def test_the_state_of_another_corpus_is_taken_and_told_apart(two):
+    """`training/position.py` tells of it."""
     state = iter(pipeline.images_dataset(config_of({two[0]: 1.0}), 2, DataShard())).get_state()
     other = iter(pipeline.images_dataset(config_of({two[1]: 1.0}), 2, DataShard()))
-    other.set_state(state)
-    assert "corpora have changed" in caplog.text
+    other.set_state({**state, "batch": 3})
+    found = other.get_state()
+    assert found["batch"] == 3 and found["content"] != state["content"]
 
 
 def test_the_test_split_is_another(two):

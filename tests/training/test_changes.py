@@ -106,6 +106,15 @@ def test_settings_of_a_recipe(tmp_path) -> None:
         recipe.read("configs/ar.py:debug", ["--config.train.relearn=x"])
 
 
+def test_corpora_that_hold_something_else_are_a_line() -> None:
+    then = b'{"batch": 4, "content": "a"}'
+    for now in (then, b'{"batch": 5, "content": "a"}', b'{"batch": 5}', b"[]"):
+        assert position.changes(then, now, step=3) == []
+    (line,) = position.changes(then, b'{"batch": 5, "content": "b"}', step=3)
+    assert line.startswith("changed since step 3: the pictures or captions of the corpora")
+    assert position.changes(b"", then, step=0) == []  # begins
+
+
 def test_places_of_older_versions_get_the_size_of_their_batches() -> None:
     settings = {"train": {"global_batch_size": 8}}
     assert json.loads(position.with_size(b'{"batch": 4}', settings)) == {"batch": 4, "size": 8}

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from omnigen import files, parallel
+from omnigen.data import stream
 from omnigen.training import checkpoint, loop, optim, state
 from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
@@ -333,6 +334,20 @@ def test_a_run_that_goes_on_knows_what_it_was(make_stage, reference, tmp_path, c
     phases += ["step 7/7", "writing the checkpoint of step 7 ...", "goodput"]
     places = [log.rindex(phase) for phase in phases]
     assert places == sorted(places)
+
+
+def test_corpora_that_have_changed_are_told_like_settings(make_stage, tmp_path, capsys):
+    stage = make_stage()
+    batch = batch_of(stage)
+    for content, steps in (("a", 1), ("a", 2), ("b", 3)):
+        stage.dataset = lambda size, shard, content=content: stream.Batches(
+            lambda number: batch, content=content
+        )
+        run(stage, tmp_path, change(steps=steps))
+    log = (tmp_path / "log.txt").read_text()
+    told = [line for line in log.splitlines() if "changed since" in line]
+    assert len(told) == 1 and "changed since step 2: the pictures or captions of the" in told[0]
+    assert told[0].split(" ", 2)[2] in capsys.readouterr().out.splitlines()
 
 
 def test_weights_that_mean_another_thing_are_no_start(make_stage, reference, tmp_path, capsys):
