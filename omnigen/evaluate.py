@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 import omnigen
-from omnigen import cli, extras, files
-from omnigen.evals import progress
+from omnigen import cli, extras, files, progress
 
 if TYPE_CHECKING:
     from omnigen.evals.base import Evaluator

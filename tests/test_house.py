@@ -53,6 +53,7 @@ LAYERS = {
     "stages": 4,
     "cli": 0,
     "status": 0,
+    "progress": 0,
     "png": 1,
     "files": 0,
     "workers": 0,
@@ -91,6 +92,7 @@ OUTSIDE = {
     "workers": set(),
     "extras": set(),
     "status": set(),
+    "progress": set(),
 }
 
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omnigen import cli
+from omnigen import cli, progress
 from omnigen.data import pictures
 from omnigen.data.pictures import Size
 from omnigen.data.records import Record, Records, Rejected
 
 _THREADS = 8
-_CHUNK = 4096  # records that a thread measures at a time
+_CHUNK = 1024  # records that a thread measures at a time
 _ALIKE = 1e-3  # difference of log aspects that nobody sees
 
 
@@ -76,19 +76,25 @@ def measure(records: Records, split: str) -> np.ndarray:
     cached = folder and folder / f"{name}.npy"
     if cached and cached.exists():
         return np.load(cached)
-    logging.getLogger(__name__).info("measuring %d pictures of %s", len(records), records.folder)
     sizes = np.zeros((len(records), 2), np.int32)
 
-    def fill(start: int) -> None:
-        for index in range(start, min(start + _CHUNK, len(records))):
+    def fill(start: int) -> int:
+        chunk = range(start, min(start + _CHUNK, len(records)))
+        for index in chunk:
             try:
                 size = size_of(records[index])
             except Rejected:
                 continue
             sizes[index] = size.height, size.width
+        return len(chunk)
 
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(fill, range(0, len(records), _CHUNK)))
+    what = f"measuring the pictures of {cli.printable(str(records.folder))}"
+    with (
+        progress.work(what, len(records)) as told,
+        concurrent.futures.ThreadPoolExecutor(_THREADS) as pool,
+    ):
+        for count in pool.map(fill, range(0, len(records), _CHUNK)):
+            told.add(count)
     if not cached or not sizes.all():  # what cannot be read today may be there tomorrow
         return sizes
     partial = cached.with_suffix(f".{os.getpid()}.partial")

@@ -18,15 +18,17 @@ import multiprocessing
 import os
 import pathlib
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from omnigen import cli, files
+from omnigen import cli, files, progress
 from omnigen.data import names, reading, records, sources, webdataset
 from omnigen.data.records import Corpus, Record, Records, Rejected
 from omnigen.data.scenes.scene import Split
 from omnigen.data.webdataset import Member, Sample
+from omnigen.progress import Unit
 
 FORMAT = 3  # of the index
 _SPANS = 3  # files of a sample that are read: its picture, its text, its JSON
@@ -98,10 +100,16 @@ class TarCorpus:
     @property
     def digest(self) -> str:
         """Of all names, sizes and places."""
-        digest = hashlib.sha256()
-        for file, index in zip(self._files, self._indices, strict=True):
-            digest.update(f"{file.name}/{file.stat().st_size}/".encode())
-            digest.update(index.tobytes())
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        digest, what = hashlib.sha256(), f"digesting the index of {cli.printable(str(self.folder))}"
+        with progress.work(what, sum(i.nbytes for i in self._indices), unit=Unit.BYTE) as told:
+            for file, index in zip(self._files, self._indices, strict=True):
+                digest.update(f"{file.name}/{file.stat().st_size}/".encode())
+                digest.update(index.tobytes())
+                told.add(index.nbytes)
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -159,16 +167,18 @@ def _open_all(path: pathlib.Path) -> tuple[list[pathlib.Path], list[np.ndarray]]
     """
     found, broken, notes = {}, list[str](), Counter[str]()
     every = _tars(path)
-    for file in every:
-        try:
-            index, counts = _index(file)
-        except (OSError, ValueError) as error:
-            if len(every) == 1:
-                raise ValueError(f"{str(path)!r}: {error}") from error
-            broken.append(str(error))
-            continue
-        found[file] = index
-        notes.update(counts)
+    what, size = f"reading the headers of {cli.printable(str(path))}", sum(map(_unread, every))
+    with progress.work(what, size, unit=Unit.BYTE) as told:
+        for file in every:
+            try:
+                index, counts = _index(file, told.add)
+            except (OSError, ValueError) as error:
+                if len(every) == 1:
+                    raise ValueError(f"{str(path)!r}: {error}") from error
+                broken.append(str(error))
+                continue
+            found[file] = index
+            notes.update(counts)
     if not found:
         raise ValueError(f"{str(path)!r}: none of {len(every)} tars can be read: {broken[0]}")
     told = [f"{count} {what}" for what, count in sorted(notes.items())]
@@ -186,8 +196,29 @@ def _tell(text: str) -> None:
         logging.getLogger(__name__).warning("%s", text)
 
 
-def _index(path: pathlib.Path) -> tuple[np.ndarray, dict[str, int]]:
+def _cache_of(path: pathlib.Path) -> pathlib.Path | None:
+    """Where the index of a tar as it is now is kept, if anywhere."""
+    name = f"{FORMAT}/{path.resolve()}/{sources.stamp(path)}"
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    folder = cli.cache_folder("tars")
+    return folder and folder / f"{digest}.npy"
+
+
+def _unread(path: pathlib.Path) -> int:
+    """How many bytes of a tar are to be passed; 0 if the cache knows it, or nobody can read it."""
+    try:
+        cached = _cache_of(path)
+        return 0 if cached and cached.exists() else path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _index(path: pathlib.Path, tell: Callable[[int], None]) -> tuple[np.ndarray, dict[str, int]]:
     """The samples of a tar that have a picture, from the cache, and counts of what is left out.
+
+    Args:
+        path: the tar.
+        tell: as for `webdataset.index_tar`.
 
     Returns:
         `[N]` of key, rank, test and spans; and the counts by what they are of.
@@ -199,15 +230,12 @@ def _index(path: pathlib.Path) -> tuple[np.ndarray, dict[str, int]]:
     if not os.path.lexists(path):
         raise ValueError(f"{str(path)!r}: no such tar")
     files.check_regular(path)
-    name = f"{FORMAT}/{path.resolve()}/{sources.stamp(path)}"
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    folder = cli.cache_folder("tars")
-    if folder is None:
-        return _read_headers(path)
-    cached, notes = folder / f"{digest}.npy", folder / f"{digest}.json"
+    cached = _cache_of(path)
+    if cached is None:
+        return _read_headers(path, tell)
+    notes = cached.with_suffix(".json")
     if not cached.exists():
-        index, counts = _read_headers(path)
-        logging.getLogger(__name__).info("%s: %d samples", path, len(index))
+        index, counts = _read_headers(path, tell)
         try:
             with files.replacing(notes) as partial:
                 partial.write_text(json.dumps(counts))
@@ -219,8 +247,10 @@ def _index(path: pathlib.Path) -> tuple[np.ndarray, dict[str, int]]:
     return np.load(cached, mmap_mode="r" if is_large else None), json.loads(notes.read_text())
 
 
-def _read_headers(path: pathlib.Path) -> tuple[np.ndarray, dict[str, int]]:
-    read = webdataset.index_tar(path)
+def _read_headers(
+    path: pathlib.Path, tell: Callable[[int], None]
+) -> tuple[np.ndarray, dict[str, int]]:
+    read = webdataset.index_tar(path, tell)
     if read.damage:
         logging.getLogger(__name__).warning("%s: %s", path, cli.printable(read.damage))
     counts = Counter[str]()

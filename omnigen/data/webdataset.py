@@ -11,7 +11,7 @@ import os
 import pathlib
 import posixpath
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from omnigen import files
@@ -135,10 +135,14 @@ def _read(file: int, member: Member, *, is_picture: bool) -> bytes:
     return reading.span(file, member.name, member.offset, member.size, is_picture=is_picture)
 
 
-def index_tar(path: pathlib.Path) -> Index:
+def index_tar(path: pathlib.Path, tell: Callable[[int], None] = lambda _: None) -> Index:
     """Finds the samples of a tar; it may be damaged, or end early.
 
     A second file of the same name begins another sample, NAME#2.
+
+    Args:
+        path: the tar.
+        tell: gets the number of bytes that were passed since it was called before.
 
     Raises:
         OSError: it cannot be read.
@@ -156,6 +160,7 @@ def index_tar(path: pathlib.Path) -> Index:
                 if wrong:  # what it declares is not believed: the next header may be anywhere
                     _go_to(tar, min(info.offset_data, size))
                 damage = damage or (wrong and f"{info.name}: {wrong}")
+                tell(tar.offset - end)
                 end = tar.offset
                 tar.members = []  # type: ignore[attr-defined]  # or it keeps every header
         damage = damage or _between(beside, end, size)

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from omnigen import files
+from omnigen import files, progress
 from omnigen.data.scenes.scene import Scene
-from omnigen.evals import pictures, progress
+from omnigen.evals import pictures
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Estimate
 from omnigen.workers import pool

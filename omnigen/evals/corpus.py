@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from omnigen import progress
 from omnigen.data import pictures, pipeline, tars
 from omnigen.data.mixing import shorten
 from omnigen.data.pictures import Size
 from omnigen.data.records import spread
 from omnigen.data.scenes.scene import Split
-from omnigen.evals import progress
 from omnigen.evals.judges import reading
 from omnigen.evals.samples import Reader, contact_sheet, words_right
 from omnigen.models.omni import Omni, to_uint8

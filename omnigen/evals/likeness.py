@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from omnigen import files
+from omnigen import files, progress
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
-from omnigen.evals import fidelity, pictures, progress
+from omnigen.evals import fidelity, pictures
 from omnigen.evals.judges.inception import Features, Inception
 from omnigen.evals.judges.lite0 import Lite0
 from omnigen.evals.judges.lpips import Lpips, Net

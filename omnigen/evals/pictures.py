@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnigen import cli, files, png
+from omnigen import cli, files, png, progress
 from omnigen.data.pictures import FORMATS, decode, measure
 from omnigen.data.records import Reason, Rejected
-from omnigen.evals import progress
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from omnigen.evals import benchmark, pictures, progress, results, second
+from omnigen import progress
+from omnigen.evals import benchmark, pictures, results, second
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Outcome

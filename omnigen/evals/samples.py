@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
+from omnigen import progress
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
-from omnigen.evals import progress
 from omnigen.evals.judges import reading
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params

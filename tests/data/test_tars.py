@@ -4,6 +4,7 @@ import itertools
 import json
 import pathlib
 import pickle
+import re
 import tarfile
 import time
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import examples, ingest, inspect, pipeline, tars, webdataset
+from omnigen import progress
+from omnigen.data import buckets, examples, ingest, inspect, pipeline, tars, webdataset
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes.scene import Kind, Split
@@ -217,3 +219,37 @@ def test_tars_can_be_inspected(tmp_path, capsys):
     assert any(line.startswith("test: width, pixels: 48 .. 48") for line in lines)
     sheet = np.asarray(Image.open(tmp_path / "contact-train.png"))
     assert (sheet[64, 64, 1:] == (0, 90)).all()
+
+
+def test_long_work_before_training_is_told(tmp_path, monkeypatch, capsys):
+    """Reading headers, digesting and measuring: what, how much of how much, how long to go."""
+    monkeypatch.setattr(progress, "FIRST_S", 0.02)
+    monkeypatch.setattr(progress, "EVERY_S", 0.02)
+    folder = tars_of(tmp_path / "in", 40, per_tar=10)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    slow = {  # what is called for every file, sample or tar
+        (webdataset, "_wrong"): webdataset._wrong,
+        (buckets, "size_of"): buckets.size_of,
+        (progress.Progress, "add"): progress.Progress.add,
+    }
+    for (place, name), plain in slow.items():
+        monkeypatch.setattr(place, name, lambda *a, plain=plain: (time.sleep(0.01), plain(*a))[1])
+    monkeypatch.setattr(buckets, "_CHUNK", 2)
+    corpus = tars.TarCorpus(folder)
+    lines = capsys.readouterr().err.splitlines()
+    total = f"of {size / 1e6:.0f} MB"
+    assert len(lines) > 3 and all(
+        re.fullmatch(rf"reading the headers of {folder}: \d MB {total}, .*", line) for line in lines
+    )
+    assert any(re.search(r"s so far, about \d+ s left$", line) for line in lines)
+    assert re.search(rf": \d MB {total}, took \d s$", lines[-1])
+    assert corpus.digest == tars.TarCorpus(folder).digest
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith(f"digesting the index of {folder}: 0 MB of") for line in lines)
+    buckets.measure(corpus, Split.TRAIN)
+    lines = capsys.readouterr().err.splitlines()
+    pattern = rf"measuring the pictures of {folder}: \d+ of {len(corpus)}, .* about \d s left"
+    assert any(re.fullmatch(pattern, line) for line in lines)
+    buckets.measure(tars.TarCorpus(folder), Split.TRAIN)
+    err = capsys.readouterr().err
+    assert "headers" not in err and "measuring" not in err  # from the cache

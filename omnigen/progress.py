@@ -6,6 +6,8 @@ it, so that work which cannot count, such as compiling, is no silence. Short wor
 """
 
 import contextlib
+import enum
+import multiprocessing
 import shutil
 import sys
 import threading
@@ -20,12 +22,23 @@ EVERY_S = 10.0  # between lines of a log
 _REDRAW_S = 0.5  # between changes of a terminal's line
 
 
+class Unit(enum.Enum):
+    """What is counted."""
+
+    ONE = enum.auto()
+    BYTE = enum.auto()
+
+    def shown(self, count: int) -> str:
+        """A count for people."""
+        return str(count) if self is Unit.ONE else f"{count / 1e6:.0f} MB"
+
+
 class Progress:
     """What is known of some work; `work` makes one."""
 
-    def __init__(self, what: str, total: int = 0):
+    def __init__(self, what: str, total: int = 0, *, unit: Unit = Unit.ONE):
         """Begins now; `total` is 0 if nobody knows."""
-        self._what, self._total = what, total
+        self._what, self._total, self._unit = what, total, unit
         self._began = time.monotonic()
         self._done, self._first, self._counted = 0, 0, self._began
 
@@ -44,7 +57,9 @@ class Progress:
     def line(self, *, is_over: bool = False) -> str:
         """What there is to say."""
         passed = time.monotonic() - self._began
-        said = f"{self._what}: {self._done} of {self._total}" if self._total else self._what
+        said = self._what
+        if self._total:
+            said += f": {self._unit.shown(self._done)} of {self._unit.shown(self._total)}"
         if is_over:
             return f"{said}, took {duration(passed)}"
         left = self._left()
@@ -72,15 +87,21 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def work(what: str, total: int = 0) -> Iterator[Progress]:
+def work(what: str, total: int = 0, *, unit: Unit = Unit.ONE) -> Iterator[Progress]:
     """Tells of the block's work on stderr, from `FIRST_S` after its start until its end.
+
+    Worker processes say nothing: whoever started them speaks for them.
 
     Args:
         what: is done.
         total: how much, if that is counted with the `add` of what is yielded.
+        unit: of what is counted.
     """
-    progress, over, has_spoken = Progress(what, total), threading.Event(), False
+    progress, over, has_spoken = Progress(what, total, unit=unit), threading.Event(), False
     is_terminal = _is_terminal()
+    if multiprocessing.parent_process() is not None:
+        yield progress
+        return
 
     def speak() -> None:
         nonlocal has_spoken

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
+import multiprocessing
 import re
 import sys
 import time
 
 import pytest
 
-from omnigen.evals import progress
+from omnigen import progress
 
 
 class Terminal(io.StringIO):
@@ -94,3 +95,19 @@ def test_what_is_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_durations(seconds: float, said: str) -> None:
     assert progress.duration(seconds) == said
+
+
+def test_bytes_are_shown_for_people() -> None:
+    told = progress.Progress("reading", 2_500_000_000, unit=progress.Unit.BYTE)
+    told.add(1_234_567_890)
+    assert told.line().startswith("reading: 1235 MB of 2500 MB, 0 s so far")
+
+
+def test_worker_processes_leave_it_to_who_started_them(
+    quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "the one")
+    with progress.work("reading", 2) as told:
+        told.add(2)
+        time.sleep(0.3)
+    assert capsys.readouterr() == ("", "")
