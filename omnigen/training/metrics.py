@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -40,6 +41,7 @@ _LINE = {
 _EVERY = {*_LINE, "step", "eta_s"}
 
 MAX_SKIPPED = 10
+LONG_S = 10.0  # until there is another line about what is being done
 MOST_LINE_BYTES = 1 << 20  # of metrics.jsonl
 _FILES = ("metrics.jsonl", "log.txt", "config.json", "goodput.json", "stacks-*.txt")
 _FOLDERS = ("checkpoints", "samples")
@@ -211,10 +213,28 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def timed(say: Callable[[str], None], doing: str) -> Iterator[None]:
-    """Says what is being done, and afterwards how long it took."""
+    """Says what is being done, and afterwards how long it took.
+
+    What takes long is no silence: there is a line after `LONG_S`, and another each time as long
+    again has passed.
+    """
     say(f"{doing} ...")
-    since = time.perf_counter()
-    yield
+    since, over = time.perf_counter(), threading.Event()
+
+    def tick() -> None:
+        passed = LONG_S
+        while not over.wait(since + passed - time.perf_counter()):
+            with contextlib.suppress(OSError):  # of a full disk, whoever waits hears as well
+                say(f"{doing} ... {duration(passed)} so far")
+            passed *= 2
+
+    ticker = threading.Thread(target=tick, name="timed", daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ticker.join()
     say(f"{doing} took {time.perf_counter() - since:.1f} s")
 
 
@@ -267,12 +287,17 @@ class Terminal:
     def __init__(self) -> None:
         self._active = self._is_read = jax.process_index() == 0
         self._console = _console()
+        self.lock = threading.RLock()  # of a line: several threads have something to say
         self.said: list[str] = []
 
     def say(self, line: str) -> None:
         """Prints a line."""
         if not self._active:
             return
+        with self.lock:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
         self.said.append(_stamped(line))
         if not self._is_read:
             return
@@ -360,9 +385,10 @@ class Reporter:
         self._write_log()
 
     def _write_log(self) -> None:
-        self._log.writelines(self._terminal.said)
-        self._log.flush()
-        self._terminal.said.clear()
+        with self._terminal.lock:
+            self._log.writelines(self._terminal.said)
+            self._log.flush()
+            self._terminal.said.clear()
 
     def metrics(self, values: Mapping[str, float], *, steps: int) -> None:
         """Reports the metrics of one step; `values` has `step`, and None stands for NaN in JSON."""

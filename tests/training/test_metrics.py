@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import types
 
 import jax
@@ -33,6 +34,19 @@ def test_rates_on_a_gpu(monkeypatch):
         "mfu_percent": pytest.approx(50),
         "memory_GiB": 3,
     }
+
+
+def test_what_takes_long_is_no_silence(monkeypatch):
+    monkeypatch.setattr(metrics, "LONG_S", 0.1)
+    said = []
+    with metrics.timed(said.append, "restoring step 6"):
+        time.sleep(0.6)
+    assert said[:-1] == ["restoring step 6 ...", *["restoring step 6 ... 0s so far"] * 3]
+    assert re.fullmatch(r"restoring step 6 took 0\.[67] s", said[-1])
+    with metrics.timed(said.append, "quick"):
+        pass
+    time.sleep(0.3)
+    assert said[5:] == ["quick ...", "quick took 0.0 s"]
 
 
 def test_step_line():
