@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
     values = flags.FlagValues()
     for name, text in (
-        ("checkpoint", "a workdir or checkpoint folder"),
+        ("checkpoint", "a workdir or checkpoint folder, or 'shipped'"),
         ("output", "the folder to write; must not exist"),
     ):
         cli.define_path(values, name, None, text)
@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         cli.parse(values, usage=USAGE, argv=argv)
         cli.require(values, "checkpoint", "output")
-        from omnigen.pretrained import check_weights
+        from omnigen.pretrained import check_weights, locate
         from omnigen.training import checkpoint
 
         output = pathlib.Path(values.output)
         model = checkpoint.export_model(
-            values.checkpoint, output, dtype=values.dtype, check=check_weights
+            locate(values.checkpoint), output, dtype=values.dtype, check=check_weights
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     print(f"{model.path}: model {model.version} of step {model.step}, {size / 1e6:.1f} MB")

@@ -18,6 +18,7 @@ from omnigen.training import checkpoint, seal
 from omnigen.training.store import Array
 
 NANO = pathlib.Path(__file__).parent / "assets" / "nano"  # the model that ships
+SHIPPED = "shipped"  # what users call it wherever a checkpoint is named
 PARTS = ("tokenizer", "decoder", "ar", "head")
 
 
@@ -40,6 +41,16 @@ class Pretrained:
     path: str
 
 
+def locate(path: str | os.PathLike[str] | None) -> str:
+    """Returns where the checkpoint lies that a user names.
+
+    Args:
+        path: as it was given. `SHIPPED` and None mean the model that ships; a folder of that name
+            is `./shipped`.
+    """
+    return str(NANO) if path in (None, SHIPPED) else os.fspath(path)
+
+
 def load(
     path: str | os.PathLike[str] | None,
     *,
@@ -50,7 +61,7 @@ def load(
     """Loads a model.
 
     Args:
-        path: a workdir, a checkpoint folder, or None for the model that ships.
+        path: a workdir, a checkpoint folder, or what `locate` takes for the model that ships.
         needed: the weights that must be there: some of `Omni.nets`.
         dtype: of weights and computation; float32 on CPUs, which have no fast bfloat16, and
             bfloat16 elsewhere, if None.
@@ -60,7 +71,7 @@ def load(
         ValueError: no checkpoint there, a damaged or foreign one, or one that lacks weights.
     """
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    place = NANO if path is None else os.fspath(path)
+    place = locate(path)
     guess: futures.Future[Omni] = futures.Future()
 
     def check(settings: dict[str, Any], arrays: Mapping[str, Array]) -> None:

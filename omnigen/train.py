@@ -2,6 +2,7 @@
 """Trains any stage from its recipe, or goes on where the workdir's newest checkpoint stopped."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import time
@@ -20,6 +21,8 @@ PROGRAM = "omnigen.train"
 USAGE = """
 Trains a stage:    python -m omnigen.train --config configs/ar.py:nano --workdir runs/ar
 Changes a recipe:  add --config.train.steps=100, or any other of its keys
+Fine-tunes:        add --config.train.init_from=shipped --config.train.tokenizer=shipped, or name
+                   other checkpoints than the model that ships
 Resumes:           the same command again
 Finds bad chips:   add --replay STEP to make the steps between two of the workdir's checkpoints
                    again and compare every array; exit code 1 if one differs
@@ -65,7 +68,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
     """
     from omnigen import recipe as recipes
     from omnigen.models.omni import Omni, OmniConfig
-    from omnigen.pretrained import check_weights
+    from omnigen.pretrained import check_weights, locate
     from omnigen.stages import base as stages
     from omnigen.training import checkpoint
     from omnigen.training.changes import Changes
@@ -74,7 +77,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
     stage = stages.find(recipe.stage)
     frozen = {}
     if stage.needed and recipe.train.tokenizer:
-        loaded = checkpoint.load_model(recipe.train.tokenizer, check=check_weights)
+        loaded = checkpoint.load_model(locate(recipe.train.tokenizer), check=check_weights)
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
         frozen = graft(given, loaded, added=stage.added)
@@ -104,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe.check_extras(judged=True)
 
         from omnigen.data.mixing import BadCorpusError
-        from omnigen.pretrained import check_weights
+        from omnigen.pretrained import check_weights, locate
         from omnigen.training import loop, replay
 
         cli.cache_compilations()
@@ -115,13 +118,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         given: Any = {"optimizer": recipe.optimizer, "mesh": mesh, "seed": recipe.seed}
         given |= {"workdir": pathlib.Path(values.workdir), "started": setup.close}
         given |= {"settings": recipes.settings(recipe), "schema": recipes.schema(recipe)}
+        train = dataclasses.replace(recipe.train, init_from=locate(recipe.train.init_from))
         with cli.bad_input_exits(PROGRAM, (BadCorpusError,)):
             if values.replay is not None:
-                found = replay.replay(stage, recipe.train, first=values.replay, **given)
+                found = replay.replay(stage, train, first=values.replay, **given)
                 print(found.line)
                 raise SystemExit(bool(found.arrays or found.losses))
             given |= {"check": check_weights}
-            loop.run(stage, recipe.train, began=began, **given)
+            loop.run(stage, train, began=began, **given)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """Every command and program of the README runs; `SHORTER` says what stands in for what is long."""
 
 import importlib
+import json
 import pathlib
 import re
 import shlex
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnigen import pretrained
 from omnigen import recipe as recipes
 from omnigen.sample import Sampler
 
@@ -87,6 +89,67 @@ def test_python(untrained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch) ->
     exec(compile(program, "README.md", "exec"), {})
     pictures = [np.asarray(Image.open(tmp_path / f"morning-{i}.png")) for i in range(2)]
     assert (pictures[0] != pictures[1]).any()
+
+
+def fine_tuning() -> list[str]:
+    """The commands of the section about it, from a folder of pictures to a picture drawn."""
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (section,) = re.findall(
+        r"^## Fine-tuning from the shipped weights\n(.*?)^## ", text, re.MULTILINE | re.DOTALL
+    )
+    return re.findall(r"^ {4}(python .*)$", section, flags=re.MULTILINE)
+
+
+def pets(folder: pathlib.Path) -> None:
+    """Pictures of one colour each, with texts."""
+    folder.mkdir()
+    for number in range(8):
+        color = (30 * number, 200 - 20 * number, 90)
+        Image.new("RGB", (40 + number, 40), color).save(folder / f"{number:03d}.png")
+        (folder / f"{number:03d}.txt").write_text(f"cat number {number}")
+
+
+def tune(tmp_path: pathlib.Path, monkeypatch, *few: str) -> dict:
+    """Runs the section's commands in a few steps; returns the last line of the metrics."""
+    monkeypatch.chdir(tmp_path)
+    pets(tmp_path / "pets")
+    ran = fine_tuning()
+    assert [command.split()[2] for command in ran] == [
+        "omnigen.data.prepare", "omnigen.train", "omnigen.sample"
+    ]  # fmt: skip
+    for command in ran:
+        _, _, module, *argv = shlex.split(command)
+        argv = [word.replace("configs/", f"{ROOT}/configs/") for word in argv]
+        importlib.import_module(module).main([*argv, *(few if module == "omnigen.train" else ())])
+    with Image.open("cat.png") as drawn:
+        assert drawn.info["prompt"] == "a sleeping cat"
+    assert "from the weights of" in pathlib.Path("runs/pets/log.txt").read_text()
+    settings = json.loads(pathlib.Path("runs/pets/config.json").read_text())
+    assert settings["train"]["init_from"] == settings["train"]["tokenizer"] == "shipped"
+    return json.loads(pathlib.Path("runs/pets/metrics.jsonl").read_text().splitlines()[-1])
+
+
+FEW = ("--config.train.log_every=1", "--config.train.sample_every=0", "--config.train.eval_every=0")
+
+
+def test_fine_tuning_from_a_toy(
+    untrained: pathlib.Path, one_device: None, tmp_path: pathlib.Path, monkeypatch
+) -> None:
+    """As documented, with the toy in the place of the model that ships."""
+    monkeypatch.setattr(pretrained, "NANO", untrained)
+    toys = f"--config={ROOT}/configs/ar.py:nano,debug"
+    assert tune(tmp_path, monkeypatch, toys, *FEW, "--config.train.steps=1")["step"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not pretrained.NANO.is_dir(), reason="no model in this checkout")
+def test_fine_tuning_from_the_model_that_ships(
+    one_device: None, tmp_path: pathlib.Path, monkeypatch
+) -> None:
+    """It begins where the shipped model is, far below what random weights give."""
+    few = ("--config.train.steps=1", "--config.train.global_batch_size=2")
+    last = tune(tmp_path, monkeypatch, *FEW, *few)
+    assert last["step"] == 1 and 0 < last["flow_mse"] < 0.6
 
 
 def test_extras_exist() -> None:

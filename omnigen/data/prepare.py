@@ -99,7 +99,7 @@ def _encode(output: pathlib.Path, checkpoint: str | None) -> None:
         parallel.initialize()
         is_first = jax.process_index() == 0
         with ingest.claimed(output) if is_first else contextlib.nullcontext():
-            encode.encode(output, checkpoint or str(pretrained.NANO))
+            encode.encode(output, pretrained.locate(checkpoint or None))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ class TrainConfig:
       eval_every: steps between evaluations.
       keep_checkpoints: how many to keep.
       ema_decay: of the average of the weights.
-      init_from: checkpoint whose weights the run starts from, or ""; it may have fewer layers.
+      init_from: checkpoint whose weights the run starts from, or ""; it may have fewer layers. In
+        recipes "shipped" is the model that ships, here and in `tokenizer`.
       relearn: keys with commas between them, such as "model.tokenizer.local", whose values may
         differ from those that the weights of `init_from` learnt with: they are to learn these.
       tokenizer: checkpoint of the frozen parts, or ""; read by whoever builds the stage.
