@@ -8,10 +8,14 @@ import functools
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
 import pytest
+
+# Shells let what they start in the background ignore Ctrl-C, and so would processes of tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _CACHE = tempfile.mkdtemp(prefix="omnigen-tests-")
 

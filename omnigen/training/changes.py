@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from omnigen.cli import printable
-from omnigen.training import position
 
 MOST_LINES = 50
 MOST_LETTERS = 120  # of a value
@@ -69,6 +68,8 @@ class Past:
 
     def place(self, stored: bytes) -> bytes:
         """Returns a checkpoint's place in the data, completed by what its settings tell."""
+        from omnigen.training import position  # imports Orbax, which refusals do without
+
         return position.with_size(stored, self._stored)
 
 

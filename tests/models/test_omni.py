@@ -339,7 +339,7 @@ def test_parts_that_do_not_fit_are_refused(omni):
         dataclasses.replace(config, head=dataclasses.replace(config.head, latent_dim=5))
     with pytest.raises(ValueError, match="head cond_dim is 33; the ar embed_dim is 32"):
         dataclasses.replace(config, head=dataclasses.replace(config.head, cond_dim=33))
-    with pytest.raises(ValueError, match="sketch_length is -1; it must be at least 0"):
+    with pytest.raises(ValueError, match="sketch_length is -1; it must be in 0"):
         dataclasses.replace(config, sketch_length=-1)
     for block in (0, 3, 32):
         with pytest.raises(ValueError, match=f"block is {block}; it must divide the 16 tokens"):
