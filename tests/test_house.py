@@ -249,6 +249,15 @@ def test_nothing_unfinished(path: pathlib.Path) -> None:
         assert not stray.search(line), f"line {number}: {line.strip()}"
 
 
+def test_the_map_names_every_module() -> None:
+    """Where a newcomer looks, docs/architecture.md says of each module what it is for."""
+    words = set(re.findall(r"`([\w./]+)`", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
+    names = {word.rstrip("/").removesuffix(".py").rpartition("/")[2] for word in words}
+    folders = ("", "data", "data/sources", "models", "training")
+    every = {path.stem for folder in folders for path in (PACKAGE / folder).glob("*.py")}
+    assert every - {"__init__", "__main__"} <= names, every - names
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_documents_can_be_read_in_a_terminal(name: str) -> None:
     """Commands and rows of tables cannot be broken."""
