@@ -1,13 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that work for another one: they end when it does, however it dies."""
+"""Processes that work for another one: they end when it does, however it dies.
+
+What strangers made may end the process that reads it: a library aborts, or the system kills who
+takes too much memory. A `Child` makes calls for its parent, and the parent learns that it died and
+at which place.
+"""
 
 import concurrent.futures
 import contextlib
+import copy
 import multiprocessing
+import multiprocessing.connection
+import multiprocessing.reduction
 import os
+import resource
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Self, cast
 
 
 @contextlib.contextmanager
@@ -70,3 +85,154 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+
+
+class DiedError(Exception):
+    """A child ended in the midst of a call.
+
+    Attributes:
+        code: what it ended with; less than 0 for a signal, as in `subprocess`.
+    """
+
+    def __init__(self, code: int) -> None:
+        """Keeps how it ended."""
+        super().__init__(code)  # as it is, or the error could not be sent to other processes
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"signal {-self.code}" if self.code < 0 else f"exit code {self.code}"
+
+
+class Child:
+    """A process that makes one call after another; what ends it does not end its parent.
+
+    Unlike the processes of `multiprocessing`, it does not import the program that runs. What it
+    prints is dropped, since libraries that abort tell of themselves.
+    """
+
+    def __init__(self) -> None:
+        """Starts the process, which takes less than a second."""
+        self.pipe, theirs = multiprocessing.connection.Pipe()
+        self._place = tempfile.TemporaryFile()
+        with theirs:
+            passed = (theirs.fileno(), self._place.fileno())
+            code = f"import sys; sys.path[:] = {sys.path!r}; from omnigen import workers; "
+            arguments = (*passed, os.getpid())
+            # `-c` looks for modules in this folder first, unless it is told not to.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", f"{code}workers.serve{arguments}"],
+                pass_fds=passed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def begin(self, work: Callable[..., Any], *args: Any) -> None:
+        """Begins a call; `pipe` can be read when it has ended."""
+        os.ftruncate(self._place.fileno(), 0)
+        with contextlib.suppress(BrokenPipeError):  # it has died, which `result` tells
+            self.pipe.send((work, args))
+
+    def result(self) -> Any:
+        """Waits for what the call returns, and raises what it raises.
+
+        Raises:
+            DiedError: the process has ended; another one has to be started.
+        """
+        try:
+            returned, error = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            raise DiedError(self._process.wait()) from None
+        if error is not None:
+            raise error
+        return returned
+
+    def call(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Makes a call; see `result`."""
+        self.begin(work, *args)
+        return self.result()
+
+    @property
+    def place(self) -> int | None:
+        """What the call passed to `reach` last, if it did."""
+        data = os.pread(self._place.fileno(), 8, 0)
+        return int.from_bytes(data, "little") if data else None
+
+    def close(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+        self._process.wait()
+        self.pipe.close()
+        self._place.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_reached: int | None = None  # descriptor of the file that tells the place, in a child
+
+
+def is_child() -> bool:
+    """Whether this process is a `Child`."""
+    return _reached is not None
+
+
+def reach(place: int) -> None:
+    """Tells the parent of a `Child` how far a call is, should it die; elsewhere does nothing.
+
+    Args:
+        place: any number that is not negative.
+    """
+    if _reached is not None:
+        os.pwrite(_reached, place.to_bytes(8, "little"), 0)
+
+
+def serve(pipe: int, place: int, parent: int) -> None:
+    """Makes calls until the parent ends; what a `Child` runs.
+
+    Args:
+        pipe: descriptor to be told of calls by.
+        place: descriptor of the file for `reach`.
+        parent: process ID.
+    """
+    global _reached
+    _reached = place
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    loads = cast(Any, multiprocessing.reduction.ForkingPickler).loads
+    with multiprocessing.connection.Connection(pipe) as calls:
+        while True:
+            returned = error = None
+            try:
+                call = calls.recv_bytes()
+            except (EOFError, ConnectionError):
+                return
+            try:
+                work, args = loads(call)
+                returned = work(*args)
+            except Exception as raised:
+                error = _portable(raised)
+            calls.send((returned, error))
+
+
+def _watch(parent: int) -> None:
+    """Ends this process when its parent has ended, also in the midst of a call."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that another process can raise, with where it came from."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        copy.copy(error)  # makes it from its arguments, as the other process does
+    except Exception:
+        error = RuntimeError(str(error))
+    error.__cause__ = error.__context__ = None
+    error.add_note(text)
+    return error

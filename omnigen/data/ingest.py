@@ -13,9 +13,12 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import pathlib
 import shutil
+import signal
+import types
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -28,8 +31,9 @@ from omnigen.data import facts as known
 from omnigen.data.checks import Settings
 from omnigen.data.facts import SPLITS, Fact, Facts, Files, merge, reject_line
 from omnigen.data.pictures import Size
-from omnigen.data.records import Manifest, Reason, Record, Rejected, Shard
+from omnigen.data.records import Manifest, Raw, Reason, Record, Rejected, Shard
 from omnigen.data.scenes.scene import Split
+from omnigen.workers import DiedError, is_child, reach
 
 Execute = Callable[[Callable[..., Any], Sequence[tuple], str, Sequence[int]], list]
 """Calls what it is given for every tuple of arguments, anywhere and in any order; what the calls
@@ -113,7 +117,7 @@ def run(job: Job, workers: int = 0, execute: Execute | None = None) -> None:
 
     Args:
         job: see `plan`.
-        workers: processes; 0 works in this one.
+        workers: processes; 0 works in this one, but for what may end it.
         execute: what does the work instead.
 
     Raises:
@@ -252,20 +256,32 @@ def _part_path(work: pathlib.Path, number: int) -> pathlib.Path:
     return work / f"{number:06d}{records.SUFFIX}"
 
 
-def _read_part(part: sources.Part, settings: Settings, path: pathlib.Path) -> None:
+def _read_part(
+    part: sources.Part,
+    settings: Settings,
+    path: pathlib.Path,
+    deaths: processes.Deaths = types.MappingProxyType({}),
+) -> None:
     """Writes the pictures of a part that pass, what is known of them, and why the others do not.
 
     Of pictures that come again in the part, as with a row for each caption, the file is neither
-    decoded nor written again.
+    decoded nor written again. A place that is reached is twice the number of the picture that is
+    being read, and one more while it is looked at.
     """
     if known.is_written(path):
         return
+    if sources.may_abort(part) and not is_child():
+        return processes.alone(_read_part, part, settings, path)
+    fatal = {place // 2: _fatal(death) for place, death in deaths.items() if place % 2}
+    unread = {place // 2: _fatal(death) for place, death in deaths.items() if not place % 2}
     seen: dict[bytes, Size] = {}
     with known.Notes(path) as notes:
 
         def passing() -> Iterator[Record]:
-            for raw in part.read():
+            for number, raw in _places(_raws(part, unread)):
                 try:
+                    if number in fatal:
+                        raise fatal[number]
                     record, fact = _examine(raw, settings, seen)
                 except Rejected as rejected:
                     notes.reject(reject_line(raw.key, rejected.reason, str(rejected)))
@@ -274,6 +290,36 @@ def _read_part(part: sources.Part, settings: Settings, path: pathlib.Path) -> No
                 yield record
 
         records.write_shard(path, passing())
+
+
+def _fatal(death: DiedError) -> Rejected:
+    """What a picture is left out for that ended its process; mostly lack of memory is a SIGKILL."""
+    is_memory = death.code == -signal.SIGKILL
+    return Rejected(Reason.MEMORY if is_memory else Reason.DAMAGED, f"ended its reader: {death}")
+
+
+def _places(raws: Iterator[Raw]) -> Iterator[tuple[int, Raw]]:
+    """Numbers pictures and tells the places that are reached; see `_read_part`."""
+    reach(0)
+    for number, raw in enumerate(raws):
+        reach(2 * number + 1)
+        yield number, raw
+        reach(2 * number + 2)
+
+
+def _raws(part: sources.Part, unread: sources.Lost) -> Iterator[Raw]:
+    """Reads a part; where there is no memory for a picture it is read again without that one."""
+    lost, given = {**unread}, 0
+    while True:
+        try:
+            for raw in itertools.islice(part.read(lost), given, None):
+                given += 1
+                yield raw
+            return
+        except MemoryError:
+            if given in lost:
+                raise
+            lost[given] = Rejected(Reason.MEMORY)
 
 
 def _examine(raw: sources.Raw, settings: Settings, seen: dict[bytes, Size]) -> tuple[Record, Fact]:

@@ -54,7 +54,11 @@ def _flags() -> flags.FlagValues:
         define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
         define[type(field.default)](field.name, field.default, HELP[field.name], flag_values=values)
     flags.DEFINE_integer(
-        "workers", os.cpu_count() or 1, "processes; 0 works in this one", 0, flag_values=values
+        "workers",
+        os.cpu_count() or 1,
+        "processes; 0 works in this one, but for parquet and ArrayRecord",
+        0,
+        flag_values=values,
     )
     return values
 

@@ -27,6 +27,7 @@ from omnigen.data.scenes.compose import lines_of_words
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.palette import RGB
 from omnigen.data.scenes.scene import Background, Fill, Split, Text
+from omnigen.data.sources.part import NOTHING, Lost
 
 PART = 128  # composites
 TEST_SHARE = 0.05
@@ -130,14 +131,17 @@ class Composites:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def read(self) -> Iterator[Raw]:
-        """Draws the pictures."""
-        for number in range(self.start, self.stop):
-            yield self.at(number)
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
+        """Draws the pictures; see `Part.read`."""
+        for place, number in enumerate(range(self.start, self.stop)):
+            yield Raw(self._key(number), lost[place], (), {}) if place in lost else self.at(number)
+
+    def _key(self, number: int) -> str:
+        return f"composites/{subjects.slug(self.art.style)}/{number:06d}"
 
     def at(self, number: int) -> Raw:
         """Draws a picture; every process draws the same."""
-        key = f"composites/{subjects.slug(self.art.style)}/{number:06d}"
+        key = self._key(number)
         dice = Dice("composite", key)
         composite = compose(dice, self._pools, self.art)
         try:

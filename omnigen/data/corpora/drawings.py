@@ -20,6 +20,7 @@ from omnigen.data.records import Raw, Reason, Rejected
 from omnigen.data.scenes import sketch
 from omnigen.data.scenes.dice import Dice
 from omnigen.data.scenes.scene import Background, Fill, Split
+from omnigen.data.sources.part import NOTHING, Lost
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,16 +84,19 @@ class Drawings:
         """Whether all of it stands on white."""
         return self.art.is_mono or self.art.kind == Kind.FLAG
 
-    def read(self) -> Iterator[Raw]:
-        """Draws the pictures."""
-        for name, subject in self.drawings:
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
+        """Draws the pictures; see `Part.read`. What is lost of a drawing is lost of all of it."""
+        each = len(self) // max(len(self.drawings), 1)
+        for place, (name, subject) in enumerate(self.drawings):
+            numbers = range(place * each, (place + 1) * each)
+            why = [lost[number] for number in numbers if number in lost]
             key = f"{subjects.slug(self.art.style)}/{name}"
             dice = Dice("look", key)
             first = "" if self._is_white or dice.chance(PLAIN_SHARE) else dice.pick(list(GROUNDS))
             ink = dice.pick(list(INKS)) if self.art.is_mono else ""
-            drawn = self._drawn(name, INKS.get(ink, PLAIN_INK))
+            drawn = why[0] if why else self._drawn(name, INKS.get(ink, PLAIN_INK))
             others = [ground for ground in ("", *GROUNDS) if self._is_white or shows(drawn, ground)]
-            for more in range(len(self) // len(self.drawings)):
+            for more in range(each):
                 ground = first if not more and first in others else dice.pick(others or [""])
                 others = [other for other in others if other != ground]
                 color = GROUNDS.get(ground, "white")

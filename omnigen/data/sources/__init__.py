@@ -5,19 +5,21 @@ Whatever the form, it becomes a list of parts of some hundred pictures, in an or
 names alone. A part says where its pictures are and is read by itself, by any process.
 """
 
+import functools
 import logging
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 from omnigen import files
-from omnigen.data import names, records
+from omnigen.data import names, processes, records
 from omnigen.data.records import Raw, Reason
 from omnigen.data.scenes.scene import Split
 from omnigen.data.sources import archives, folders, parquet, shards, tables
-from omnigen.data.sources.part import Broken, Input, Part, stamp
+from omnigen.data.sources.part import Broken, Input, Lost, Part, stamp
+from omnigen.workers import DiedError
 
-__all__ = ["SHEETS", "Part", "Raw", "find", "stamp"]
+__all__ = ["SHEETS", "Lost", "Part", "Raw", "find", "stamp"]
 
 SHEETS = tuple(f"contact-{split}.png" for split in Split)  # that `inspect` writes
 _FORMS = {
@@ -27,7 +29,7 @@ _FORMS = {
     "tables": tables.SUFFIXES,
     "pictures": names.PICTURES,
 }
-_PLANS: dict[str, Callable[[pathlib.Path, Input], list[Part]]] = {
+_PLANS: dict[str, Callable[[pathlib.Path, str, str], list[Part]]] = {
     "tars": archives.plan,
     "parquet files": parquet.plan,
     "ArrayRecord files": shards.plan,
@@ -85,7 +87,7 @@ def _plan(source: Input) -> list[Part]:
     for file in sorted({*source.entries} - {*chosen}):
         if file.name not in SHEETS:
             source.note("files of no use", source.name(file))
-    return [*_each(chosen, source, _PLANS[form]), *broken]
+    return [*_each(chosen, source, form), *broken]
 
 
 def _sort(source: Input) -> tuple[list[Part], dict[str, list[pathlib.Path]]]:
@@ -140,16 +142,23 @@ def _tables(
     return parts
 
 
-def _each(
-    chosen: Sequence[pathlib.Path],
-    source: Input,
-    plan: Callable[[pathlib.Path, Input], list[Part]],
-) -> list[Part]:
+def may_abort(part: Part) -> bool:
+    """Whether a part is read by a library that may end the process, if the part is damaged."""
+    return isinstance(part, parquet.RowGroup | shards.Records)
+
+
+def _each(chosen: Sequence[pathlib.Path], source: Input, form: str) -> list[Part]:
     """The parts of files of many pictures; of several, one that cannot be read is a reject."""
     parts: list[Part] = []
+    plan = _PLANS[form]
+    if form != "tars":  # whose libraries may end the process
+        plan = functools.partial(processes.alone, plan)
     for file in chosen:
         try:
-            parts += plan(file, source)
+            try:
+                parts += plan(file, source.name(file), source.test(file))
+            except DiedError as error:
+                raise ValueError(f"{file} ended its reader: {error}") from error
         except (OSError, ValueError, MemoryError) as error:
             if len(chosen) == 1:
                 raise

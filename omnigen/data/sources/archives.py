@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from omnigen import files
 from omnigen.data import names, webdataset
 from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.sources.part import Broken, Input, Part, Stamp, cut, stamp
+from omnigen.data.sources.part import NOTHING, Broken, Lost, Part, Stamp, cut, stamp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Tar:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def read(self) -> Iterator[Raw]:
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
         try:
             file = files.open_regular(pathlib.Path(self.path))
         except (OSError, ValueError) as error:
@@ -31,13 +31,21 @@ class _Tar:
                 yield Raw(sample.key, Rejected(Reason.MISSING, str(error)), (), {})
             return
         with file:
-            for sample in self.samples:
+            for number, sample in enumerate(self.samples):
+                if number in lost:
+                    yield Raw(sample.key, lost[number], (), {})
+                    continue
                 split = self.test or names.test_of_folders(sample.key.rpartition("/")[0])
                 yield webdataset.read_sample(file.fileno(), sample, split)
 
 
-def plan(file: pathlib.Path, source: Input) -> list[Part]:
+def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
     """Cuts the pictures of a tar into parts.
+
+    Args:
+        file: the tar.
+        name: of the file below the input.
+        test: "test" if the file is named so.
 
     Raises:
         OSError: it cannot be read.
@@ -45,9 +53,7 @@ def plan(file: pathlib.Path, source: Input) -> list[Part]:
     """
     index = webdataset.index_tar(file)
     samples = webdataset.samples_of(index)
-    parts: list[Part] = [
-        _Tar(str(file), stamp(file), chunk, source.test(file)) for chunk in cut(samples)
-    ]
+    parts: list[Part] = [_Tar(str(file), stamp(file), chunk, test) for chunk in cut(samples)]
     if index.damage:
-        parts.append(Broken(file.name, Reason.DAMAGED, index.damage))
+        parts.append(Broken(name, Reason.DAMAGED, index.damage))
     return parts

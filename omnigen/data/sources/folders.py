@@ -10,7 +10,7 @@ from omnigen import files
 from omnigen.data import fields, names, reading
 from omnigen.data.names import Sample
 from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.sources.part import Input, Part, Stamp, cut, stamp
+from omnigen.data.sources.part import NOTHING, Input, Lost, Part, Stamp, cut, stamp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +24,13 @@ class _Files:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def read(self) -> Iterator[Raw]:
-        for sample in self.samples:
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
+        for number, sample in enumerate(self.samples):
             image: bytes | Rejected
             said = {}
             try:
+                if number in lost:
+                    raise lost[number]
                 if sample.is_second:
                     raise second(sample.picture)
                 kinds = ((names.TEXTS[0], sample.text), (names.JSON, sample.json))

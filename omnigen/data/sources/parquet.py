@@ -12,7 +12,7 @@ from omnigen import extras, files
 from omnigen.data import fields, names, reading
 from omnigen.data.records import Raw, Reason, Rejected
 from omnigen.data.sources.pages import check_column
-from omnigen.data.sources.part import Broken, Input, Part, Stamp, stamp, stem
+from omnigen.data.sources.part import NOTHING, Broken, Lost, Part, Stamp, stamp, stem
 
 MOST_FOOTER_BYTES = 1 << 24
 """Of the description at the end of a file, which is held in memory many times as large."""
@@ -26,7 +26,7 @@ _WANTED = frozenset((*fields.IMAGE_COLUMNS, *fields.COLUMNS, *_KEYS))
 
 
 @dataclasses.dataclass(frozen=True)
-class _RowGroup:
+class RowGroup:
     """A row group.
 
     Attributes:
@@ -50,17 +50,32 @@ class _RowGroup:
     def __len__(self) -> int:
         return self.count
 
-    def read(self) -> Iterator[Raw]:
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
+        """See `Part.read`."""
+        stop, given = min(lost, default=-1), 0
         held: Raw | None = None
-        for raw in self._read():
+        if stop == 0:  # not even its first rows can be read
+            yield from self._lose(self.first, lost[stop])
+            return
+        for row, raw in enumerate(self._read(), self.first):
             if held and isinstance(raw.image, bytes) and raw.image == held.image:
                 held = _joined(held, raw)  # as tables of a caption a row have it
                 continue
             if held:
                 yield held
+                given += 1
             held = raw
+            if given == stop:  # this row was read before: nothing was given before the next was
+                yield held
+                yield from self._lose(row + 1, lost[stop])
+                return
         if held:
             yield held
+
+    def _lose(self, row: int, why: Rejected) -> Iterator[Raw]:
+        """All rows from one on."""
+        for number in range(row, self.first + self.count):
+            yield fields.raw(self._key(number), why, ())
 
     def _read(self) -> Iterator[Raw]:
         import pyarrow
@@ -74,8 +89,7 @@ class _RowGroup:
                     yield raw
                     row += 1
         except (Rejected, OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
-            for lost in range(row, self.first + self.count):
-                yield fields.raw(self._key(lost), _blame(error), ())
+            yield from self._lose(row, _blame(error))
 
     def _rows(self, file: Any) -> Iterator[Raw]:
         columns = {
@@ -291,14 +305,14 @@ def require(file: pathlib.Path) -> None:
     extras.load("pyarrow.parquet", "parquet", f"{str(file)!r}: a parquet file")
 
 
-def plan(file: pathlib.Path, source: Input) -> list[Part]:
-    """Makes a part of each row group.
+def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
+    """Makes a part of each row group; see `archives.plan`.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is no parquet file, or has no pictures.
     """
-    name, test, mark = names.split_suffix(source.name(file))[0], source.test(file), stamp(file)
+    name, mark = names.split_suffix(name)[0], stamp(file)
     with _open(file) as opened:
         metadata, columns = opened.metadata, opened.schema_arrow.names
     if not {column.strip().lower() for column in columns} & {*fields.IMAGE_COLUMNS}:
@@ -314,6 +328,6 @@ def plan(file: pathlib.Path, source: Input) -> list[Part]:
             text = f"row group {number} has {count} rows; the file has room for {most}"
             parts.append(Broken(f"{name}/{first}", Reason.DAMAGED, text))
             continue
-        parts.append(_RowGroup(str(file), name, mark, number, first, count, test))
+        parts.append(RowGroup(str(file), name, mark, number, first, count, test))
         first += count
     return parts

@@ -4,8 +4,9 @@
 import dataclasses
 import os
 import pathlib
+import types
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from omnigen.cli import printable
@@ -14,6 +15,10 @@ from omnigen.data.records import Raw, Reason, Rejected
 
 PART = 512  # pictures
 Stamp = tuple[int, int] | None
+Lost = Mapping[int, Rejected]
+"""Why pictures cannot be read, by how many were read before each."""
+
+NOTHING: Lost = types.MappingProxyType({})
 
 
 class Part(Protocol):
@@ -23,8 +28,13 @@ class Part(Protocol):
         """About how many pictures it has."""
         ...
 
-    def read(self) -> Iterator[Raw]:
-        """Reads the pictures in their order."""
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
+        """Reads the pictures in their order.
+
+        Args:
+            lost: those at which earlier tries ended; each is told in place of being read. If it
+                cannot be passed over, so are all after it.
+        """
         ...
 
 
@@ -39,8 +49,9 @@ class Broken:
     def __len__(self) -> int:
         return 1
 
-    def read(self) -> Iterator[Raw]:
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
         """Gives the one reject."""
+        del lost
         yield fields.raw(self.key, Rejected(self.reason, self.detail), ())
 
 

@@ -9,11 +9,11 @@ from omnigen import files
 from omnigen.data import fields, records
 from omnigen.data.records import Raw, Rejected
 from omnigen.data.scenes.scene import Split
-from omnigen.data.sources.part import Input, Part, Stamp, cut, stamp
+from omnigen.data.sources.part import NOTHING, Lost, Part, Stamp, cut, stamp
 
 
 @dataclasses.dataclass(frozen=True)
-class _Records:
+class Records:
     """Records of an ArrayRecord file of ours."""
 
     path: str
@@ -26,10 +26,13 @@ class _Records:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def read(self) -> Iterator[Raw]:
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
+        """See `Part.read`."""
         shard = records.ShardReader(pathlib.Path(self.path), self.count)
         for number in range(self.start, self.stop):
             try:
+                if number - self.start in lost:
+                    raise lost[number - self.start]
                 record = shard[number]
             except Rejected as rejected:
                 yield Raw(f"{pathlib.Path(self.path).stem}/{number}", rejected, (), {})
@@ -49,8 +52,8 @@ def plan_corpus(path: pathlib.Path) -> list[Part]:
     return [part for s, split in shards for part in _cut(path / s.name, s.count, split)]
 
 
-def plan(file: pathlib.Path, source: Input) -> list[Part]:
-    """Cuts the records of a shard into parts.
+def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
+    """Cuts the records of a shard into parts; see `archives.plan`.
 
     Raises:
         OSError: it cannot be read.
@@ -60,9 +63,9 @@ def plan(file: pathlib.Path, source: Input) -> list[Part]:
     count = records.count_records(file)
     if not count and size:
         raise ValueError(f"{str(file)!r} holds no record that can be read")
-    return _cut(file, count, source.test(file))
+    return _cut(file, count, test)
 
 
 def _cut(file: pathlib.Path, count: int, split: str) -> list[Part]:
     chunks, mark = cut(range(count)), stamp(file)
-    return [_Records(str(file), mark, k[0], k[-1] + 1, count, split) for k in chunks]
+    return [Records(str(file), mark, k[0], k[-1] + 1, count, split) for k in chunks]

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from omnigen import files
 from omnigen.data import fields, names, reading
 from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.sources.part import Input, Part, Stamp, below, cut, stamp, stem
+from omnigen.data.sources.part import NOTHING, Input, Lost, Part, Stamp, below, cut, stamp, stem
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 MOST_LIST_BYTES = 1 << 26
@@ -50,11 +50,13 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self) -> Iterator[Raw]:
+    def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
         note = fields.named("columns", self.columns)
-        for row in self.rows:
+        for number, row in enumerate(self.rows):
             image: bytes | Rejected
             try:
+                if number in lost:
+                    raise lost[number]
                 if not row.path:
                     missing = f"no column of {', '.join(fields.IMAGE_COLUMNS)}"
                     raise Rejected(Reason.MISSING, missing)
