@@ -53,8 +53,13 @@ def environment(index: int, *, processes: int, port: int) -> dict[str, str]:
 
 def _copy_lines(source: IO[bytes], label: str) -> None:
     for line in source:
-        sys.stdout.buffer.write(f"[{label}] ".encode() + line.rstrip(b"\n") + b"\n")
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(f"[{label}] ".encode() + line.rstrip(b"\n") + b"\n")
+            sys.stdout.buffer.flush()
+        except OSError:  # nobody reads it any more, but the run goes on and is not to wait for that
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 def _listen() -> None:

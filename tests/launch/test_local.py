@@ -97,6 +97,18 @@ def test_a_signal_while_they_start_ends_all() -> None:
     assert run.stdout == "143 -15 -15\n", run
 
 
+def test_a_run_goes_on_when_nobody_reads_its_output(tmp_path: pathlib.Path) -> None:
+    lines = "for _ in range(3000): print('x' * 99)"
+    program = python(f"import sys\n{lines}\nopen(sys.argv[1] + str(i), 'w')")
+    with start(2, *program, f"{tmp_path}/") as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.readline()
+        run.stdout.close()
+        assert run.wait(timeout=20) == 0
+        assert run.stderr.read() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
 PARENTS = """
 import subprocess, sys, time
 held = open(sys.argv[1], "w")
