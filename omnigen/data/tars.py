@@ -133,8 +133,10 @@ class TarCorpus:
             for offset, size in row["spans"].tolist()
         )
         with reading.blamed(str(self._files[number])):
-            file = _open(self._files[number]).file.fileno()
-            raw = webdataset.read_sample(file, Sample(key, image, text, json_))
+            # Held as long as it is read: of two threads that open a tar at once, the cache keeps
+            # the file of one, and that of the other is closed as soon as it is forgotten.
+            opened = _open(self._files[number])
+            raw = webdataset.read_sample(opened.file.fileno(), Sample(key, image, text, json_))
         if isinstance(raw.image, Rejected):
             raise raw.image
         return Record(key, raw.image, 0, 0, raw.captions, raw.attributes)
@@ -181,9 +183,11 @@ def _open_all(path: pathlib.Path) -> tuple[list[pathlib.Path], list[np.ndarray]]
             notes.update(counts)
     if not found:
         raise ValueError(f"{str(path)!r}: none of {len(every)} tars can be read: {broken[0]}")
-    told = [f"{count} {what}" for what, count in sorted(notes.items())]
+    told = [cli.counted(count, what) for what, count in sorted(notes.items())]
     if broken:
-        told.append(f"{len(broken)} tars that cannot be read, such as: {cli.printable(broken[0])}")
+        such = ", such as" if len(broken) > 1 else ""
+        unread = cli.counted(len(broken), "tars that cannot be read")
+        told.append(f"{unread}{such}: {cli.printable(broken[0])}")
     if told:
         _tell(f"{cli.printable(str(path))}: left out: {'; '.join(told)}")
     return [*found], [*found.values()]

@@ -112,6 +112,13 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     assert (joined == whole[24:]).all()
 
 
+def test_a_tar_that_two_threads_open_at_once_stays_open(tmp_path, monkeypatch):
+    """The cache then keeps the file of one of them; here it keeps none."""
+    corpus = tars.TarCorpus(tars_of(tmp_path / "in", 20, 5))
+    monkeypatch.setattr(tars, "_open", tars._Open)
+    assert [record.image for record in corpus] == [picture(int(r.key)) for r in corpus]
+
+
 def test_captions_come_with_pictures(tmp_path):
     path = write(
         tmp_path / "a.tar",
