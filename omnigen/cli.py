@@ -13,6 +13,7 @@ import glob
 import importlib.util
 import os
 import pathlib
+import re
 import select
 import signal
 import sys
@@ -74,6 +75,9 @@ def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 if argv is None and threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
                 _say(f"{program}: interrupted")
+                # Python remembers an interrupt that left an `exec`, such as imports have, and
+                # would end by a signal, not with this exit code; the next `exec` forgets it.
+                exec("")
                 raise SystemExit(INTERRUPTED) from None
             except BrokenPipeError:
                 if not any([_is_gone(sys.stdout), _is_gone(sys.stderr)]):
@@ -304,6 +308,16 @@ def printable(text: str, *, most: int = 200) -> str:
     cut = text[: most + 1]
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def counted(count: int, things: str) -> str:
+    """Returns "2 files of no use", or "1 file of no use".
+
+    Args:
+        count: how many.
+        things: in the plural; the first word that ends in "s" is the noun.
+    """
+    return f"{count} {things if count != 1 else re.sub(r's(?= |$)', '', things, count=1)}"
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

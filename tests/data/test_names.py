@@ -141,7 +141,7 @@ def test_names_of_tars_hold_out_all_that_is_in_them(tmp_path, caplog):
     assert "3 samples without a picture" in caplog.text
     (folder / "broken.tar").write_bytes(b"x" * 3000)
     assert len(tars.TarCorpus(folder)) == 4
-    assert "1 tars that cannot be read" in caplog.text
+    assert "1 tar that cannot be read" in caplog.text
 
 
 def both(number):
@@ -186,8 +186,8 @@ def test_what_is_passed_over_is_counted_in_one_line(pets, caplog):
     (pets / "lost.txt").write_text("x")
     sources.find(pets)
     assert len(caplog.records) == 1
-    assert "1 files that are no pictures, such as 'README.md'" in caplog.text
-    assert "1 texts of no picture, such as 'lost.txt'" in caplog.text
+    assert "1 file other than pictures: 'README.md'" in caplog.text
+    assert "1 text of no picture: 'lost.txt'" in caplog.text
     caplog.clear()
     put(pets.parent, "outside.png", seed=9)
     rows = [{"file_name": name, "text": "x"} for name in ("0.png", "../outside.png")]
@@ -195,7 +195,7 @@ def test_what_is_passed_over_is_counted_in_one_line(pets, caplog):
     parts = sources.find(pets)
     assert len(caplog.records) == 1 and sum(map(len, parts)) == 2
     assert "3 pictures that no table names, such as '1.png'" in caplog.text
-    assert "1 rows that name pictures outside of the input" in caplog.text
+    assert "1 row with pictures outside of the input" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_several_forms_at_once_are_refused_by_their_counts(pets):
     put(pets, "a.png", "a")
     put(pets, "b.png", "b")
     write_tar(pets / "backup.tar", members(1))
-    with pytest.raises(ValueError, match="holds 1 tars, 2 pictures; name the folder or file"):
+    with pytest.raises(ValueError, match="holds 1 tar, 2 pictures; name the folder or file"):
         sources.find(pets)
 
 

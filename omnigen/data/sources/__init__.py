@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from omnigen import files
+from omnigen.cli import counted
 from omnigen.data import names, processes, records
 from omnigen.data.records import Raw, Reason
 from omnigen.data.scenes.scene import Split
@@ -66,7 +67,7 @@ def _plan(source: Input) -> list[Part]:
     if "pictures" in forms and ("tables" in forms or (len(forms) > 1 and all(foreign))):
         forms.remove("pictures")  # which the tables name, or which are never read
     if len(forms) > 1:
-        counts = ", ".join(f"{len(found[name])} {name}" for name in forms)
+        counts = ", ".join(counted(len(found[name]), name) for name in forms)
         raise ValueError(
             f"input {str(source.path)!r} holds {counts}; name the folder or file to read"
         )

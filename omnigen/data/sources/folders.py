@@ -68,7 +68,7 @@ def plan(chosen: Sequence[pathlib.Path], source: Input) -> list[Part]:
         for file in every:
             if source.name(file) not in used:
                 is_text = file.suffix.lower() in (*names.TEXTS, names.JSON)
-                what = "texts of no picture" if is_text else "files that are no pictures"
+                what = "texts of no picture" if is_text else "files other than pictures"
                 source.note(what, source.name(file))
     parts: list[Part] = []
     for chunk in cut(samples):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from omnigen.cli import printable
+from omnigen.cli import counted, printable
 from omnigen.data import fields, names
 from omnigen.data.records import Raw, Reason, Rejected
 
@@ -83,7 +83,7 @@ class Input:
         """Counts something to tell the user of.
 
         Args:
-            what: in the plural.
+            what: see `counted`.
             example: names one of them.
             count: how many.
         """
@@ -94,7 +94,8 @@ class Input:
     def notes(self) -> str:
         """One line about all that was noted; empty if nothing was."""
         told = [
-            f"{count} {what}, such as {printable(self._examples[what])!r}"
+            f"{counted(count, what)}{', such as' if count > 1 else ':'} "
+            f"{printable(self._examples[what])!r}"
             for what, count in self._counts.items()
         ]
         return f"{printable(str(self.path))}: {'; '.join(told)}" if told else ""

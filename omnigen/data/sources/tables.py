@@ -95,7 +95,7 @@ def plan(file: pathlib.Path, source: Input, named: set[str]) -> list[Part]:
         path = os.path.normpath(os.path.join(file.parent, name)) if name.strip("/.") else ""
         inside = below(str(source.root), path)
         if path and not inside:
-            source.note("rows that name pictures outside of the input", name)
+            source.note("rows with pictures outside of the input", name)
         key = stem(inside or name)
         test = source.test(file) or names.test_of_folders(inside.rpartition("/")[0])
         place = path or f"/{count}"
