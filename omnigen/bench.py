@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from omnigen import cli
+from omnigen import cli, files
 
 if TYPE_CHECKING:
     from omnigen.measure import Row
@@ -186,7 +186,7 @@ def bench_grow(recipe: "Recipe", *, repeats: int, longest: float) -> str:
         raise ValueError(f"grow measures the stage ar, not {recipe.stage}")
 
     def tell(point: workload.Point) -> None:
-        print(f"{point.axis} {point.value}: {point.train}, {point.draw}", file=sys.stderr)
+        cli.say(f"{point.axis} {point.value}: {point.train}, {point.draw}", sys.stderr)
 
     return workload.table(workload.grow(recipe, repeats=repeats, longest=longest, tell=tell))
 
@@ -263,9 +263,9 @@ def _grow(values: flags.FlagValues, overrides: Sequence[str]) -> None:
     recipe = recipes.read(values.config, overrides)
     found = bench_grow(recipe, repeats=values.repeats, longest=values.longest)
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}"
-    text = f"`{values.config}` on {device}:\n\n{found}\n"
+    text = f"`{cli.printable(values.config)}` on {device}:\n\n{found}\n"
     if values.markdown:
-        pathlib.Path(values.markdown).write_text(text)
+        files.write(pathlib.Path(values.markdown), text, follow=True)
     else:
         print(text, end="")
 
@@ -307,11 +307,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, value in figures.items():
         print(f"{name} {value:.4g}")
     if rows:
-        print(f"trace in {values.profile}; the longest, of all streams or threads together:")
+        cli.say(f"trace in {values.profile}; the longest, of all streams or threads together:")
         print(measure.table(rows))
     if values.json:
         report = {"subject": subject, "device": kind, "jax": jax.__version__, **figures}
-        pathlib.Path(values.json).write_text(json.dumps(report, indent=2) + "\n")
+        files.write(pathlib.Path(values.json), json.dumps(report, indent=2) + "\n", follow=True)
 
 
 if __name__ == "__main__":

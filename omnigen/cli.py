@@ -11,6 +11,7 @@ import errno
 import functools
 import glob
 import importlib.util
+import logging
 import os
 import pathlib
 import re
@@ -26,6 +27,7 @@ from absl import flags
 
 FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # exit codes
 INPUT_ERRORS: tuple[type[Exception], ...] = (ValueError, flags.Error)
+MOST_LINE = 1000  # characters of what is printed or logged at once
 
 _BAD_NAMES = {
     errno.EACCES,
@@ -195,7 +197,7 @@ def _drop(stream: TextIO | Any) -> None:
 def _say(line: str) -> None:
     """Prints a line on stderr, if somebody listens."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        say(line, sys.stderr)
     except OSError:
         _drop(sys.stderr)
 
@@ -206,7 +208,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         named = error.filename is not None
         text = f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror
-    return printable(" ".join(text.split()), most=1000)
+    return one_line(" ".join(text.split()))
 
 
 @contextlib.contextmanager
@@ -305,8 +307,7 @@ def printable(text: str, *, most: int = 200) -> str:
             line ends.
         most: characters to return; longer text ends in an ellipsis.
     """
-    cut = text[: most + 1]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    shown = _escaped(text[: most + 1])
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
@@ -318,6 +319,47 @@ def counted(count: int, things: str) -> str:
         things: in the plural; the first word that ends in "s" is the noun.
     """
     return f"{count} {things if count != 1 else re.sub(r's(?= |$)', '', things, count=1)}"
+
+
+def one_line(text: str) -> str:
+    """Returns text of strangers as one line to print, safe as `printable` makes it.
+
+    Of a long one the middle is left out: what is wrong with a value stands behind the value.
+    """
+    if len(text) > 2 * MOST_LINE:
+        text = text[:MOST_LINE] + text[-MOST_LINE:]
+    shown, half = _escaped(text), MOST_LINE // 2
+    return shown if len(shown) <= MOST_LINE else f"{shown[:half]} … {shown[-half:]}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints one line that may hold text of strangers, and shows it at once.
+
+    Args:
+        text: see `one_line`.
+        stream: where to; stdout by default.
+    """
+    line, stream = one_line(text), stream or sys.stdout
+    try:
+        print(line, file=stream, flush=True)
+    except UnicodeEncodeError:
+        print(line.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+
+
+def logger(name: str) -> logging.Logger:
+    """Returns the logger of a module, whose messages may hold text of strangers; see `one_line`."""
+    found = logging.getLogger(name)
+    found.addFilter(_lay_out)  # once: the same filter is not added again
+    return found
+
+
+def _lay_out(record: logging.LogRecord) -> bool:
+    record.msg, record.args = one_line(record.getMessage()), None
+    return True
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

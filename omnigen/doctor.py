@@ -57,8 +57,8 @@ class Finding:
     @property
     def line(self) -> str:
         """What to print."""
-        text = f"{self.mark:4} {self.what:12} {self.found}"
-        return f"{text}\n     -> {self.mend}" if self.mend else text
+        text = cli.one_line(f"{self.mark:4} {self.what:12} {self.found}")
+        return f"{text}\n     -> {cli.one_line(self.mend)}" if self.mend else text
 
 
 def versions() -> Iterator[Finding]:
@@ -254,7 +254,7 @@ def examine(checks: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Findi
                 found.append(finding)
                 print(finding.line, flush=True)
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            text = " ".join(f"{type(error).__name__}: {error}".split())
             found.append(Finding(Mark.BAD, name, text))
             print(found[-1].line, flush=True)
     return found

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from omnigen import config, parallel
+from omnigen import cli, config, files, parallel
 from omnigen.data import latents, pictures
 from omnigen.data.latents import SHARD_ROWS, Encoding
 from omnigen.data.pictures import Size
@@ -47,7 +47,7 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
     claim.parent.mkdir(exist_ok=True)
     if claim.is_file() and claim.read_text() != digest:
         raise ValueError(f"{claim.parent} holds latents of other weights or pictures; remove it")
-    claim.write_text(digest)
+    files.write(claim, digest)
     for corpus in corpora:
         if len(corpus):
             _encode_split(corpus, encoder)
@@ -106,7 +106,7 @@ def _encode_split(corpus: Corpus, encoder: _Encoder) -> None:
         array[start:stop].write(rows).result()
         done.touch()
         rate = len(rows) / (time.monotonic() - since)
-        print(f"{corpus.split}: {stop}/{len(corpus)} encoded, {rate:.0f}/s", file=sys.stderr)
+        cli.say(f"{corpus.split}: {stop}/{len(corpus)} encoded, {rate:.0f}/s", sys.stderr)
 
 
 def _encode_rows(corpus: Corpus, indices: range, encoder: _Encoder) -> np.ndarray:

@@ -324,7 +324,7 @@ def _draw_to_judge_elsewhere(
     for evaluator in evaluators.values():
         assert isinstance(evaluator, Prompted)
         evaluator.draw(weights, {})
-    print(f"{PROGRAM}: judge by --images {shlex.quote(str(output / 'pictures' / column.name))}")
+    cli.say(f"{PROGRAM}: judge by --images {shlex.quote(str(output / 'pictures' / column.name))}")
 
 
 def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             locate(values.checkpoint), output, dtype=values.dtype, check=check_weights
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    print(f"{model.path}: model {model.version} of step {model.step}, {size / 1e6:.1f} MB")
+    cli.say(f"{model.path}: model {model.version} of step {model.step}, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

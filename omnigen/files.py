@@ -226,6 +226,26 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         partial.unlink(missing_ok=True)
 
 
+def write(path: pathlib.Path, text: str, *, follow: bool = False) -> None:
+    """Writes a text file in UTF-8, whole or not at all; see `replacing`.
+
+    Args:
+        path: the file.
+        text: all of it.
+        follow: whether a link, pipe or device that is there already is written into, as is right
+            where a user names it, such as /dev/stdout. Else a regular file takes its place.
+
+    Raises:
+        OSError: the file cannot be written; it names `path`.
+    """
+    if follow and path.exists() and not stat.S_ISREG(path.lstat().st_mode):
+        with naming(path):
+            path.write_text(text, encoding="utf-8")
+        return
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def naming(path: pathlib.Path, *others: pathlib.Path) -> Iterator[None]:
     """Names a file in those OSErrors of the block that name none, such as that of a full disk.

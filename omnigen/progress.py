@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from omnigen import cli
+
 T = TypeVar("T")
 
 FIRST_S = 1.0  # work that is done sooner says nothing
@@ -134,6 +136,7 @@ def say(line: str, *, is_passing: bool = False) -> bool:
     """
     if sys.stderr is None:
         return False
+    line = cli.one_line(line)
     try:
         if not _is_terminal():
             print(line, file=sys.stderr, flush=True)

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Self, TextIO
 
+from omnigen import cli
+
 TICK_S = 0.5  # on a terminal, whose line changes
 EVERY_S = 10.0  # elsewhere: a new line
 
@@ -50,7 +52,7 @@ class Status:
         """Prints a line that stays."""
         with self._lock:
             self._clear()
-            print(text, file=self._stream, flush=True)
+            cli.say(text, self._stream)
 
     def __enter__(self) -> Self:
         """Begins to say."""
@@ -77,7 +79,7 @@ class Status:
 
     def _show(self) -> None:
         passed = time.monotonic() - self._since
-        text = f"{self._program}: {self._text}"
+        text = cli.one_line(f"{self._program}: {self._text}")
         if passed >= 1:
             text += f", {passed:.0f} s"
         if self._left is not None:

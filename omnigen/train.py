@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with cli.bad_input_exits(PROGRAM, (BadCorpusError,)):
             if values.replay is not None:
                 found = replay.replay(stage, train, first=values.replay, **given)
-                print(found.line)
+                cli.say(found.line)
                 raise SystemExit(bool(found.arrays or found.losses))
             given |= {"check": check_weights}
             loop.run(stage, train, began=began, **given)

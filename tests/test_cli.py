@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
 import importlib
+import io
 import os
 import pathlib
 import signal
@@ -157,6 +158,19 @@ def test_errors_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
         raise ValueError("a file called \x1b[2J" + "y" * 5000)
     _, err = capsys.readouterr()
     assert "\x1b" not in err and len(err) < 1100
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "x" * 1001, "\x1b" * 300, "\U0010ffff" * 100_000])
+def test_long_lines_keep_both_ends(text: str) -> None:
+    shown = cli.one_line(f"/a/{text}: is a folder")
+    assert shown.startswith("/a/") and shown.endswith(": is a folder") and len(shown) == 1003
+    assert cli.one_line("x" * 1000) == "x" * 1000
+
+
+def test_a_line_is_said_in_any_encoding() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    cli.say("漢\n", stream)
+    assert stream.buffer.getvalue() == b"\\u6f22\\n\n"
 
 
 DOOR = """

@@ -83,6 +83,24 @@ def test_replacing_takes_the_longest_name(tmp_path: pathlib.Path) -> None:
     assert path.read_text() == "new" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_text_is_written_whole_and_into_what_a_user_names(tmp_path: pathlib.Path) -> None:
+    path, link = tmp_path / "text", tmp_path / "link"
+    files.write(path, "é")
+    link.symlink_to(path)
+    files.write(link, "through", follow=True)
+    assert path.read_text() == "through" and link.is_symlink()
+    files.write(link, "instead")
+    assert (path.read_text(), link.read_text(), link.is_symlink()) == ("through", "instead", False)
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.write(tmp_path / "pipe", "into", follow=True)
+    assert os.read(reader, 9) == b"into"
+    os.close(reader)
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        files.write(pathlib.Path("/dev/full"), "x", follow=True)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"text", "link", "pipe"}
+
+
 _HOLD = """
 import pathlib, sys, time
 from omnigen import files

@@ -75,8 +75,8 @@ LAYERS = {
 }
 # Doors that stand inside a part.
 DOORS = {"omnigen.data.prepare": "prepare"}
-# Same layer, one direction: a stage names the evaluators that judge it.
-ALLOWED = {("stages", "evals")}
+# Same layer, one direction: a stage names the evaluators that judge it; what prints does it by cli.
+ALLOWED = {("stages", "evals"), ("status", "cli"), ("progress", "cli")}
 # Downward, but refused: the loop knows nothing about images.
 REFUSED = {("training", "models"), ("training", "data")}
 # What layer 0 may import from outside, besides the standard library.

@@ -8,13 +8,11 @@ cache.
 
 import concurrent.futures
 import hashlib
-import logging
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from omnigen import cli, progress
+from omnigen import cli, files, progress
 from omnigen.data import pictures
 from omnigen.data.pictures import Size
 from omnigen.data.records import Record, Records, Rejected
@@ -97,13 +95,11 @@ def measure(records: Records, split: str) -> np.ndarray:
             told.add(count)
     if not cached or not sizes.all():  # what cannot be read today may be there tomorrow
         return sizes
-    partial = cached.with_suffix(f".{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with files.replacing(cached) as partial, partial.open("wb") as file:
             np.save(file, sizes)
-        partial.replace(cached)
     except OSError:
-        logging.getLogger(__name__).warning("%s cannot be written", cached)
+        cli.logger(__name__).warning("%s cannot be written", cached)
     return sizes
 
 

@@ -9,13 +9,13 @@ import dataclasses
 import enum
 import functools
 import hashlib
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from omnigen import cli
 from omnigen.data import buckets, pictures, tars
 from omnigen.data.buckets import Selection
 from omnigen.data.latents import Encoding, Latents
@@ -214,7 +214,7 @@ class Stock:
         ):
             raise ValueError(f"mixture: {empty[0]!r} has no pictures of the split {config.split}")
         if not has_held_out(config):
-            logging.getLogger(__name__).warning(
+            cli.logger(__name__).warning(
                 "nothing in data.mixture is held out: samples are of what is trained on, and the "
                 "held-out loss is not measured; prepare a corpus with --test_fraction"
             )

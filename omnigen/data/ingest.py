@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from omnigen import files
+from omnigen import cli, files
 from omnigen.data import checks, duplicates, pictures, processes, records, sources
 from omnigen.data import facts as known
 from omnigen.data.checks import Settings
@@ -166,8 +166,7 @@ def _prepare(job: Job, execute: Execute) -> None:
     """Does what `run` says, in a folder that is nobody else's."""
     work, output, settings = job.output / WORK, job.output, job.settings
     work.mkdir(exist_ok=True)
-    with files.replacing(work / "plan") as partial:
-        partial.write_text(job.plan)
+    files.write(work / "plan", job.plan)
     paths = [_part_path(work, number) for number in range(len(job.parts))]
     tasks = [(part, settings, path) for part, path in zip(job.parts, paths, strict=True)]
     execute(_read_part, tasks, "pictures read", [len(part) for part in job.parts])
@@ -221,11 +220,11 @@ def summarize(output: pathlib.Path) -> None:
     """Prints how much a corpus holds and what was left out."""
     manifest = Manifest.read(output)
     for split in manifest.splits:
-        print(f"{split}: {manifest.count(split)} pictures")
+        cli.say(f"{split}: {manifest.count(split)} pictures")
     if manifest.joined:
-        print(f"joined to an equal picture, with their captions: {manifest.joined}")
+        cli.say(f"joined to an equal picture, with their captions: {manifest.joined}")
     for reason, count in manifest.rejects.items():
-        print(f"left out, {reason}: {count}")
+        cli.say(f"left out, {reason}: {count}")
 
 
 def _is_done(output: pathlib.Path, digest: str) -> bool:

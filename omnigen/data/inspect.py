@@ -101,19 +101,19 @@ def _report(corpora: Mapping[Split, Records], output: pathlib.Path | None, most:
     if isinstance(whole, Corpus):
         manifest = whole.manifest
         if manifest.joined:
-            print(f"joined to an equal picture, with their captions: {manifest.joined}")
+            cli.say(f"joined to an equal picture, with their captions: {manifest.joined}")
         for name, counts in (("license", manifest.licenses), ("left out", manifest.rejects)):
             for value, count in counts.items():
-                print(f"{name}, {cli.printable(value)}: {count}")
+                cli.say(f"{name}, {value}: {count}")
     for split, corpus in corpora.items():
         for line in describe(corpus, most=most):
-            print(f"{split}: {line}")
+            cli.say(f"{split}: {line}")
         if len(corpus) and output:
             output.mkdir(parents=True, exist_ok=True)
             path = output / sources.SHEETS[list(Split).index(split)]
             with files.replacing(path) as partial:
                 Image.fromarray(contact_sheet(corpus)).save(partial, "PNG")
-            print(f"{split}: wrote {path}")
+            cli.say(f"{split}: wrote {path}")
     if not output:
         print("no contact sheets; --output names a folder for them")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from omnigen import files
 from omnigen.data.records import Corpus, Manifest, Reason, Records, Rejected
 from omnigen.data.scenes.scene import Split
 
@@ -90,10 +91,7 @@ def create(folder: pathlib.Path, split: Split, encoding: Encoding, count: int) -
 def finish(folder: pathlib.Path, encoding: Encoding) -> None:
     """Declares the latents of a corpus complete."""
     content = {"corpus": Manifest.read(folder).digest, **dataclasses.asdict(encoding)}
-    path = folder / FOLDER / _INDEX
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    files.write(folder / FOLDER / _INDEX, json.dumps(content, indent=1) + "\n")
 
 
 class Latents:

@@ -8,12 +8,12 @@ any process finds any example at once, wherever a run is resumed.
 import dataclasses
 import functools
 import hashlib
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
+from omnigen import cli
 from omnigen.data.records import Reason, Records, Rejected
 
 T = TypeVar("T")
@@ -225,7 +225,7 @@ class Shuffled:
         if share > self._bad_limit:
             raise BadCorpusError(f"{text}; data.bad_limit is {self._bad_limit:.1%}")
         if not self._has_warned:
-            logging.getLogger(__name__).warning(text)
+            cli.logger(__name__).warning(text)
         self._has_warned = True
 
 

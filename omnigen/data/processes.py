@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from omnigen import cli
 from omnigen.workers import Child, DiedError
 
 Deaths = Mapping[int, DiedError]
@@ -174,4 +175,4 @@ class _Report:
         rate = self._done / max(now - self._since, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
         text = f"{self._done}/{self._total} {self._unit}, {rate:.0f}/s, {left:.0f} s left"
-        print(text, file=sys.stderr, flush=True)
+        cli.say(text, sys.stderr)

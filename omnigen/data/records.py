@@ -214,8 +214,8 @@ class Manifest:
     def write(self, folder: pathlib.Path) -> None:
         """Writes it, at once or not at all: a folder with a manifest is a whole corpus."""
         fields = {**dataclasses.asdict(self), "digest": self.digest}
-        with files.replacing(folder / MANIFEST) as partial:  # in ASCII, as paths may be no Unicode
-            partial.write_text(json.dumps(fields, indent=1) + "\n", "utf-8")
+        text = json.dumps(fields, indent=1)  # in ASCII, as paths may be no Unicode
+        files.write(folder / MANIFEST, text + "\n")
 
     @classmethod
     def read(cls, folder: str | pathlib.Path) -> "Manifest":

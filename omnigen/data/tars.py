@@ -13,7 +13,6 @@ import bisect
 import functools
 import hashlib
 import json
-import logging
 import multiprocessing
 import os
 import pathlib
@@ -197,7 +196,7 @@ def _open_all(path: pathlib.Path) -> tuple[list[pathlib.Path], list[np.ndarray]]
 def _tell(text: str) -> None:
     """Warns, once; workers leave it to the process that started them."""
     if multiprocessing.parent_process() is None:
-        logging.getLogger(__name__).warning("%s", text)
+        cli.logger(__name__).warning("%s", text)
 
 
 def _cache_of(path: pathlib.Path) -> pathlib.Path | None:
@@ -241,8 +240,7 @@ def _index(path: pathlib.Path, tell: Callable[[int], None]) -> tuple[np.ndarray,
     if not cached.exists():
         index, counts = _read_headers(path, tell)
         try:
-            with files.replacing(notes) as partial:
-                partial.write_text(json.dumps(counts))
+            files.write(notes, json.dumps(counts))
             with files.replacing(cached) as partial, partial.open("wb") as file:
                 np.save(file, index)
         except OSError:
@@ -256,7 +254,7 @@ def _read_headers(
 ) -> tuple[np.ndarray, dict[str, int]]:
     read = webdataset.index_tar(path, tell)
     if read.damage:
-        logging.getLogger(__name__).warning("%s: %s", path, cli.printable(read.damage))
+        cli.logger(__name__).warning("%s: %s", path, cli.printable(read.damage))
     counts = Counter[str]()
     found = list[Sample]()
     for sample in webdataset.samples_of(read):

@@ -164,5 +164,4 @@ def text_digest(value: Any) -> str:
 def write(text: str, path: pathlib.Path) -> None:
     """Writes a text file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    files.write(path, text)

@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = pathlib.Path(values.output)
         before = _text(path) if path.exists() else None
         whole = document(before, shown)
-    results.write(whole, path)
+    files.write(path, whole, follow=True)
 
 
 if __name__ == "__main__":

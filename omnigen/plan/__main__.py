@@ -75,7 +75,7 @@ def _training(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
     print(report.text(found, topology, steps=recipe.train.steps))
     if values.row:
         parts, remat = recipe.train.microbatches, str(recipe.model.ar.remat)
-        name = pathlib.Path(values.config).name.replace(".py:", " ")
+        name = cli.printable(pathlib.Path(values.config).name.replace(".py:", " "))
         line = report.row(
             found, topology, name=name, parts=parts, remat=remat, steps=recipe.train.steps
         )

@@ -33,6 +33,7 @@ def prepare(topology: Topology) -> None:
     env["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
     env["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no TPU is taken, so several may plan at a time
     env.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    env.setdefault("TPU_ACCELERATOR_TYPE", "v5p-8")  # or it complains; the topology decides
     env.setdefault("TPU_STDERR_LOG_LEVEL", "3")
     env.setdefault("TPU_MIN_LOG_LEVEL", "3")
 

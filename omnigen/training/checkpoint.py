@@ -9,7 +9,6 @@ files (`seal`), which are compared whenever it is read. For the model alone see 
 
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
 import shutil
@@ -37,7 +36,7 @@ from omnigen.training.model import export_model as export_model
 from omnigen.training.model import load_model as load_model
 from omnigen.training.store import DamagedError
 
-_log = logging.getLogger(__name__)
+_log = cli.logger(__name__)
 Accept = Callable[[dict[str, Any], str], None]
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from omnigen import files
 from omnigen.training.feed import Item
 from omnigen.training.metrics import SkippedError
 
@@ -121,9 +122,11 @@ def leave_evidence(
     folder.mkdir(parents=True, exist_ok=True)
     layers = {"weights": layer_statistics(params), "gradients": layer_statistics(grads)}
     parts: dict[str, Any] = {name: local_rows(array) for name, array in item.batch.items()}
-    np.savez(folder / f"batch-{jax.process_index()}.npz", **parts)
+    path = folder / f"batch-{jax.process_index()}.npz"
+    with files.replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **parts)
     if jax.process_index() == 0:
         position = item.position.decode()
         facts = {"step": error.step, "seed": seed, "data_position": position}
         text = json.dumps({**facts, "reports": error.reports, "layers": layers}, indent=1)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        files.write(folder / "report.json", text + "\n")

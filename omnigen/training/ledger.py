@@ -113,8 +113,7 @@ class Ledger:
             "seconds": self._seconds,
         }
         text = json.dumps({"total": self.total(), "starts": [*self._starts, start]}, indent=1)
-        with files.replacing(self._path) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+        files.write(self._path, text + "\n")
 
     def total(self) -> dict[str, float]:
         """Returns the seconds in each bucket since the first start; their sum is the wall time."""

@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from omnigen import extras, files, png, topologies
+from omnigen import cli, extras, files, png, topologies
 
 # Shown first, in this form, and left out of the list of losses.
 _LINE = {
@@ -291,11 +291,11 @@ class Terminal:
         self.said: list[str] = []
 
     def say(self, line: str) -> None:
-        """Prints a line."""
+        """Prints a line that may hold text of strangers."""
         if not self._active:
             return
         with self.lock:
-            self._say(line)
+            self._say(cli.one_line(line))
 
     def _say(self, line: str) -> None:
         self.said.append(_stamped(line))
@@ -314,11 +314,8 @@ class Terminal:
     def _print(self, line: str) -> None:
         if self._console is not None:
             self._console.print(line, soft_wrap=True)
-            return
-        try:
-            print(line, flush=True)
-        except UnicodeEncodeError:
-            print(line.encode("ascii", "backslashreplace").decode(), flush=True)
+        else:
+            cli.say(line)
 
 
 def _stamped(line: str) -> str:
@@ -373,9 +370,7 @@ class Reporter:
     def settings(self, settings: Mapping[str, Any]) -> None:
         """Writes config.json."""
         if self._active:
-            text = json.dumps(settings, indent=2) + "\n"
-            with files.replacing(self._folder / "config.json") as partial:
-                partial.write_text(text, encoding="utf-8")
+            files.write(self._folder / "config.json", json.dumps(settings, indent=2) + "\n")
 
     def text(self, line: str) -> None:
         """Reports a line of text."""

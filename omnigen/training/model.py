@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import logging
 import pathlib
 import re
 import shutil
@@ -37,7 +36,7 @@ FOLDER = "checkpoints"
 _MOST_CONFIG = 2**20  # bytes
 _SMALL = 2**20  # bytes of a file that is digested before anything is compiled
 _STEP = re.compile(r"0|[1-9][0-9]{0,17}")
-_log = logging.getLogger(__name__)
+_log = cli.logger(__name__)
 
 Check = Callable[[dict[str, Any], Mapping[str, store.Array]], object]
 """Gets a checkpoint's config and its model's arrays by path, before they are read, and raises

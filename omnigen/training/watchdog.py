@@ -16,6 +16,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from omnigen import cli
+
 EXIT_CODE = 42  # XPK and JobSet start a job again that ends with it
 LEAST_S = 60.0  # a step may always take this long
 LEAST_PAUSE_S = 600.0  # so may saving, sampling and an evaluator's metric
@@ -74,7 +76,7 @@ class Watchdog:
     def _dump(self, why: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {why}"
         with contextlib.suppress(OSError, ValueError):  # nobody may be listening any more
-            print(f"{line}; stacks of all threads are in {self._path}", file=sys.stderr, flush=True)
+            cli.say(f"{line}; stacks of all threads are in {self._path}", sys.stderr)
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()

@@ -87,7 +87,7 @@ def build(
     parts, lines, every = [], [NOTICE], []
     for art in book.art:
         if art.style in (styles or known):
-            print(f"{art.source}, {art.style}", file=sys.stderr, flush=True)
+            cli.say(f"{art.source}, {art.style}", sys.stderr)
             archive = recipes.fetch(art, cache)
             found = list(drawings.named(art, archive, emoji))
             every.append((art, archive, found))
@@ -135,8 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with cli.bad_input_exits(PROGRAM, ingest.REFUSALS):
         ingest.run(job, values.workers)
-    with files.replacing(job.output / "NOTICE") as partial:
-        partial.write_text(notice, "utf-8")
+    files.write(job.output / "NOTICE", notice)
     ingest.summarize(job.output)
 
 

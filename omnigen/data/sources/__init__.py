@@ -6,12 +6,11 @@ names alone. A part says where its pictures are and is read by itself, by any pr
 """
 
 import functools
-import logging
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 
-from omnigen import files
+from omnigen import cli, files
 from omnigen.cli import counted
 from omnigen.data import names, processes, records
 from omnigen.data.records import Raw, Reason
@@ -56,7 +55,7 @@ def find(path: pathlib.Path) -> list[Part]:
     source = Input(path, files.walk(path, names.PICTURES) if path.is_dir() else [path])
     parts = _plan(source)
     if note := source.notes():
-        logging.getLogger(__name__).warning("%s", note)
+        cli.logger(__name__).warning("%s", note)
     return parts
 
 
