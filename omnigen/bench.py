@@ -196,8 +196,8 @@ SUBJECTS = ("train", "sample", "data", "checkpoint", "grow")
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
+    cli.define_recipe(values, "sample draws with random weights of its sizes")
     for name, text in (
-        ("config", "the recipe, FILE.py:ARGUMENT; sample draws with random weights of its sizes"),
         ("checkpoint", "a workdir or checkpoint folder, of sample; the shipped model if not given"),
         ("json", "a file for the figures"),
         ("profile", "a folder for a trace, of train and sample"),

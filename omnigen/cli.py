@@ -280,6 +280,17 @@ def define_paths(values: flags.FlagValues, name: str, text: str) -> None:
     flags.DEFINE_multi(parser, serializer, name, [], text, values)
 
 
+def define_recipe(values: flags.FlagValues, text: str) -> None:
+    """Defines `--config`. It names a program that is run, as the help of every door says.
+
+    Args:
+        values: the door's flags.
+        text: what the door does with the recipe.
+    """
+    trust = "The file is run as a program: use only files that you trust."
+    define_path(values, "config", None, f"the recipe, FILE.py:ARGUMENT; {text}. {trust}")
+
+
 class _PathParser(flags.ArgumentParser[str]):
     """Expands `~`, which shells leave as it is after `=`."""
 

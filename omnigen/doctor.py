@@ -266,8 +266,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = flags.FlagValues()
     text = "where a run would be written"
     cli.define_path(values, "workdir", ".", text)
-    text = "a recipe whose mesh is checked, FILE.py:ARGUMENT"
-    cli.define_path(values, "config", None, text)
+    cli.define_recipe(values, "its mesh is checked")
     with cli.bad_input_exits(PROGRAM):
         overrides = cli.parse(values, usage=USAGE, argv=argv)
 

@@ -33,15 +33,8 @@ A workdir holds config.json, metrics.jsonl, log.txt, samples/, checkpoints/ and 
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    for name, text in (
-        (
-            "config",
-            "the recipe, FILE.py:ARGUMENT, which is run as a program: use only files that you "
-            "trust; --config.KEY=VALUE changes a key of it",
-        ),
-        ("workdir", "the run's folder; made if it does not exist"),
-    ):
-        cli.define_path(values, name, None, text)
+    cli.define_recipe(values, "--config.KEY=VALUE changes a key of it")
+    cli.define_path(values, "workdir", None, "the run's folder; made if it does not exist")
     text = "trains nothing, but repeats the steps from this checkpoint to the next"
     flags.DEFINE_integer("replay", None, text, lower_bound=1, flag_values=values)
     return values

@@ -4,6 +4,7 @@
 And what each door says where `JAX_PLATFORMS` names what is not here.
 """
 
+import importlib
 import io
 import json
 import logging
@@ -124,6 +125,14 @@ def test_recipes_that_are_refused(module, tmp_path: pathlib.Path, said, monkeypa
             module.main([*subject, *arguments, *more])
         assert stopped.value.code == 2
         said(lines=1)
+
+
+@pytest.mark.parametrize("name", ["train", "bench", "plan.__main__", "doctor"])
+def test_help_says_that_a_recipe_is_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"omnigen.{name}").main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("The file is run as a program: use only files that you trust.") == 1
 
 
 def test_figures_and_where_the_trace_is(tmp_path: pathlib.Path, said, monkeypatch) -> None:

@@ -27,8 +27,7 @@ KNOBS = """What helps, the first first:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    text = "the recipe, FILE.py:ARGUMENT; --config.KEY=VALUE changes a key of it"
-    cli.define_path(values, "config", None, text)
+    cli.define_recipe(values, "--config.KEY=VALUE changes a key of it")
     text = "chips, such as v5p-512, v5e-256 or h100x8"
     flags.DEFINE_string("topology", None, text, flag_values=values)
     for name, text in (
