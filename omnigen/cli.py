@@ -69,6 +69,7 @@ def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         def run(argv: Sequence[str] | None = None) -> None:
             try:
                 _quieten()
+                _expand_cache()
                 try:
                     main(argv)
                 finally:
@@ -114,6 +115,14 @@ def _quieten() -> None:
         return
     if not (_has_tpu() or _has_gpu() or {"JAX_FORCE_TPU_INIT", "TPU_NAME"} & os.environ.keys()):
         os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def _expand_cache() -> None:
+    """Says to JAX, which has not been imported yet, where the `~` of its own cache is."""
+    name = "JAX_COMPILATION_CACHE_DIR"
+    with contextlib.suppress(ValueError):  # no home folder: as the user wrote it
+        if name in os.environ:
+            os.environ[name] = expand(os.environ[name])
 
 
 def _has_tpu() -> bool:

@@ -138,6 +138,20 @@ def test_nothing_is_kept_where_no_folder_can_be_made(
 
 
 @pytest.mark.parametrize(
+    ("given", "seen"), [("~/x", "{home}/x"), ("gs://a/~b", "gs://a/~b"), ("~nobody-here/x",) * 2]
+)
+def test_the_cache_of_jax_may_be_at_home(
+    given: str, seen: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "JAX_COMPILATION_CACHE_DIR"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(name, given)
+    found = list[str]()
+    cli.door("door")(lambda _: found.append(os.environ[name]))()
+    assert found == [seen.format(home=tmp_path)]
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("plain é 漢 🙂", "plain é 漢 🙂"),
