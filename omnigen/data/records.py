@@ -21,13 +21,13 @@ import functools
 import hashlib
 import json
 import pathlib
-import struct
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from omnigen import files
+from omnigen.data import frames
 from omnigen.data.scenes.scene import Split
 
 T = TypeVar("T")
@@ -39,10 +39,9 @@ PARTIAL = ".partial"  # of files that are being written, or were when somebody w
 TEST_FRACTION = 0.01  # of pictures that are never trained on, unless somebody says otherwise
 
 _OPTIONS = "group_size:1,uncompressed"
-_FRAME = struct.Struct("<4sIIII")  # magic, CRC-32, number, header bytes, picture bytes
-_MAGIC = b"OmRc"
-_BLOCK, _BLOCK_HEADER = 1 << 16, 24  # a Riegeli file has a header in front of every 64 KiB
-_PAYLOAD = _BLOCK - _BLOCK_HEADER
+_MOST_UNPACKED = 1 << 27  # bytes of a chunk of a stranger
+_MOST_MANIFEST = 1 << 26
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _OPEN_SHARDS = 256  # open at a time, well below the usual limit on open files
 
 
@@ -113,8 +112,9 @@ class Record:
         header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(
             "utf-8", "surrogatepass"
         )
-        body = _FRAME.pack(b"", 0, number, len(header), len(self.image))[8:] + header + self.image
-        return _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+        start = frames.FRAME.pack(b"", 0, number, len(header), len(self.image))
+        body = start[8:] + header + self.image
+        return frames.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,24 +144,13 @@ def unpack(frame: bytes) -> Record:
     Raises:
         Rejected: it is not a whole and sound frame.
     """
-    size = _frame_size(frame, 0)
+    size = frames.frame_size(frame, 0)
     if not size or size != len(frame):
         raise Rejected(Reason.RECORD, "not a frame")
-    begin = _FRAME.size + _FRAME.unpack_from(frame)[3]
-    fields = json.loads(frame[_FRAME.size : begin].decode("utf-8", "surrogatepass"))
+    begin = frames.FRAME.size + frames.FRAME.unpack_from(frame)[3]
+    fields = json.loads(frame[frames.FRAME.size : begin].decode("utf-8", "surrogatepass"))
     captions = tuple(fields.pop("captions"))
     return Record(**fields, captions=captions, image=frame[begin:])
-
-
-def _frame_size(buffer: bytes, start: int) -> int:
-    """Bytes of the sound frame that begins at `start`; 0 if none does."""
-    if len(buffer) - start < _FRAME.size:
-        return 0
-    magic, crc, _, header, image = _FRAME.unpack_from(buffer, start)
-    stop = start + _FRAME.size + header + image
-    if magic != _MAGIC or stop > len(buffer):
-        return 0
-    return stop - start if zlib.crc32(memoryview(buffer)[start + 8 : stop]) == crc else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +215,7 @@ class Manifest:
         """
         path = pathlib.Path(folder) / MANIFEST
         try:
-            fields = json.loads(path.read_text("utf-8"))
+            fields = json.loads(files.read(path, most=_MOST_MANIFEST))
             if fields["format"] != FORMAT:
                 raise ValueError(f"format {fields['format']} instead of {FORMAT}")
             fields.pop("digest")
@@ -235,7 +224,7 @@ class Manifest:
                 for name, shards in fields.pop("splits").items()
             }
             return cls(splits=splits, **fields)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             there = pathlib.Path(folder).is_dir()
             what = f"{type(error).__name__}: {error}" if there else "no such folder"
             raise ValueError(
@@ -247,8 +236,8 @@ class Manifest:
 def is_corpus(folder: pathlib.Path) -> bool:
     """Whether a folder has a manifest of ours, and not that of anything else."""
     try:
-        fields = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+        fields = json.loads(files.read(folder / MANIFEST, most=_MOST_MANIFEST))
+    except _UNREADABLE:
         return False
     return isinstance(fields, dict) and {"format", "splits"} <= set(fields)
 
@@ -304,36 +293,63 @@ def describe_shard(path: pathlib.Path, count: int) -> Shard:
 
 
 def count_records(path: pathlib.Path) -> int:
-    """Records of a file; of a damaged one, as many as it had at least."""
+    """Records of a stranger's file; of a damaged one, as many as it had at least.
+
+    Raises:
+        OSError: it cannot be read.
+        Rejected: it unpacks to too much.
+    """
+    if not are_chunks_sound(path):
+        return max(frames.scan(path), default=-1) + 1
     from array_record.python.array_record_module import ArrayRecordReader
 
     reader = ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")
     if reader.ok() and reader.num_records():
         return reader.num_records()
-    return max(_scan(path), default=-1) + 1
+    return max(frames.scan(path), default=-1) + 1
+
+
+def are_chunks_sound(path: pathlib.Path) -> bool:
+    """Whether the chunks of a file lie end to end.
+
+    Raises:
+        OSError: it cannot be read.
+        Rejected: a chunk unpacks to more than any record of ours would.
+    """
+    unpacked = frames.unpacked(path)
+    if unpacked is not None and unpacked > (most := _MOST_UNPACKED):
+        text = f"a chunk of {path.name} unpacks to {unpacked} bytes; allowed: up to {most}"
+        raise Rejected(Reason.LARGE, text)
+    return unpacked is not None
 
 
 class ShardReader:
     """Records of one file by number, as many as can still be read."""
 
-    def __init__(self, path: pathlib.Path, count: int) -> None:
+    def __init__(self, path: pathlib.Path, count: int, *, of_stranger: bool = False) -> None:
         """Opens the file.
 
         Args:
             path: the file.
             count: records that it should hold.
+            of_stranger: whether the file may be made to harm who reads it.
+
+        Raises:
+            Rejected: it is of a stranger, and unpacks to too much.
         """
         from array_record.python.array_record_module import ArrayRecordReader
 
         self._path = path
         self._reader: Any = None
         self._spans: dict[int, range] = {}
-        if path.is_file():
+        if of_stranger and path.is_file() and not are_chunks_sound(path):
+            self._spans = frames.scan(path)
+        elif path.is_file():
             reader = ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")
             if reader.ok() and reader.num_records() == count:
                 self._reader = reader
             else:
-                self._spans = _scan(path)
+                self._spans = frames.scan(path)
 
     def __getitem__(self, number: int) -> Record:
         """Reads a record.
@@ -344,37 +360,12 @@ class ShardReader:
         if self._reader is None:
             if number not in self._spans:
                 raise Rejected(Reason.RECORD, f"{self._path.name} has lost number {number}")
-            return unpack(_read_payload(self._path, self._spans[number]))
+            return unpack(frames.read(self._path, self._spans[number]))
         try:
             frame = self._reader.read([number])[0]
         except RuntimeError as error:
             raise Rejected(Reason.RECORD, str(error)) from error
         return unpack(frame)
-
-
-def _scan(path: pathlib.Path) -> dict[int, range]:
-    """Where in the payload of a damaged file its sound records are, by number."""
-    payload = _read_payload(path, range(path.stat().st_size))
-    spans: dict[int, range] = {}
-    start = payload.find(_MAGIC)
-    while start >= 0:
-        size = _frame_size(payload, start)
-        if size:
-            spans.setdefault(_FRAME.unpack_from(payload, start)[2], range(start, start + size))
-        start = payload.find(_MAGIC, start + max(size, 1))
-    return spans
-
-
-def _read_payload(path: pathlib.Path, span: range) -> bytes:
-    """Bytes of a file as they are without its block headers."""
-    first = span.start // _PAYLOAD
-    pieces = []
-    with path.open("rb") as file:
-        file.seek(first * _BLOCK)
-        for _ in range(first, max(span.stop - 1, span.start) // _PAYLOAD + 1):
-            pieces.append(file.read(_BLOCK)[_BLOCK_HEADER:])
-    offset = first * _PAYLOAD
-    return b"".join(pieces)[span.start - offset : span.stop - offset]
 
 
 def rank(key: str) -> float:

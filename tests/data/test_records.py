@@ -138,3 +138,39 @@ def test_folders_that_are_no_corpus_are_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match="omnigen.data.prepare"):
         Corpus(tmp_path)
+
+
+def test_chunks_are_bounded_before_they_are_unpacked(shard, tmp_path):
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    assert records.are_chunks_sound(shard[0])
+    for name, size in (("honest", 1 << 20), ("bomb", (1 << 27) + 1)):
+        path = tmp_path / f"{name}.arrayrecord"
+        writer = ArrayRecordWriter(str(path), "group_size:1,zstd:3")
+        writer.write(bytes(size))
+        writer.close()
+    assert records.are_chunks_sound(tmp_path / "honest.arrayrecord")
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(Rejected, match=f"unpacks to {(1 << 27) + 1} bytes"):
+        records.are_chunks_sound(path)
+    for use in (
+        lambda: ShardReader(path, 1, of_stranger=True),
+        lambda: records.count_records(path),
+    ):
+        with pytest.raises(Rejected, match="file too large"):
+            use()
+    path.write_bytes(shard[0].read_bytes()[:-100_000])
+    assert not records.are_chunks_sound(path)
+
+
+def test_a_manifest_of_a_stranger(tmp_path):
+    for text in ("[" * 100_000, "x", "\xff"):
+        (tmp_path / records.MANIFEST).write_text(text)
+        assert not records.is_corpus(tmp_path)
+        with pytest.raises(ValueError, match="is no prepared corpus"):
+            Manifest.read(tmp_path)
+    with (tmp_path / records.MANIFEST).open("wb") as file:
+        file.truncate(40 << 30)
+    with pytest.raises(ValueError, match="allowed: up to"):
+        Manifest.read(tmp_path)
+    assert not records.is_corpus(tmp_path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omnigen import files
 from omnigen.data import fields, records
-from omnigen.data.records import Raw, Rejected
+from omnigen.data.records import Raw, Reason, Rejected
 from omnigen.data.scenes.scene import Split
 from omnigen.data.sources.part import NOTHING, Lost, Part, Stamp, cut, stamp
 
@@ -28,11 +28,20 @@ class Records:
 
     def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
         """See `Part.read`."""
-        shard = records.ShardReader(pathlib.Path(self.path), self.count)
+        shard = wrong = None
+        try:
+            path = pathlib.Path(self.path)
+            shard = records.ShardReader(path, self.count, of_stranger=True)
+        except (OSError, ValueError) as error:
+            wrong = Rejected(Reason.RECORD, str(error))
+        except Rejected as rejected:
+            wrong = rejected
         for number in range(self.start, self.stop):
             try:
                 if number - self.start in lost:
                     raise lost[number - self.start]
+                if shard is None:
+                    raise wrong or Rejected(Reason.RECORD)
                 record = shard[number]
             except Rejected as rejected:
                 yield Raw(f"{pathlib.Path(self.path).stem}/{number}", rejected, (), {})
@@ -60,7 +69,10 @@ def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
         ValueError: it holds no record.
     """
     size = files.check_regular(file).st_size
-    count = records.count_records(file)
+    try:
+        count = records.count_records(file)
+    except Rejected as rejected:
+        raise ValueError(f"{str(file)!r}: {rejected}") from rejected
     if not count and size:
         raise ValueError(f"{str(file)!r} holds no record that can be read")
     return _cut(file, count, test)
