@@ -135,10 +135,14 @@ FEW = ("--config.train.log_every=1", "--config.train.sample_every=0", "--config.
 def test_fine_tuning_from_a_toy(
     untrained: pathlib.Path, one_device: None, tmp_path: pathlib.Path, monkeypatch
 ) -> None:
-    """As documented, with the toy in the place of the model that ships."""
+    """As documented, with the toy in the place of the model that ships.
+
+    Steps and rate are those of `SHORTER`, whose program is compiled already.
+    """
     monkeypatch.setattr(pretrained, "NANO", untrained)
-    toys = f"--config={ROOT}/configs/ar.py:nano,debug"
-    assert tune(tmp_path, monkeypatch, toys, *FEW, "--config.train.steps=1")["step"] == 1
+    few = ("--config.train.steps=2", "--config.optimizer.learning_rate=1e-3")
+    toy = f"--config={ROOT}/configs/ar.py:debug"
+    assert tune(tmp_path, monkeypatch, toy, *FEW, *few)["step"] == 2
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def launch(tmp_path: pathlib.Path):
             text=True,
             env=environment,
             cwd=ROOT,
-            timeout=20,
+            timeout=120,
         )
         return done, [call.split("\n") for call in calls.read_text().split("\n\n")[:-1]]
 
@@ -133,7 +133,7 @@ def test_tpu_vm_runs_on_all_workers(launch, tmp_path: pathlib.Path) -> None:
         '"$JAX_COORDINATOR_PORT" "$$"\n'
     )
     program.chmod(0o755)
-    subprocess.run(["bash", "-c", f"{told} wait"], cwd=tmp_path, check=True, timeout=20)
+    subprocess.run(["bash", "-c", f"{told} wait"], cwd=tmp_path, check=True, timeout=120)
     *said, identity = (tmp_path / "omnigen.log").read_text().splitlines()
     assert said == [*TRAIN[1:], FUSION, "1", "8476"]
     assert (tmp_path / "omnigen.pid").read_text() == f"{identity}\n"
