@@ -88,14 +88,16 @@ def bench_sample(
     import jax.numpy as jnp
 
     from omnigen import measure
+    from omnigen.generation.generate import generate
+    from omnigen.generation.prompt import prompt_rows
     from omnigen.workload import PROMPT
 
-    top, rows = measure.ceilings(), omni.prompts([PROMPT] * batch_size)
+    top, rows = measure.ceilings(), prompt_rows(omni, [PROMPT] * batch_size)
     keys = jax.vmap(jax.random.key)(jnp.arange(batch_size, dtype=jnp.uint32))
     since = time.perf_counter()
-    jax.block_until_ready(omni.generate(params, rows, keys))
+    jax.block_until_ready(generate(omni, params, rows, keys))
     first = time.perf_counter() - since
-    run = lambda: omni.generate(params, rows, keys)  # noqa: E731
+    run = lambda: generate(omni, params, rows, keys)  # noqa: E731
     seconds = measure.median_seconds(run, repeats=repeats)
     traced = measure.profile(run, trace) if trace else []
     size = {part: sum(w.nbytes for w in jax.tree.leaves(params[part])) for part in params}
@@ -223,7 +225,7 @@ def _drawn(values: flags.FlagValues, overrides: Sequence[str]) -> tuple["Omni", 
     """The model to draw with: a recipe's with random weights, or a trained one."""
     needed = ("decoder", "ar", "head")
     if values.config is None:
-        from omnigen import pretrained
+        from omnigen.generation import pretrained
 
         model = pretrained.load(values.checkpoint, needed=needed)
         return model.omni, model.params

@@ -18,8 +18,8 @@ from omnigen.data.latents import SHARD_ROWS, Encoding
 from omnigen.data.pictures import Size
 from omnigen.data.records import Corpus, Rejected
 from omnigen.data.scenes.scene import Split
+from omnigen.generation.pretrained import check_weights
 from omnigen.models.omni import Omni, OmniConfig, to_pixels
-from omnigen.pretrained import check_weights
 from omnigen.training import checkpoint
 
 

@@ -19,8 +19,8 @@ from omnigen import cli, extras, files, progress
 if TYPE_CHECKING:
     from omnigen.evals.base import Evaluator
     from omnigen.evals.results import Outcome
+    from omnigen.generation.pretrained import Pretrained
     from omnigen.nn.module import Params
-    from omnigen.pretrained import Pretrained
 
 PROGRAM = "omnigen.evaluate"
 USAGE = """
@@ -269,8 +269,8 @@ def _evaluators(
     column: Column, values: flags.FlagValues, output: pathlib.Path
 ) -> tuple[dict[str, Any], "Params", dict[str, "Evaluator"]]:
     """What is known of the column, its weights if it has any, and its evaluators by suite."""
-    from omnigen import pretrained
     from omnigen.evals import prompted
+    from omnigen.generation import pretrained
 
     about: dict[str, Any] = {"name": column.name, "images": str(column.images)}
     what = "the judges" if column.images else "the model and its judges"
@@ -331,8 +331,9 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
     """Draws another benchmark's prompts, all processes together."""
     import jax
 
-    from omnigen import parallel, pretrained
+    from omnigen import parallel
     from omnigen.evals import layouts
+    from omnigen.generation import pretrained
 
     with cli.bad_input_exits(PROGRAM):
         if not values.prompts or values.layout not in LAYOUTS:

@@ -305,13 +305,17 @@ def solve(
 
 
 def euler(velocity_fn: Callable[[Array, Array, Array], Array], noise: Array, steps: Steps) -> Array:
-    """`solve` by Euler steps that may be traced; `velocity_fn(x, t, i)` also gets their number."""
+    """`solve` by Euler steps that may be traced; `velocity_fn(x, t, i)` also gets their number.
+
+    The tables of `steps` are `[S]`, or `[S, B]` if they differ from row to row of `noise`.
+    """
     at, size = (jnp.asarray(table) for table in (steps.at, steps.size))
 
     def body(i: Array, x: Array) -> Array:
-        return x - size[i] * velocity_fn(x.astype(noise.dtype), at[i], i).astype(x.dtype)
+        velocity = velocity_fn(x.astype(noise.dtype), at[i], i).astype(x.dtype)
+        return x - _like(size[i], x) * velocity
 
-    count = at.size if steps.count is None else steps.count
+    count = len(at) if steps.count is None else steps.count
     return jax.lax.fori_loop(0, count, body, _wide(noise)).astype(noise.dtype)
 
 

@@ -16,7 +16,17 @@ group is seen whole by its members.
 
 An image may come in groups of k elements (`ImageSpan.block`). Each then predicts the k-th element
 after it, of which it has seen no sibling, and `[IMG]` stands k times, to predict the first group.
-From k = 1 to the whole image this goes from autoregression to diffusion.
+Elements of a group do not see each other's noise: this is the parallel step of MAR (Li et al.
+2024), also where one group is the whole image, and not diffusion over the image.
+
+Diffusion over an image (Transfusion), VAR and xAR need query elements: elements that predict
+themselves and carry a content vector and a time. The mask rule has room for them. With `shown` for
+elements that others may read, and `kind` for what an element is,
+
+    q sees k iff same segment and ((group[k] < group[q] and shown[k]) or
+                                   (group[k] == group[q] and kind[k] == kind[q]))
+
+so that a query is hidden as a key outside its own group. No layout has them yet.
 """
 
 import dataclasses
@@ -24,6 +34,7 @@ import enum
 import functools
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -106,13 +117,13 @@ class ImageSpan:
     Attributes:
         rows: height of the grid.
         cols: width of the grid.
-        role: given images are seen whole by their own elements (one group) and carry no loss.
+        role: given images carry no loss. They are read as drawn ones are, an element or a group
+            after another, so that a picture means the same to the model whoever drew it.
         order: the raster index of each element in the order of the sequence; None for raster order.
         stride: side of an element in units of the finest grid, so that a preview's places agree
             with the picture's.
         sketch: text ids that stand between the image's size and its elements.
-        block: elements a group, predicted together; the last group may have fewer. A given image
-            is one group anyway.
+        block: elements a group, predicted together; the last group may have fewer.
     """
 
     rows: int
@@ -136,7 +147,8 @@ class Sequence:
         position: float32 `[B, L, 3]`: sequence, row, column, for RoPE.
         target: float32 `[B, L, 2]`: row and column of the element that this position predicts; -1
             if it is no image element.
-        group: int32, of the mask rule.
+        group: int32, of the mask rule; None where each element is a group of its own, in the order
+            of the row, so that the mask is causal by the form of the batch (see `ungrouped`).
         segment: int32, which packed sample, from 1; 0 is padding.
         weight: float32 loss weight of the element itself, as predicted from the position before it.
     """
@@ -146,22 +158,31 @@ class Sequence:
     modality: Array
     position: Array
     target: Array
-    group: Array
+    group: Array | None
     segment: Array
     weight: Array
+
+    @property
+    def groups(self) -> Array:
+        """The groups, also of whole rows that carry none."""
+        if self.group is not None:
+            return self.group
+        return np.broadcast_to(np.arange(self.segment.shape[-1]), self.segment.shape)
 
     def map(self, function: Callable[[Array], Array]) -> "Sequence":
         """Applies a function to every field."""
         return jax.tree.map(function, self)
 
     def fields(self) -> dict[str, Array]:
-        """The fields by name, as a data pipeline carries them."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """The fields that there are by name, as a data pipeline carries them."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in fields.items() if value is not None}
 
     @classmethod
     def of(cls, fields: dict[str, Array]) -> "Sequence":
         """Picks a sequence's fields out of a batch."""
-        return cls(**{field.name: fields[field.name] for field in dataclasses.fields(cls)})
+        found: dict[str, Any] = {f.name: fields.get(f.name) for f in dataclasses.fields(cls)}
+        return cls(**found)
 
 
 def layout(
@@ -196,6 +217,19 @@ def layout(
         slots += span.rows * span.cols
     parts.append(_text_part([*ids, specials.eos], [*weights, weight]))
     return _join(parts)
+
+
+def cut(sample: Sequence, specials: Specials, *, sketched: bool) -> Sequence:
+    """Returns a sample up to where a model begins to generate its first generated image.
+
+    Args:
+        sample: unbatched, from `layout`.
+        specials: ids of the special tokens.
+        sketched: whether the model writes a sketch first: then `[IMG]` is not part of the prompt.
+    """
+    first = int(np.argmax((sample.slot >= 0) & (sample.weight > 0)))
+    begin = int(np.flatnonzero(sample.token[:first] != specials.img)[-1]) + 1
+    return sample.map(lambda field: field[: begin + (not sketched)])
 
 
 def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
@@ -242,13 +276,24 @@ def places(rows: int, cols: int, *, stride: float = 1.0) -> np.ndarray:
 def may_attend(query: Sequence, key: Sequence) -> jax.Array:
     """The mask rule, dense: bool `[B, Q, K]`."""
     same = query.segment[:, :, None] == key.segment[:, None, :]
-    earlier = key.group[:, None, :] <= query.group[:, :, None]
+    earlier = key.groups[:, None, :] <= query.groups[:, :, None]
     return jnp.asarray(same & earlier & (key.segment[:, None, :] > 0))
+
+
+def ungrouped(sequence: Sequence) -> Sequence:
+    """Returns whole rows without their groups, so that programs know that the mask is causal.
+
+    Raises:
+        ValueError: the mask rule is another.
+    """
+    if not is_causal(sequence):
+        raise ValueError("rows have groups of several elements; their mask is not causal")
+    return dataclasses.replace(sequence, group=None)
 
 
 def is_causal(sequence: Sequence) -> bool:
     """Whether the mask rule is plain causal attention within segments (concrete arrays only)."""
-    group, segment = np.asarray(sequence.group), np.asarray(sequence.segment)
+    group, segment = np.asarray(sequence.groups), np.asarray(sequence.segment)
     same = segment[..., 1:] == segment[..., :-1]
     return bool(np.all((np.diff(group, axis=-1) > 0) | ~same | (segment[..., 1:] == 0)))
 
@@ -356,7 +401,7 @@ def _raster_part(
     part.position[block:, 1:] = place
     part.position[[0, block], 0] = 1.0  # one place on the sequence axis for the image, one before
     part.target[:count] = place
-    part.group[[0, *range(block, block + count, count if given else block)]] = 1
+    part.groups[[0, *range(block, block + count, block)]] = 1
     part.weight[:] = 0.0 if given else 1.0
     part.weight[1:block] = 0.0  # the first `[IMG]` is text to learn, those after it are not
     return part
@@ -375,6 +420,6 @@ def _join(parts: Seq[Sequence]) -> Sequence:
     return dataclasses.replace(
         joined,
         position=position,
-        group=(np.cumsum(joined.group) - 1).astype(np.int32),
+        group=(np.cumsum(joined.groups) - 1).astype(np.int32),
         segment=np.ones_like(joined.segment),
     )

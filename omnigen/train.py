@@ -60,8 +60,8 @@ def build_stage(recipe: "Recipe") -> "Stage":
             encoder makes other tokens.
     """
     from omnigen import recipe as recipes
+    from omnigen.generation.pretrained import check_weights, locate
     from omnigen.models.omni import Omni, OmniConfig
-    from omnigen.pretrained import check_weights, locate
     from omnigen.stages import base as stages
     from omnigen.training import checkpoint
     from omnigen.training.changes import Changes
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe.check_extras(judged=True)
 
         from omnigen.data.mixing import BadCorpusError
-        from omnigen.pretrained import check_weights, locate
+        from omnigen.generation.pretrained import check_weights, locate
         from omnigen.training import loop, replay
 
         cli.cache_compilations()

@@ -15,9 +15,13 @@ import jax
 import numpy as np
 
 from omnigen import measure, parallel
+from omnigen.generation.generate import draw
+from omnigen.generation.prompt import prompt_rows
+from omnigen.generation.settings import Sampling
+from omnigen.generation.state import Dials
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params
-from omnigen.sequence import ImageSpan, TextSpan, layout, pack
+from omnigen.sequence import ImageSpan, TextSpan, layout, pack, ungrouped
 from omnigen.stages import base as stages
 from omnigen.stages.base import Batch, Stage
 from omnigen.training import loop, optim, state
@@ -210,6 +214,8 @@ def _rows(omni: Omni, batch: int) -> Batch:
     spans = [TextSpan(omni.text.encode(PROMPT)), ImageSpan(*config.grid, block=config.block)]
     sample = layout(spans, specials, omni.text.encode)
     row = pack([sample], -(-len(sample.token) // _ROW) * _ROW, specials.pad)
+    if config.block == 1:
+        row = ungrouped(row)
     side = config.image_size
     image = np.random.default_rng(0).integers(0, 256, (batch, 1, side, side, 3), np.uint8)
     fields = row.map(lambda field: np.repeat(np.asarray(field)[None], batch, axis=0)).fields()
@@ -229,8 +235,9 @@ def _draw_cost(recipe: Any, repeats: int) -> Cost:
     omni, batch = Omni(config), recipe.train.global_batch_size
     weights = random_weights(omni, ("ar", "head"))
     keys = jax.random.split(jax.random.key(0), batch)
-    arguments = (weights, omni.prompts([PROMPT] * batch), keys, omni.dials())
-    compiled = Omni.draw.lower(omni, *arguments).compile()
+    dials = Dials.of(config, Sampling(), batch)
+    arguments = (weights, prompt_rows(omni, [PROMPT] * batch), keys, dials)
+    compiled = draw.lower(omni, *arguments).compile()
     run = lambda: compiled(*arguments)  # noqa: E731
     return Cost(measure.median_seconds(run, repeats=repeats), _gib(compiled))
 

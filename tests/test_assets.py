@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen import pretrained
 from omnigen.evals import exact
 from omnigen.evals.reconstruction import Reconstruction
+from omnigen.generation import pretrained
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
 from omnigen.models.omni import to_uint8
 
 PARTS = ("encoder", "decoder", "ar", "head")
@@ -66,8 +68,8 @@ def test_draws_what_it_is_told(nano: pretrained.Pretrained) -> None:
         for tag, held_out in wanted.items()
     ]
     keys = jax.vmap(jax.random.key)(np.zeros(len(asked), np.uint32))
-    rows = nano.omni.prompts([metadata["prompt"] for metadata in asked])
-    images = to_uint8(nano.omni.generate(nano.params, rows, keys))
+    rows = prompt_rows(nano.omni, [metadata["prompt"] for metadata in asked])
+    images = to_uint8(generate(nano.omni, nano.params, rows, keys))
     for metadata, image in zip(asked, images, strict=True):
         found = exact.verdict(metadata, image)
         assert found["strict"], (metadata["prompt"], found["reasons"])

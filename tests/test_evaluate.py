@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen import evaluate, files, pretrained
+from omnigen import evaluate, files
 from omnigen.data.scenes.scene import Kind
 from omnigen.evals import exact, prompted
+from omnigen.generation import pretrained
 
 
 def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:

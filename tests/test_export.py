@@ -4,7 +4,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from omnigen import export, pretrained
+from omnigen import export
+from omnigen.generation import pretrained
 from omnigen.training import checkpoint
 
 

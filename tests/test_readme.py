@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen import pretrained
 from omnigen import recipe as recipes
+from omnigen.generation import pretrained
 from omnigen.sample import Sampler
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from PIL import Image
 
 import omnigen
 from omnigen import sample
-from omnigen.models import omni
+from omnigen.generation.settings import Sampling
 from omnigen.training import checkpoint as checkpoints
 
 PROMPT = 'a cloud with the words "Déjà vu"'
@@ -41,10 +41,8 @@ def test_batches_draw_the_same_pictures(sampler: sample.Sampler) -> None:
     assert abs(together - alone).max() <= 1
 
 
-def test_what_is_not_asked_for_is_the_models_own() -> None:
-    request = sample.Request("x")
-    assert (request.guidance, request.temperature) == (omni.GUIDANCE, omni.TEMPERATURE)
-    assert request.sketch_temperature == omni.SKETCH_TEMPERATURE
+def test_what_is_not_asked_for_is_as_evaluations_draw() -> None:
+    assert sample.Request("x").settings() == Sampling().settings()
 
 
 def test_programs_compiled_while_weights_are_read_draw_the_same(

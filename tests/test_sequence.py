@@ -20,6 +20,7 @@ from omnigen.sequence import (
     pack,
     places,
     slot_places,
+    ungrouped,
 )
 
 SPECIALS = Specials(256)
@@ -119,7 +120,7 @@ def test_field_dtypes_are_those_that_devices_take():
     assert Sequence.of({**fields, "image": None}).fields() == fields
 
 
-def test_edit_reads_a_given_image_as_one_group_without_loss():
+def test_edit_reads_a_given_image_as_a_drawn_one_without_loss():
     s = lay(
         ImageSpan(1, 2, role=Role.GIVEN), TextSpan(list(b"x"), role=Role.GIVEN), ImageSpan(1, 2)
     )
@@ -129,8 +130,7 @@ def test_edit_reads_a_given_image_as_one_group_without_loss():
         *b"x",
         *[*head, PAD, PAD, EOI, EOS],
     ]
-    given = [0, 1, 2, 3, 4, 5, 6, 6, 7]
-    assert s.group.tolist() == given + list(range(8, 18))
+    assert s.group.tolist() == list(range(19))
     assert s.weight.tolist() == [0.0] * 10 + [1.0] * 9
     assert s.slot.tolist() == [-1] * 6 + [0, 1] + [-1] * 7 + [2, 3] + [-1] * 2
     assert s.position[:, 0].tolist() == [
@@ -164,8 +164,7 @@ def test_two_images_count_slots_on():
     images = s.position[s.slot >= 0]
     assert images[:, 1:].tolist() == [[0.5, 0.5], [0.5, 1.5], [0.5, 0.5], [1.5, 0.5], [0.5, 0.5]]
     assert images[:, 0].tolist() == [6, 6, 13, 13, 20]
-    groups = s.group[s.slot >= 0]
-    assert groups[0] == groups[1] < groups[2] == groups[3] < groups[4]
+    assert (np.diff(s.group) == 1).all()
 
 
 def test_preview_has_the_places_of_the_detail():
@@ -206,12 +205,12 @@ def test_groups_of_two_are_predicted_by_the_two_elements_before():
     assert s.group.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 8, 9, 9, 10, 11]
     assert s.segment.tolist() == [1] * 15
     assert s.weight.tolist() == [0.0] + [1.0] * 7 + [0.0] + [1.0] * 6
-    # A last group may be short; a given image is one group still, and carries no loss.
+    # A last group may be short; a given image has the same groups, and carries no loss.
     s = lay(ImageSpan(1, 3, block=2))
     assert s.group.tolist() == [0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 8, 9]
     assert np.flatnonzero(s.target[:, 0] >= 0).tolist() == [5, 6, 7]
     s = lay(ImageSpan(1, 3, role=Role.GIVEN, block=2))
-    assert s.group.tolist() == [0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 7, 8]
+    assert s.group.tolist() == [0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 8, 9]
     assert not s.weight.any()
 
 
@@ -271,13 +270,14 @@ def test_mask_is_the_rule(seed):
             assert mask[q, k] == allowed, (q, k)
 
 
-def test_a_given_image_sees_itself_whole_and_nothing_after():
-    s = lay(TextSpan([1]), ImageSpan(2, 2, role=Role.GIVEN), TextSpan([2]))
-    mask = np.asarray(may_attend(batched(s), batched(s)))[0]
-    image = np.flatnonzero(s.modality == IMAGE)
-    expected = np.tril(np.ones_like(mask))
-    expected[np.ix_(image, image)] = True
-    np.testing.assert_array_equal(mask, expected)
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_given_image_is_seen_as_a_drawn_one(block):
+    given, drawn = (
+        lay(TextSpan([1]), ImageSpan(2, 2, role=role, block=block), TextSpan([2])) for role in Role
+    )
+    mask = np.asarray(may_attend(batched(given), batched(given)))[0]
+    np.testing.assert_array_equal(mask, may_attend(batched(drawn), batched(drawn))[0])
+    assert np.array_equal(mask, np.tril(np.ones_like(mask))) == (block == 1)
 
 
 def test_queries_may_differ_from_keys():
@@ -301,8 +301,19 @@ def test_is_causal_iff_the_mask_is_a_triangle_within_segments(seed):
 
 def test_both_answers_of_is_causal_occur():
     assert is_causal(lay(TextSpan([1]), ImageSpan(2, 2)))
-    assert is_causal(lay(ImageSpan(1, 1, role=Role.GIVEN)))
-    assert not is_causal(lay(ImageSpan(1, 2, role=Role.GIVEN)))
+    assert is_causal(lay(ImageSpan(1, 2, role=Role.GIVEN)))
+    grouped = lay(ImageSpan(1, 2, block=2))
+    assert not is_causal(grouped)
+    with pytest.raises(ValueError, match="groups of several elements"):
+        ungrouped(grouped)
+
+
+def test_rows_without_groups_have_the_mask_of_those_with():
+    row = batched(pack([lay(TextSpan([1]), ImageSpan(2, 2)), lay(TextSpan([2]))], 24, PAD))
+    bare = ungrouped(row)
+    assert bare.group is None and "group" not in bare.fields()
+    np.testing.assert_array_equal(may_attend(bare, bare), may_attend(row, row))
+    assert Sequence.of(bare.fields()).group is None
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -331,6 +331,8 @@ class RowBatches(_Course):
                 sample = dataclasses.replace(sample, weight=np.zeros_like(sample.weight))
             samples.append(sample)
         row = sequence.pack(samples, self.config.row_length, self.specials.pad)
+        if self.block == 1:
+            row = sequence.ungrouped(row)
         fields = {name: np.asarray(value) for name, value in row.fields().items()}
         if self.encoding:
             return {**fields, "latents": pictures.reshape(-1, self.encoding.latent_dim)}

@@ -96,8 +96,9 @@ def _encode(output: pathlib.Path, checkpoint: str | None) -> None:
     with cli.bad_input_exits(PROGRAM):
         import jax
 
-        from omnigen import encode, parallel, pretrained
+        from omnigen import encode, parallel
         from omnigen.data import ingest
+        from omnigen.generation import pretrained
 
         cli.cache_compilations()
         parallel.initialize()

@@ -21,6 +21,8 @@ from omnigen.data.records import spread
 from omnigen.data.scenes.scene import Split
 from omnigen.evals.judges import reading
 from omnigen.evals.samples import Reader, contact_sheet, words_right
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params
 
@@ -105,9 +107,9 @@ class Corpus:
         drawn, make_keys = [], jax.vmap(jax.random.key)
         for start in range(0, len(captions), BATCH):
             some = captions[start : start + BATCH]
-            prompts = self._omni.prompts(some + [""] * (BATCH - len(some)))
+            prompts = prompt_rows(self._omni, some + [""] * (BATCH - len(some)))
             keys = make_keys(np.arange(start, start + BATCH, dtype=np.uint32))
-            drawn.append(to_uint8(self._omni.generate(weights, prompts, keys))[: len(some)])
+            drawn.append(to_uint8(generate(self._omni, weights, prompts, keys))[: len(some)])
             done.add(len(some))
         return np.concatenate(drawn)
 

@@ -29,7 +29,10 @@ import numpy as np
 from omnigen import cli, files, parallel
 from omnigen.evals import pictures, prompted, results
 from omnigen.evals.pictures import Job
-from omnigen.models.omni import GUIDANCE, TEMPERATURE, Omni, to_uint8
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
+from omnigen.generation.settings import Sampling
+from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params
 
 
@@ -160,8 +163,7 @@ def draw(
         functools.partial(_paint, omni, weights, tiles=tiles),
         settings={
             "weights": prompted.digest(weights),
-            "guidance": GUIDANCE,
-            "temperature": TEMPERATURE,
+            **Sampling().resolved(omni.config),
             **({"tiles": tiles} if tiles > 1 else {}),
         },
         batch_size=size,
@@ -173,9 +175,10 @@ def draw(
 def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> np.ndarray:
     """Pictures, or square sheets of `tiles` pictures row by row."""
     seeds = [job.sample * tiles + tile for job in batch for tile in range(tiles)]
-    rows = omni.prompts([job.metadata["prompt"] for job in batch for _ in range(tiles)])
+    asked = [job.metadata["prompt"] for job in batch for _ in range(tiles)]
+    rows = prompt_rows(omni, asked)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    images = to_uint8(omni.generate(weights, rows, keys, guidance=GUIDANCE))
+    images = to_uint8(generate(omni, weights, rows, keys, Sampling()))
     side = math.isqrt(tiles)
     _, height, width, channels = images.shape
     sheets = images.reshape(-1, side, side, height, width, channels).swapaxes(2, 3)

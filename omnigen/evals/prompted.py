@@ -23,19 +23,16 @@ from omnigen.evals import benchmark, pictures, results, second
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Outcome
-from omnigen.models.omni import (
-    GUIDANCE,
-    SKETCH_TEMPERATURE,
-    TEMPERATURE,
-    Omni,
-    to_pixels,
-    to_uint8,
-)
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
+from omnigen.generation.settings import Sampling
+from omnigen.models.omni import Omni, to_pixels, to_uint8
 from omnigen.nn.module import Params
 
 CEILING = "-ceiling"
 """What the folder of a suite's true pictures adds to the name of the folder of its pictures."""
 
+_SAMPLING = Sampling()  # as pictures are drawn unless asked otherwise
 _BATCH_SIZES = {"cpu": 16}  # elsewhere 64
 
 
@@ -215,11 +212,7 @@ class Prompted:
         assert self._omni is not None
         config = self._omni.config
         return {
-            "guidance": GUIDANCE,
-            "temperature": TEMPERATURE,
-            **({"sketch_temperature": SKETCH_TEMPERATURE} if config.sketch_length else {}),
-            "head_steps": config.head.num_steps,
-            "decoder_steps": config.decoder.num_steps,
+            **_SAMPLING.resolved(config),
             "decoder_noise": config.decoder.noise_scale,
             "first_seed": self._seed,
             "dtype": config.ar.dtype,
@@ -248,8 +241,8 @@ class Prompted:
         assert self._omni is not None
         seeds = jnp.asarray([job.seed for job in batch], jnp.uint32)
         keys = jax.vmap(jax.random.key)(seeds)
-        rows = self._omni.prompts([job.metadata["prompt"] for job in batch])
-        return to_uint8(self._omni.generate(weights, rows, keys, guidance=GUIDANCE))
+        rows = prompt_rows(self._omni, [job.metadata["prompt"] for job in batch])
+        return to_uint8(generate(self._omni, weights, rows, keys, _SAMPLING))
 
     def _rebuild(self, weights: Params, batch: Sequence[Job]) -> np.ndarray:
         """Renders true pictures, encodes and decodes them."""

@@ -17,6 +17,8 @@ from omnigen import progress
 from omnigen.data import pipeline
 from omnigen.data.scenes.scene import Kind
 from omnigen.evals.judges import reading
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params
 
@@ -73,7 +75,7 @@ class Samples:
     def _draw(self, weights: Params, caption: str) -> np.ndarray:
         """One picture, by the program that `omnigen.sample` runs."""
         keys = jax.random.key(0)[None]
-        return to_uint8(self._omni.generate(weights, self._omni.prompts([caption]), keys))[0]
+        return to_uint8(generate(self._omni, weights, prompt_rows(self._omni, [caption]), keys))[0]
 
 
 def words_right(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from omnigen.nn.attention import KVCache
+from omnigen.nn.attention import KVCache, write_rows
 from omnigen.nn.block import Block
 from omnigen.nn.layers import Linear, RMSNorm, lookup, place_features
 from omnigen.nn.module import check_sizes, param
@@ -72,13 +72,13 @@ class ARConfig:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """What a decoding step can see: static in length, filled from the left.
+    """What a decoding step can see: static in size, filled from the left.
 
     Attributes:
         layers: keys and values of each layer.
         group: int32 `[B, S]`, of the mask rule.
         segment: int32 `[B, S]`; 0 where nothing is written yet, which hides it.
-        length: int32 scalar, how much is written.
+        length: int32, how much of each row is written, `[B]`; or `[1]` if that is the same for all.
     """
 
     layers: list[KVCache]
@@ -87,13 +87,13 @@ class Cache:
     length: jax.Array
 
     def repeat(self, times: int) -> "Cache":
-        """All rows again and again, `[times * B, ...]`: each copy goes on in a segment of its own.
+        """Returns `times` copies of all rows, `[times * B, ...]`, one after another.
 
-        So one row can hold the beginnings of several.
+        A row may hold the beginnings of several samples, each a segment; a copy goes on with one.
         """
-        rows = (self.layers, self.group, self.segment)
-        layers, group, segment = jax.tree.map(lambda x: jnp.concatenate([x] * times), rows)
-        return Cache(layers, group, segment, self.length)
+        rows = (self.layers, self.group, self.segment, self.length)
+        layers, group, segment, length = jax.tree.map(lambda x: jnp.concatenate([x] * times), rows)
+        return Cache(layers, group, segment, self.length if len(self.length) == 1 else length)
 
 
 class AR(nnx.Module):
@@ -137,25 +137,21 @@ class AR(nnx.Module):
         place = place_features(jnp.asarray(sequence.target), PLACE_DIM).astype(dtype)
         return shard(x_BLD + self.target_in(place), "batch", "length", None)
 
-    def hidden(
-        self, sequence: Sequence, vector_BLZ: jax.Array, *, causal: bool = True
-    ) -> jax.Array:
+    def hidden(self, sequence: Sequence, vector_BLZ: jax.Array) -> jax.Array:
         """Hidden states that predict the next element, `[B, L, D]`: the training path.
 
         Args:
-            sequence: the rows.
+            sequence: the rows. Without groups (`sequence.ungrouped`) the kernel skips half of the
+                work and needs no mask; segments are kept apart all the same.
             vector_BLZ: image tokens at their places.
-            causal: the caller's word that every element is its own group (`sequence.is_causal`),
-                which lets the kernel skip half of the work and do without a mask; segments are
-                still kept apart.
         """
-        unroll = self.config.unroll
-        return self._run(sequence, vector_BLZ, causal=causal, unroll=unroll)[0]
+        return self._run(sequence, vector_BLZ, unroll=self.config.unroll)[0]
 
     def _run(
-        self, sequence: Sequence, vector_BLZ: jax.Array, *, causal: bool, unroll: bool = False
+        self, sequence: Sequence, vector_BLZ: jax.Array, *, unroll: bool = False
     ) -> tuple[jax.Array, KVCache]:
         position_BLA = jnp.asarray(sequence.position)
+        causal = sequence.group is None
         segment_BL = jnp.asarray(sequence.segment) if causal else None
         mask_BLL = None if causal else may_attend(sequence, sequence)
 
@@ -180,7 +176,7 @@ class AR(nnx.Module):
             vector_BLZ: image tokens at their places.
             cache_length: elements of prompt and answer together.
         """
-        hidden_BLD, caches = self._run(sequence, vector_BLZ, causal=False)
+        hidden_BLD, caches = self._run(sequence, vector_BLZ)
         length = hidden_BLD.shape[1]
         assert cache_length >= length, (cache_length, length)
 
@@ -190,8 +186,8 @@ class AR(nnx.Module):
 
         stacked = jax.tree.map(lambda x: grow(x, 3), caches)
         layers = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(self.config.num_layers)]
-        group, segment = (grow(jnp.asarray(x), 1) for x in (sequence.group, sequence.segment))
-        return hidden_BLD, Cache(layers, group, segment, jnp.int32(length))
+        group, segment = (grow(jnp.asarray(x), 1) for x in (sequence.groups, sequence.segment))
+        return hidden_BLD, Cache(layers, group, segment, jnp.full(1, length, jnp.int32))
 
     def stepper(self) -> "Stepper":
         """The model laid out for decoding one element after another."""
@@ -212,7 +208,8 @@ class Stepper:
 
         Args:
             cache: what was read so far.
-            sequence: the new elements, `[B, T]`.
+            sequence: the new elements, `[B, T]`. A row of a length of its own appends those that
+                are in a segment, which come first; the others are overwritten by what comes next.
             vector_BTZ: the image tokens among them.
 
         Returns:
@@ -220,10 +217,9 @@ class Stepper:
         """
 
         def write(into: jax.Array, new: Array) -> jax.Array:
-            new = jnp.asarray(new)
-            return jax.lax.dynamic_update_slice_in_dim(into, new, cache.length, axis=1)
+            return write_rows(into, jnp.asarray(new), cache.length, axis=1)
 
-        group = write(cache.group, sequence.group)
+        group = write(cache.group, sequence.groups)
         segment = write(cache.segment, sequence.segment)
         mask_BTS = may_attend(sequence, dataclasses.replace(sequence, group=group, segment=segment))
         position_BTA = jnp.asarray(sequence.position)
@@ -233,5 +229,8 @@ class Stepper:
                 x_BTD, position_BTA, layer, start=cache.length, mask_BTS=mask_BTS
             )
             layers.append(layer)
-        length = cache.length + x_BTD.shape[1]
+        appended = x_BTD.shape[1]
+        if len(cache.length) > 1:
+            appended = (jnp.asarray(sequence.segment) > 0).sum(axis=1, dtype=jnp.int32)
+        length = cache.length + appended
         return self.model.norm(x_BTD), Cache(layers, group, segment, length)

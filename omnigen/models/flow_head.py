@@ -206,16 +206,17 @@ class Sampler:
             hidden_CBH: hidden states with the prompt and, if C is 2, without it; both go through
                 in one batch.
             noise_BZ: where the flow starts.
-            guidance: classifier-free guidance scale, scalar; of two branches, or told to a head of
-                averages.
-            steps: Euler steps; evenly spaced ones, the config's number, if None.
+            guidance: classifier-free guidance scale, scalar or `[B]`; of two branches, or told to a
+                head of averages.
+            steps: Euler steps, `[S]`, or `[S, B]` if they differ from row to row; evenly spaced
+                ones, the config's number, if None.
         """
         head, dtype = self.head, self.head.config.dtype
         steps = steps or flow.Solver(num_steps=head.config.num_steps).steps()
         cond_CBD = head.hidden_in(hidden_CBH.astype(dtype))
-        t_S11, span_S11 = (jnp.asarray(x).reshape(-1, 1, 1) for x in (steps.at, steps.size))
-        scale_S11 = jnp.full_like(span_S11, guidance)
-        shared_SCBD = head._modulations(t_S11, cond_CBD[None], span_S11, scale_S11)
+        t_S1B, span_S1B = (jnp.asarray(x).reshape(len(x), 1, -1) for x in (steps.at, steps.size))
+        scale_S1B = jnp.broadcast_to(guidance, (len(t_S1B), 1, jnp.size(guidance)))
+        shared_SCBD = head._modulations(t_S1B, cond_CBD[None], span_S1B, scale_S1B)
 
         def velocity(z_BZ: jax.Array, t: jax.Array, i: jax.Array) -> jax.Array:
             x_CBD = head.latent_in(z_BZ.astype(dtype))[None] + cond_CBD
@@ -224,7 +225,8 @@ class Sampler:
             output_CBZ = head._output(x_CBD)
             z_CBZ = jnp.broadcast_to(z_BZ[None], output_CBZ.shape)
             kind = head.config.prediction
-            v_CBZ = flow.to_velocity(output_CBZ, z_CBZ, t, kind, t_min=flow.T_TINY)
+            t_CB = jnp.broadcast_to(t, z_CBZ.shape[:2])
+            v_CBZ = flow.to_velocity(output_CBZ, z_CBZ, t_CB, kind, t_min=flow.T_TINY)
             return v_CBZ[0] if v_CBZ.shape[0] == 1 else flow.guide(v_CBZ[0], v_CBZ[1], guidance)
 
         return flow.sphere(flow.euler(velocity, noise_BZ.astype(jnp.float32), steps))

@@ -100,6 +100,14 @@ class KVCache:
     v: jax.Array
 
 
+def write_rows(into: jax.Array, new: jax.Array, start: jax.Array, *, axis: int) -> jax.Array:
+    """Writes `new` into each row of `into`, along `axis` from `start`: `[B]`, or `[1]` for all."""
+    if len(start) == 1:  # which XLA does in place, where a scatter costs a kernel of its own
+        return jax.lax.dynamic_update_slice_in_dim(into, new, start[0], axis=axis)
+    write = lambda *row: jax.lax.dynamic_update_slice_in_dim(*row, axis=axis - 1)  # noqa: E731
+    return jax.vmap(write)(into, new, start)
+
+
 def attend_cache(q_BTNH: jax.Array, cache: KVCache, *, mask_BTS: jax.Array) -> jax.Array:
     """`attend` to a cache, `[B, T, N, H]`; the softmax is in float32."""
     batch, length, heads, dim = q_BTNH.shape
@@ -178,12 +186,14 @@ class Attention(nnx.Module):
         start: jax.Array,
         mask_BTS: jax.Array,
     ) -> tuple[jax.Array, KVCache]:
-        """Writes x's keys and values into the cache at `start`, then attends to the cache."""
+        """Writes x's keys and values into the cache, then attends to the cache.
+
+        They begin at `start`, `[B]`, or `[1]` if that is the same for all rows.
+        """
         q, k, v = self.qkv(x_BTD, position_BTA)
 
         def write(into: jax.Array, new: jax.Array) -> jax.Array:
-            new = new.swapaxes(1, 2).astype(into.dtype)
-            return jax.lax.dynamic_update_slice_in_dim(into, new, start, axis=2)
+            return write_rows(into, new.swapaxes(1, 2).astype(into.dtype), start, axis=2)
 
         cache = KVCache(write(cache.k, k), write(cache.v, v))
         return self.out(attend_cache(q, cache, mask_BTS=mask_BTS)), cache

@@ -10,8 +10,9 @@ import dataclasses
 
 import jax
 
+from omnigen.generation.prompt import BUCKET
 from omnigen.models import flops
-from omnigen.models.omni import PROMPT_BUCKET, Omni, OmniConfig
+from omnigen.models.omni import Omni, OmniConfig
 from omnigen.topologies import Topology
 
 _WIDTH = 2  # bytes of bfloat16
@@ -57,8 +58,8 @@ def sampling(
     }
     rows, tokens = batch_size * (2 if guided else 1), config.grid[0] * config.grid[1]
     per_token = 2 * _WIDTH * ar.num_layers * ar.num_kv_heads * ar.head_dim
-    length = PROMPT_BUCKET + tokens
-    mean_length = PROMPT_BUCKET + tokens / 2
+    length = BUCKET + tokens
+    mean_length = BUCKET + tokens / 2
     read = config.groups * (
         size["ar"] + head.num_steps * size["head"] + rows * per_token * mean_length
     )

@@ -20,6 +20,8 @@ from omnigen.data import noise, pipeline
 from omnigen.data.latents import Encoding
 from omnigen.data.scenes.scene import Split
 from omnigen.evals.base import Evaluator
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.models.tokenizer import add_noise
@@ -135,9 +137,9 @@ class ARStage(Stage):
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
         sigma_BN = self.objective.context_noise * uniform.sample(keys[0], latents_BNZ.shape[:2])
         context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
-        ar, causal = self.omni.ar.bind(params["ar"]), self.omni.config.block == 1
+        ar = self.omni.ar.bind(params["ar"])
         context_BLZ = gather_slots(context_BNZ, sequence.slot)
-        hidden_BLD = ar.hidden(sequence, context_BLZ, causal=causal)
+        hidden_BLD = ar.hidden(sequence, context_BLZ)
         flow_sum = self._flow_loss(params, frozen, batch, context_BLZ, hidden_BLD, keys[2:])
         text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
         flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
@@ -222,5 +224,5 @@ class ARStage(Stage):
         """Pictures of held-out captions, four of each kind and corpus."""
         captions = [example.caption for example in pipeline.previews(self.data)]
         keys = jax.random.split(jax.random.key(seed), len(captions))
-        prompts = self.omni.prompts(captions)
-        return to_uint8(self.omni.generate({**frozen, **params}, prompts, keys))
+        prompts = prompt_rows(self.omni, captions)
+        return to_uint8(generate(self.omni, {**frozen, **params}, prompts, keys))

@@ -156,7 +156,7 @@ class DistillationStage(ARStage):
         ar, head = self.omni.ar.bind(frozen["ar"]), self.omni.head.bind(frozen["head"])
         hidden_C = [
             self._before(
-                ar.hidden(branch, context_BLZ, causal=config.block == 1),
+                ar.hidden(branch, context_BLZ),
                 batch,
                 noise_BNZ.shape[1],
             )

@@ -2,7 +2,6 @@
 """What may depend on what, by gradients; packing, caches and orders change nothing else."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from omnigen.sequence import (
     may_attend,
     pack,
     padding,
+    ungrouped,
 )
 
 PAD = 256
@@ -50,12 +50,12 @@ def latents_of(seed, sample):
 def hidden(omni, params):
     """`AR.hidden` as one jitted function of a batch of rows and their latents."""
 
-    def run(sequence, latents, causal=False):
+    @jax.jit
+    def run(sequence, latents):
         vectors = gather_slots(latents, sequence.slot)
-        return omni.ar.bind(params["ar"]).hidden(sequence, vectors, causal=causal)
+        return omni.ar.bind(params["ar"]).hidden(sequence, vectors)
 
-    jitted = jax.jit(run, static_argnames="causal")
-    return lambda sequence, latents, **kw: jitted(sequence.map(jnp.asarray), latents, **kw)
+    return lambda sequence, latents: run(sequence.map(jnp.asarray), latents)
 
 
 class EmbeddedAR(AR):
@@ -70,16 +70,16 @@ def influence(omni, params):
     """bool `[L, L]`: whether the hidden state at q changes with the embedding at k."""
     net = Net(lambda rngs: EmbeddedAR(omni.config.ar, rngs=rngs))
 
-    @functools.partial(jax.jit, static_argnames="causal")
-    def jacobian(rows, embedded, causal):
+    @jax.jit
+    def jacobian(rows, embedded):
         model = net.bind(params["ar"])
-        run = lambda x: model.hidden(rows, x, causal=causal)[0].sum(-1)  # noqa: E731
+        run = lambda x: model.hidden(rows, x)[0].sum(-1)  # noqa: E731
         return jnp.abs(jax.jacrev(run)(embedded)[:, 0]).max(-1)
 
     def run(row):
         embedded = gaussian(0, 1, len(row.token), omni.config.ar.embed_dim)
-        rows = batched(row).map(jnp.asarray)
-        return np.asarray(jacobian(rows, embedded, causal=is_causal(row))) > 0
+        rows = batched(ungrouped(row) if is_causal(row) else row).map(jnp.asarray)
+        return np.asarray(jacobian(rows, embedded)) > 0
 
     return run
 
@@ -95,14 +95,11 @@ def test_packed_rows_depend_on_the_past_of_their_own_sample(lay, influence):
                 assert seen[q, k] == (row.segment[q] == row.segment[k] and k <= q), (q, k)
 
 
-def test_a_given_image_is_seen_whole_by_itself(lay, influence):
+def test_a_given_image_is_read_causally(lay, influence):
     row = pack([lay(TextSpan([1]), ImageSpan(2, 2, role=Role.GIVEN), TextSpan([2]))], 32, PAD)
     length = int(row.segment.sum())
     seen = influence(row)[:length, :length]
-    image = np.flatnonzero(row.modality == Modality.IMAGE)
-    wanted = np.tril(np.ones_like(seen))
-    wanted[np.ix_(image, image)] = True
-    np.testing.assert_array_equal(seen, wanted)
+    np.testing.assert_array_equal(seen, np.tril(np.ones_like(seen)))
 
 
 def test_groups_decode_in_blocks(lay, influence):
@@ -134,12 +131,12 @@ def test_a_packed_row_is_its_samples_alone(lay, hidden):
     two = lay(TextSpan(list(b"a")), ImageSpan(1, 3, order=np.array([2, 0, 1])))
     latents = gaussian(0, 1, 7, LATENT)
     row = pack([one, two], 40, PAD)
-    for causal in (True, False):
-        together = hidden(batched(row), latents, causal=causal)[0]
+    for form in (ungrouped, lambda rows: rows):
+        together = hidden(form(batched(row)), latents)[0]
         split = len(one.token)
         for sample, part, start in ((one, slice(0, 4), 0), (two, slice(4, 7), split)):
             spread = jnp.zeros_like(latents).at[:, : part.stop - part.start].set(latents[:, part])
-            alone = hidden(batched(pack([sample], 40, PAD)), spread, causal=causal)[0]
+            alone = hidden(form(batched(pack([sample], 40, PAD))), spread)[0]
             size = len(sample.token)
             np.testing.assert_allclose(together[start : start + size], alone[:size], atol=1e-5)
         assert np.isfinite(together).all()
@@ -203,10 +200,10 @@ def test_cached_decoding_is_the_whole_row(lay, omni, params, hidden, order, size
     sample = sample.map(lambda field: field[:-2])  # the last element is the image's
     latents = latents_of(1, sample)
     rows = batched(sample)
-    wanted = hidden(rows, latents, causal=True)
+    wanted = hidden(ungrouped(rows), latents)
     out, cache = decode(omni, params, rows, gather_slots(latents, rows.slot), 9, sizes)
     np.testing.assert_allclose(out, wanted, atol=1e-5)
-    assert int(cache.length) == len(sample.token)
+    assert int(cache.length[0]) == len(sample.token)
 
 
 def test_prompts_of_different_lengths_share_a_batch(lay, omni, params, hidden):
@@ -236,7 +233,7 @@ def test_the_cache_hides_what_is_not_written(lay, omni, params):
     _, cache = jax.jit(lambda rows: model.prefill(rows, jnp.zeros((1, 4, LATENT)), cache_length=9))(
         rows.map(jnp.asarray)
     )
-    assert cache.segment.tolist() == [[1] * 4 + [0] * 5] and int(cache.length) == 4
+    assert cache.segment.tolist() == [[1] * 4 + [0] * 5] and int(cache.length[0]) == 4
     assert len(cache.layers) == 2 and cache.layers[0].k.shape == (1, 2, 9, 12)
     with pytest.raises(AssertionError):
         model.prefill(rows, jnp.zeros((1, 4, LATENT)), cache_length=3)
@@ -264,7 +261,7 @@ def test_bfloat16_stays_close(lay, omni, params, hidden):
     low = jax.jit(lambda p: net.bind(p).hidden(rows, gather_slots(latents, rows.slot)))(
         params["ar"]
     )
-    wanted = np.asarray(hidden(batched(row), latents, causal=True))
+    wanted = np.asarray(hidden(ungrouped(batched(row)), latents))
     assert np.abs(low.astype(jnp.float32) - wanted).mean() < 0.02 * np.abs(wanted).mean()
 
 

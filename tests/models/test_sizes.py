@@ -12,6 +12,9 @@ from jax.sharding import AbstractMesh, AxisType
 import sizes
 from omnigen import parallel
 from omnigen.config import build
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
+from omnigen.generation.settings import Sampling
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.sequence import Sequence, padding
 
@@ -111,8 +114,8 @@ def test_forward_shapes(name):
 def test_two_pictures_are_drawn_and_decoded(name):
     omni = model(name)
     shapes = {part: net.shapes() for part, net in omni.nets.items()}
-    prompts = omni.prompts(["a red dot", "two"])
-    keys = jax.random.split(jax.random.key(0), 2)
-    out = jax.eval_shape(lambda p: omni.generate(p, prompts, keys, head_steps=2), shapes)
+    prompts = prompt_rows(omni, ["a red dot", "two"])
+    keys, sampling = jax.random.split(jax.random.key(0), 2), Sampling(head_steps=2)
+    out = jax.eval_shape(lambda p: generate(omni, p, prompts, keys, sampling), shapes)
     size = omni.config.image_size
     assert out.shape == (2, size, size, 3) and out.dtype == jnp.float32

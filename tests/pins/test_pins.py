@@ -19,15 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen import parallel, pretrained
+from omnigen import parallel
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.text import ByteText
+from omnigen.generation import pretrained
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
+from omnigen.generation.settings import Sampling
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
 from omnigen.models.flow_head import ADDED, FlowHeadConfig
 from omnigen.models.omni import Omni, OmniConfig, to_uint8
 from omnigen.models.tokenizer import TokenizerConfig
-from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack
+from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack, ungrouped
 from omnigen.stages.ar import ARObjective, ARStage
 from omnigen.stages.distillation import DistillationObjective, DistillationStage
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
@@ -106,8 +110,9 @@ def drawn(block: int, sketch: int, guidance: float, batch: int) -> np.ndarray:
     """Pictures of the toy, float32 `[B, H, W, 3]`."""
     omni = Omni(dataclasses.replace(CONFIG, block=block, sketch_length=sketch))
     keys = jax.random.split(jax.random.key(5), batch)
-    rows = omni.prompts(PROMPTS[:batch])
-    return np.asarray(omni.generate(weights(CONFIG), rows, keys, guidance=guidance))
+    rows = prompt_rows(omni, PROMPTS[:batch])
+    sampling = Sampling(guidance=guidance)
+    return np.asarray(generate(omni, weights(CONFIG), rows, keys, sampling))
 
 
 def shipped(batch: int) -> np.ndarray:
@@ -115,9 +120,9 @@ def shipped(batch: int) -> np.ndarray:
     model = pretrained.load(None, needed=("decoder", "ar", "head"))
     images = []
     for start in range(0, len(SHIPPED), batch):
-        rows = model.omni.prompts(SHIPPED[start : start + batch])
+        rows = prompt_rows(model.omni, SHIPPED[start : start + batch])
         keys = jax.vmap(jax.random.key)(jnp.arange(start, start + batch, dtype=jnp.uint32))
-        images.append(to_uint8(model.omni.generate(model.params, rows, keys)))
+        images.append(to_uint8(generate(model.omni, model.params, rows, keys)))
     return np.concatenate(images)
 
 
@@ -130,7 +135,8 @@ def rows(count: int, *, block: int) -> dict:
             caption = rng.integers(97, 123, rng.integers(0, 7)).tolist()
             image = ImageSpan(2, 2, block=block, sketch=list(b"ab"))
             samples.append(layout([TextSpan(caption), image], Specials(256), ByteText().encode))
-        packed.append(pack(samples, 48, 256))
+        row = pack(samples, 48, 256)
+        packed.append(ungrouped(row) if block == 1 else row)
     batch = jax.tree.map(lambda *fields: np.stack(fields), *packed).fields()
     return {**batch, "image": rng.integers(0, 256, (count, 2, SIZE, SIZE, 3), np.uint8)}
 

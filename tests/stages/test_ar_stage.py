@@ -13,7 +13,6 @@ from jax.sharding import PartitionSpec
 from omnigen import flow, parallel
 from omnigen.data.scenes.scene import Kind
 from omnigen.models import flops
-from omnigen.models.omni import Omni
 from omnigen.parallel import MeshConfig
 from omnigen.sequence import Modality, Sequence, gather_slots
 from omnigen.stages.ar import ARObjective, ARStage
@@ -103,7 +102,7 @@ def by_hand(stage, params, batch, keys_B):
         context[b] = np.sqrt(dim) * moved / np.linalg.norm(moved, axis=-1, keepdims=True)
     sequence = Sequence.of(batch)
     vectors = gather_slots(jnp.asarray(context), sequence.slot)
-    hidden = jax.jit(lambda: ar.hidden(sequence.map(jnp.asarray), vectors, causal=False))()
+    hidden = jax.jit(lambda: ar.hidden(sequence.map(jnp.asarray), vectors))()
     logits = np.asarray(ar.logits(hidden), np.float64)
     velocity = jax.jit(head)
     for b in range(count):
@@ -267,10 +266,9 @@ def test_is_judged_by_a_slice_of_the_suite(stage, params, monkeypatch):
     monkeypatch.setattr("omnigen.stages.ar.JUDGED", 40)
     asked = []
     monkeypatch.setattr(
-        Omni,
-        "generate",
-        lambda self, weights, rows, keys, *, guidance: (
-            asked.append((set(weights), len(keys), guidance))
+        "omnigen.evals.prompted.generate",
+        lambda omni, weights, rows, keys, sampling: (
+            asked.append((set(weights), len(keys), sampling.guidance))
             or np.zeros((len(keys), 16, 16, 3), np.float32)
         ),
     )

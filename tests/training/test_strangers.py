@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import strangers
 
-from omnigen import pretrained
-from omnigen.models.omni import Omni
+from omnigen.generation import pretrained
 from omnigen.training import checkpoint, seal, store
 from omnigen.training.checkpoint import Checkpoints, Snapshot
 
@@ -81,7 +80,7 @@ MEMORY = f"""
 import pathlib, resource, shutil, sys, time
 import jax
 import strangers
-from omnigen import pretrained
+from omnigen.generation import pretrained
 
 honest, room = map(pathlib.Path, sys.argv[1:])
 jax.numpy.zeros(3).block_until_ready()
@@ -167,7 +166,8 @@ def test_what_zstd_unpacks_to():
 def test_nothing_is_compiled_for_a_stranger(model, monkeypatch):
     from omnigen import sample
 
-    monkeypatch.setattr(Omni, "compile", lambda *_, **__: pytest.fail("compiled"))
+    fail = lambda *_, **__: pytest.fail("compiled")  # noqa: E731
+    monkeypatch.setattr("omnigen.generation.generate.compile", fail)
     strangers.STRANGERS["ar.num_layers 1000"][1](model)
     load = lambda: sample.Sampler.load(model, expected=sample.Request("a"))  # noqa: E731
     assert "by its config" in refusal(load)

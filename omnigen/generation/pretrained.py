@@ -17,7 +17,7 @@ from omnigen.nn.module import DTYPES, Params
 from omnigen.training import checkpoint, seal
 from omnigen.training.store import Array
 
-NANO = pathlib.Path(__file__).parent / "assets" / "nano"  # the model that ships
+NANO = pathlib.Path(__file__).parents[1] / "assets" / "nano"  # the model that ships
 SHIPPED = "shipped"  # what users call it wherever a checkpoint is named
 PARTS = ("tokenizer", "decoder", "ar", "head")
 

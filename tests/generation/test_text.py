@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.models.omni import PROMPT_BUCKET, Omni
-from omnigen.models.writing import write
+from omnigen.generation import state
+from omnigen.generation.generate import Driver
+from omnigen.generation.prompt import BUCKET, prompt_rows
+from omnigen.generation.settings import Sampling
+from omnigen.generation.state import Dials, Phase
+from omnigen.models.omni import Omni
 from omnigen.sequence import ImageSpan, Sequence, TextSpan, pack
 
 SIZE = 9
@@ -32,31 +36,24 @@ def weights(params):
 
 
 @pytest.fixture(scope="module")
-def written(omni, weights):
-    """What is written after the beginnings of texts."""
+def written(omni, params, weights):
+    """What is written after the beginnings of texts, and how many steps that took."""
     sketching = Omni(dataclasses.replace(omni.config, sketch_length=SIZE))
 
     @jax.jit
-    def run(rows, keys, temperature):
-        model = omni.ar.bind(weights)
-        before, last = rows.map(lambda field: field[:, :-1]), rows.map(lambda field: field[:, -1:])
-        batch, length = before.token.shape
-        nothing = jnp.zeros((batch, length, 6))
-        _, cache = model.prefill(before, nothing, cache_length=length + SIZE)
-        return write(
-            model.stepper(),
-            cache,
-            last,
-            keys,
-            specials=omni.config.specials,
-            end=IMG,
-            size=SIZE,
-            temperature=temperature,
+    def run(rows, keys, dials):
+        driver = Driver.of(sketching, {"ar": weights, "head": params["head"]})
+        now = state.begin(sketching, driver.step.model, rows, keys, dials, guided=False)
+        return jax.lax.while_loop(
+            lambda both: (both[0].phase == Phase.TEXT).any(),
+            lambda both: (driver.write(both[0]), both[1] + 1),
+            (now, 0),
         )
 
     def after(texts, keys, temperature):
-        rows = sketching.prompts(texts).map(jnp.asarray)
-        return run(rows, keys, jnp.float32(temperature))
+        sampling = Sampling(sketch_temperature=temperature)
+        dials = Dials.of(sketching.config, sampling, len(texts))
+        return run(prompt_rows(sketching, texts), keys, dials)
 
     return after
 
@@ -73,7 +70,7 @@ def scores(omni, weights, lay):
 
     def after(text, ids):
         sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4, sketch=ids))
-        row = pack([sample], PROMPT_BUCKET, PAD)
+        row = pack([sample], BUCKET, PAD)
         place = sample.token.tolist().index(IMG) - 1
         batch = Sequence(**{name: field[None] for name, field in row.fields().items()})
         return np.asarray(run(batch.map(jnp.asarray), place)), row
@@ -101,9 +98,9 @@ def test_the_coldest_takes_the_likeliest_that_may_follow(written, likeliest):
     lengths = [len(ids) for ids in wanted]
     assert min(lengths) < 4 < SIZE == max(lengths) and len(set(lengths)) > 2, lengths
     assert passed > 10
-    out = written(TEXTS, keys(len(TEXTS)), 0.0)
+    out, count = written(TEXTS, keys(len(TEXTS)), 0.0)
     assert out.ids.tolist() == [ids + [PAD] * (SIZE - len(ids)) for ids in wanted]
-    assert int(out.count) == SIZE and out.done.all()
+    assert int(count) == SIZE and (out.phase == Phase.IMAGE).all()
 
 
 def test_the_one_that_never_ends_is_ended(written, likeliest, scores):
@@ -111,12 +108,12 @@ def test_the_one_that_never_ends_is_ended(written, likeliest, scores):
     number = [len(row) for row in ids].index(SIZE)
     score, _ = scores(TEXTS[number], ids[number][:-1])
     assert MAY_FOLLOW[int(np.argmax(score[MAY_FOLLOW]))] != IMG
-    out = written(TEXTS[number : number + 1], keys(1), 0.0)
+    out, _ = written(TEXTS[number : number + 1], keys(1), 0.0)
     assert out.ids[0, -1] == IMG and (out.ids[0, :-1] != IMG).all()
 
 
 def test_rows_end_at_the_element_that_ended_them(written, scores):
-    out = written(TEXTS, keys(len(TEXTS)), 0.0)
+    out, _ = written(TEXTS, keys(len(TEXTS)), 0.0)
     for i, text in enumerate(TEXTS):
         sketch = out.ids[i].tolist()[: out.ids[i].tolist().index(IMG)]
         _, row = scores(text, sketch)
@@ -125,23 +122,24 @@ def test_rows_end_at_the_element_that_ended_them(written, scores):
             last = np.asarray(getattr(out.last, name))[i, 0]
             np.testing.assert_array_equal(last, getattr(row, name)[place], name)
         # Of what was written the last is not in the cache; what came after the end is hidden.
-        segment = out.cache.segment[i, -SIZE:].tolist()
+        begin = out.cache.segment.shape[1] - SIZE - 16
+        segment = out.cache.segment[i, begin : begin + SIZE].tolist()
         assert segment == [1] * (len(sketch) + 1) + [0] * (SIZE - len(sketch) - 1)
 
 
 def test_it_stops_when_all_have_ended(written, likeliest):
     wanted, _ = likeliest
     short = [i for i, ids in enumerate(wanted) if len(ids) < SIZE]
-    out = written([TEXTS[i] for i in short], keys(len(short)), 0.0)
-    assert int(out.count) == max(len(wanted[i]) for i in short) < SIZE
+    out, count = written([TEXTS[i] for i in short], keys(len(short)), 0.0)
+    assert int(count) == max(len(wanted[i]) for i in short) < SIZE
     for row, i in enumerate(short):
         assert out.ids[row].tolist() == wanted[i] + [PAD] * (SIZE - len(wanted[i]))
 
 
 def test_a_row_depends_on_its_own_key_alone(written):
-    whole = written(TEXTS, keys(len(TEXTS)), 1.0).ids
+    whole = written(TEXTS, keys(len(TEXTS)), 1.0)[0].ids
     assert len({tuple(row) for row in whole.tolist()}) == len(TEXTS)
-    part = written(TEXTS[2:5], keys(len(TEXTS))[2:5], 1.0).ids
+    part = written(TEXTS[2:5], keys(len(TEXTS))[2:5], 1.0)[0].ids
     assert part.tolist() == whole[2:5].tolist()
-    assert written(TEXTS, keys(len(TEXTS))[::-1], 1.0).ids.tolist() != whole.tolist()
+    assert written(TEXTS, keys(len(TEXTS))[::-1], 1.0)[0].ids.tolist() != whole.tolist()
     assert not ((whole > PAD) & (whole != IMG)).any()

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of prompts: the step that takes every row further, and the loop that draws a batch.
+
+`generate` reads the prompts, lets the model write its sketches if it has learnt to, draws the
+tokens and decodes the pictures: two jitted programs, with nothing returning to the host between
+tokens.
+
+Shape legend: B pictures, R rows, C branches, T prompt length, N image tokens in groups of K,
+P elements of a sketch, D width, Z latent dim.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from concurrent import futures
+
+import jax
+import jax.numpy as jnp
+
+from omnigen.generation import image, state, text
+from omnigen.generation.settings import Sampling
+from omnigen.generation.state import Dials, Phase, State
+from omnigen.models.ar import Stepper
+from omnigen.models.flow_head import Sampler
+from omnigen.models.omni import Omni
+from omnigen.nn.module import Params
+from omnigen.sequence import Array, Sequence
+
+
+def generate(
+    omni: Omni,
+    params: Mapping[str, Params],
+    prompts: Sequence,
+    keys: jax.Array,
+    sampling: Sampling = Sampling(),  # noqa: B008  it is frozen
+    *,
+    order: Array | None = None,
+) -> jax.Array:
+    """Draws pictures of prompts, float32 `[B, H, W, 3]` in [-1, 1].
+
+    Args:
+        omni: the model.
+        params: weights of `decoder`, `ar` and `head`.
+        prompts: rows `[B, T]` from `prompt_rows`.
+        keys: one for each picture, which alone decides its noise.
+        sampling: how to draw.
+        order: the raster index of each token in the order of drawing; raster order if None.
+
+    Raises:
+        ValueError: the order is no permutation.
+    """
+    draw_keys, decode_keys = _split(keys)
+    weights = {part: params[part] for part in ("ar", "head")}
+    dials = Dials.of(omni.config, sampling, len(prompts.token), order=order)
+    z, _ = draw(omni, weights, prompts, draw_keys, dials, guided=has_branches(omni, sampling))
+    return omni.decode(params["decoder"], z, decode_keys, num_steps=sampling.decoder_steps)
+
+
+def compile(omni: Omni, prompts: Sequence, sampling: Sampling) -> None:
+    """Compiles what `generate` runs for such prompts and settings; needs no weights.
+
+    One program is traced while the other is compiled; a later call finds both.
+    """
+    batch, (rows, cols) = prompts.token.shape[0], omni.config.grid
+
+    def shapes(part: str) -> Params:
+        dtype = getattr(omni.config, part).dtype
+        as_used = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype)  # noqa: E731
+        return jax.tree.map(as_used, omni.nets[part].shapes())
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+    weights = {part: shapes(part) for part in ("ar", "head")}
+    dials = Dials.of(omni.config, sampling, batch)
+    z = jax.ShapeDtypeStruct((batch, rows * cols, omni.config.head.latent_dim), jnp.float32)
+    with futures.ThreadPoolExecutor(1) as pool:
+        guided = has_branches(omni, sampling)
+        drawing = draw.lower(omni, weights, prompts, keys, dials, guided=guided)
+        drawn = pool.submit(drawing.compile)
+        steps = sampling.decoder_steps
+        decoding = Omni.decode.lower(omni, shapes("decoder"), z, keys, num_steps=steps)
+        drawn.result()
+        decoding.compile()
+
+
+def has_branches(omni: Omni, sampling: Sampling) -> bool:
+    """Whether pictures are also drawn without their prompts; not by a head of averages."""
+    return sampling.guidance != 1.0 and not omni.config.head.average
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="guided")
+def draw(
+    omni: Omni,
+    params: Mapping[str, Params],
+    prompts: Sequence,
+    keys: jax.Array,
+    dials: Dials,
+    *,
+    guided: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+    """Writes sketches and draws the image tokens of rows that begin together.
+
+    With guidance the empty prompt is read in the same row as the prompt, as a segment of its own
+    where padding was; once the sketch is written each picture has two branches, one a segment.
+
+    Args:
+        omni: the model.
+        params: weights of `ar` and `head`.
+        prompts: rows `[B, T]` from `prompt_rows`.
+        keys: one for each picture.
+        dials: what may change from call to call without compiling.
+        guided: whether pictures are also drawn without their prompts, for guidance.
+
+    Returns:
+        Tokens `[B, N, Z]` on the sphere, in raster order; ids of the sketches, int32 `[B, P]`,
+        padded.
+    """
+    driver = Driver.of(omni, params)
+    now = state.begin(omni, driver.step.model, prompts, keys, dials, guided=guided)
+    if omni.config.sketch_length:
+        now = jax.lax.while_loop(lambda now: (now.phase == Phase.TEXT).any(), driver.write, now)
+    if guided:
+        now = state.branch(omni, now)
+    # The number of steps is known here; a device need not ask after each whether it was the last.
+    now = jax.lax.fori_loop(0, omni.config.groups, lambda _, now: driver.draw(now), now)
+    return now.tokens(), now.ids
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def advance(omni: Omni, params: Mapping[str, Params], now: State) -> State:
+    """Takes every row a step further: an element of text, or a group of tokens.
+
+    Args:
+        omni: the model.
+        params: weights of `ar` and `head`.
+        now: the state, which is donated.
+    """
+    return Driver.of(omni, params).both(now)
+
+
+@dataclasses.dataclass(frozen=True)
+class Driver:
+    """The transformer and the flow head, laid out for one step after another."""
+
+    omni: Omni
+    step: Stepper
+    sample: Sampler
+
+    @classmethod
+    def of(cls, omni: Omni, params: Mapping[str, Params]) -> "Driver":
+        """Lays the weights of `ar` and `head` out, once for all steps."""
+        ar, head = omni.ar.bind(params["ar"]), omni.head.bind(params["head"])
+        return cls(omni, ar.stepper(), head.sampler())
+
+    def write(self, now: State) -> State:
+        """A step of rows of one branch, of which none draws."""
+        element = text.elements(now)
+        nothing = jnp.zeros((*element.token.shape, self.omni.config.ar.latent_dim))
+        hidden_R1D, cache = self.step(now.cache, element, nothing)
+        now = text.taken(self.omni, self.step.model, now, hidden_R1D[:, 0])
+        return dataclasses.replace(now, cache=cache)
+
+    def draw(self, now: State) -> State:
+        """A step of rows of which none writes."""
+        element, vector = image.elements(self.omni, now)
+        hidden, cache = self.step(now.cache, element, vector)
+        return dataclasses.replace(image.taken(self.sample, now, hidden), cache=cache)
+
+    def both(self, now: State) -> State:
+        """A step of rows that write or draw, in one pass through the transformer."""
+        drawn, vector = image.elements(self.omni, now)
+        written = text.elements(now)
+        element = jax.tree.map(functools.partial(_written_or_drawn, now), written, drawn)
+        hidden, cache = self.step(now.cache, element, vector)
+        further = text.taken(self.omni, self.step.model, now, hidden[: now.rows, 0])
+        painted = image.taken(self.sample, now, hidden)
+
+        def chosen(text_row: jax.Array, image_row: jax.Array) -> jax.Array:
+            is_text = _is_text(now, text_row)
+            return jnp.where(is_text, text_row, image_row)
+
+        return dataclasses.replace(
+            further,
+            cache=cache,
+            phase=chosen(further.phase, painted.phase),
+            count=chosen(further.count, painted.count),
+            z=painted.z,
+        )
+
+
+def _is_text(now: State, like: jax.Array) -> jax.Array:
+    """Whether rows write, `[R, 1, ...]` with as many dims as `like`."""
+    return (now.phase == Phase.TEXT).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _written_or_drawn(now: State, written: jax.Array, drawn: jax.Array) -> jax.Array:
+    """Fields of what each branch reads: of rows that write, one element in the first branch.
+
+    Whatever else stands in their places is read by nobody, since `image.elements` puts it in
+    segment 0.
+    """
+    first = jnp.where(_is_text(now, written), written, drawn[: now.rows, :1])
+    return drawn.at[: now.rows, :1].set(first)
+
+
+_split = jax.jit(lambda keys: tuple(jax.vmap(jax.random.split, out_axes=1)(keys)))

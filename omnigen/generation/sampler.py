@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing from Python: a request, what draws it, and PNGs that say how they were drawn.
+
+Every picture is drawn by the program for one picture, from its own seed: picture i of seed s is
+the picture of seed s + i, however many are drawn.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import omnigen
+from omnigen import cli, config, png
+from omnigen.generation.settings import Sampling, number
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from omnigen.generation.pretrained import Pretrained
+    from omnigen.models.omni import Omni
+
+SOFTWARE = f"omnigen {omnigen.__version__}"
+SHEET = "-grid"  # ends the name of a sheet
+
+MAX_PROMPT_BYTES = 4000
+MAX_SEED = 2**32 - 1
+_MOST_SETTINGS = 4096  # characters
+
+
+@dataclasses.dataclass(frozen=True)
+class Request(Sampling):
+    """What to draw, and how; a bad value is a ValueError that names it.
+
+    Attributes:
+        prompt: what the picture shows.
+        seed: decides all noise; picture i of several has the seed `seed + i`.
+        num_images: how many pictures.
+    """
+
+    prompt: str
+    seed: int = 0
+    num_images: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("seed", "num_images"):
+            object.__setattr__(self, name, number(name, getattr(self, name), whole=True))
+        if not self.prompt.strip():
+            raise ValueError(f"prompt {self.prompt!r} is empty")
+        try:
+            size = len(self.prompt.encode())
+        except UnicodeEncodeError:
+            raise ValueError(f"prompt {self.prompt!r} is not valid UTF-8") from None
+        if size > MAX_PROMPT_BYTES:
+            raise ValueError(f"prompt has {size} bytes; at most {MAX_PROMPT_BYTES} are allowed")
+        if self.num_images < 1:
+            raise ValueError(f"num_images is {self.num_images}; it must be at least 1")
+        if not 0 <= self.seed <= self.seed + self.num_images - 1 <= MAX_SEED:
+            raise ValueError(f"seed is {self.seed}; seeds must lie in 0 ... {MAX_SEED}")
+
+
+class Sampler:
+    """A model ready to draw.
+
+    Attributes:
+        version: of the model: the same version, settings and seed give the same bytes on the same
+            kind of device.
+    """
+
+    def __init__(self, model: "Pretrained") -> None:
+        """Wraps a loaded model; see `load`."""
+        self._omni, self._params = model.omni, model.params
+        self.version = model.version
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | os.PathLike[str] | None = None,
+        *,
+        expected: Request | None = None,
+    ) -> "Sampler":
+        """Reads a checkpoint: a workdir, a checkpoint folder, or the shipped model by default.
+
+        Compiled programs are kept between starts of Python, in `$OMNIGEN_CACHE` or
+        `~/.cache/omnigen`: JAX's compilation cache is turned on for the whole process, unless the
+        program has given JAX one already, or has set `jax_enable_compilation_cache` to False.
+
+        Args:
+            checkpoint: where it is.
+            expected: what will be drawn first, one picture at a time; its programs are compiled
+                while the weights are read.
+
+        Raises:
+            ValueError: no checkpoint there, or a damaged or foreign one.
+        """
+        from omnigen.generation import pretrained
+        from omnigen.generation.generate import compile
+        from omnigen.generation.prompt import prompt_rows
+
+        cli.cache_compilations()
+
+        def prepare(omni: "Omni") -> None:
+            assert expected is not None
+            compile(omni, prompt_rows(omni, [expected.prompt]), expected)
+
+        needed = ("decoder", "ar", "head")
+        return cls(pretrained.load(checkpoint, needed=needed, meanwhile=expected and prepare))
+
+    def __call__(self, prompt: str, *, batch_size: int = 1, **settings: Any) -> "np.ndarray":
+        """Draws pictures, uint8 `[N, H, W, 3]`.
+
+        Args:
+            prompt: what they show.
+            batch_size: pictures drawn at a time. More are faster on an accelerator, and may differ
+                in the last bit from the pictures drawn alone.
+            **settings: the other fields of `Request`.
+
+        Raises:
+            ValueError: see `Request`.
+        """
+        import numpy as np
+
+        request = Request(prompt, **settings)
+        return np.concatenate(list(self.batches(request, batch_size=batch_size)))
+
+    def batches(self, request: Request, *, batch_size: int = 1) -> Iterator["np.ndarray"]:
+        """Draws the pictures of a request `batch_size` at a time, each batch as soon as it is done.
+
+        The last batch is drawn full and cut, so that one program serves all.
+        """
+        import jax
+        import numpy as np
+
+        from omnigen.generation.generate import generate
+        from omnigen.generation.prompt import prompt_rows
+        from omnigen.models.omni import to_uint8
+
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        rows = prompt_rows(self._omni, [request.prompt] * batch_size)
+        make_keys = jax.jit(jax.vmap(jax.random.key))
+        for start in range(0, request.num_images, batch_size):
+            seeds = [min(request.seed + start + i, MAX_SEED) for i in range(batch_size)]
+            keys = make_keys(np.asarray(seeds, np.uint32))
+            images = generate(self._omni, self._params, rows, keys, request)
+            yield to_uint8(images)[: request.num_images - start]
+
+
+def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
+    """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it."""
+    png.write(image, path, _chunks(request, version) | {"seed": str(request.seed)})
+
+
+def save_sheet(
+    images: Sequence["np.ndarray"], path: pathlib.Path, request: Request, *, version: str
+) -> None:
+    """Writes the pictures of a request as one, with text chunks that say what it shows."""
+    import numpy as np
+
+    seeds = range(request.seed, request.seed + len(images))
+    chunks = _chunks(request, version) | {"seeds": " ".join(map(str, seeds))}
+    png.write(png.sheet(np.stack(images)), path, chunks)
+
+
+def _chunks(request: Request, version: str) -> dict[str, str]:
+    return {
+        "prompt": request.prompt,
+        "settings": json.dumps(request.settings()),
+        "model": version,
+        "software": SOFTWARE,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Recreation:
+    """What a PNG of `save` says about itself."""
+
+    request: Request
+    version: str
+    software: str
+    pixels: "np.ndarray"
+
+
+def read(path: pathlib.Path) -> Recreation:
+    """Reads a PNG of `save`.
+
+    Raises:
+        ValueError: no such file, no picture, or not one of ours.
+    """
+    found = png.read(path)
+    texts, known = found.texts, [field.name for field in dataclasses.fields(Sampling)]
+    if "seeds" in texts:
+        one = path.stem.removesuffix(SHEET) + "-0.png"
+        raise ValueError(f"{path} is a sheet of several pictures; name one of them, such as {one}")
+    try:
+        if len(texts["settings"]) > _MOST_SETTINGS:
+            raise ValueError(f"its settings have {len(texts['settings'])} characters")
+        settings = json.loads(texts["settings"])
+        if not isinstance(settings, dict) or settings.keys() - set(known):
+            raise ValueError(f"settings are {settings!r}; allowed: {', '.join(known)}")
+        if not re.fullmatch("[0-9]{1,10}", texts["seed"]):
+            raise ValueError(f"seed is {texts['seed'][:20]!r}; allowed: 0 ... {MAX_SEED}")
+        settings |= {"seed": int(texts["seed"]), "prompt": texts["prompt"]}
+        request = config.build(Request, settings)
+        software = texts.get("software", "an unknown version")
+        return Recreation(request, texts["model"], software, found.pixels)
+    except KeyError as error:
+        raise ValueError(f"{path} does not say how it was drawn: it has no {error}") from None
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not say how it was drawn ({error})") from None

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of generation: rows that write text or draw a picture, each at its own pace.
+
+A row is one sample in the making. `begin` makes a state of rows whose prompts have been read;
+`generate.advance` takes every row a step further, whatever it is doing; `insert` puts rows of
+another state in the place of rows that are done, and `release` ends a row early. Rows that are
+done wait unseen. With guidance a row has two branches in the cache, the second of which has read
+the empty prompt instead of the row's.
+
+Cache rows may be filled to lengths of their own (`Cache.length` of shape `[C R]`): then what a row
+becomes follows from its own inputs, to the bit, whoever its neighbours are. Rows that began
+together may share one length (`[1]`), which is faster; those that wait leave holes then.
+
+Shape legend: R rows, C branches, P elements of text at most, N image tokens in G groups of K,
+S steps of the flow head, Z latent dim.
+"""
+
+import dataclasses
+import enum
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from omnigen import flow
+from omnigen.generation import prompt
+from omnigen.generation.settings import Sampling
+from omnigen.models.ar import AR, Cache
+from omnigen.models.omni import Omni, OmniConfig
+from omnigen.sequence import Array, Sequence, places
+
+
+class Phase(enum.IntEnum):
+    """What a row does next."""
+
+    DONE = 0
+    TEXT = 1
+    IMAGE = 2
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dials:
+    """Settings that are traced; they may differ from row to row without compiling.
+
+    Attributes:
+        guidance: classifier-free guidance scale, float32 `[R]`.
+        temperature: scale of the noise that tokens start from, float32 `[R]`.
+        sketch_temperature: of the distribution of text, float32 `[R]`; 0 takes the likeliest.
+        order: int32 `[R, N]`, the raster index of each token in the order of drawing.
+        steps: of the flow head, `[R, G, S]`; or `[1, G, S]` where all rows draw the same group at
+            the same time.
+    """
+
+    guidance: Array
+    temperature: Array
+    sketch_temperature: Array
+    order: Array
+    steps: flow.Steps
+
+    @classmethod
+    def of(
+        cls, config: OmniConfig, sampling: Sampling, rows: int, *, order: Array | None = None
+    ) -> "Dials":
+        """Returns the same settings for some rows.
+
+        Args:
+            config: of the model.
+            sampling: the settings.
+            rows: how many.
+            order: the raster index of each token in the order of drawing; raster order if None.
+
+        Raises:
+            ValueError: the order is no permutation.
+        """
+        count = config.grid[0] * config.grid[1]
+        order = np.arange(count) if order is None else np.asarray(order)
+        if sorted(order.tolist()) != list(range(count)):
+            raise ValueError(f"order must be a permutation of 0..{count - 1}, got {order}")
+        first = sampling.head_steps or config.head.num_steps
+        last = sampling.last_head_steps or first
+        steps = flow.annealed(config.groups, first=first, last=last, shift=sampling.head_shift)
+
+        def each(value: float) -> np.ndarray:
+            return np.full(rows, value, np.float32)
+
+        return cls(
+            guidance=each(sampling.guidance),
+            temperature=each(sampling.temperature),
+            sketch_temperature=each(sampling.sketch_temperature),
+            order=np.tile(order.astype(np.int32), (rows, 1)),
+            steps=jax.tree.map(lambda table: np.asarray(table)[None], steps),
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Rows in the making.
+
+    Attributes:
+        cache: what each branch of each row has read, `[C R]`.
+        last: the text element that each branch reads next, or the `[IMG]` before its picture, `[C
+            R, 1]`; not in the cache yet.
+        phase: int32 `[R]`, of `Phase`.
+        count: int32 `[R]`, elements of text, or groups of tokens, that the phase has made.
+        keys: `[R]`, which alone decide what is drawn at random.
+        dials: settings.
+        ids: int32 `[R, P]`, the text that was written, padded.
+        places: float32 `[R, G, K, 2]`, row and column of each token in the order of drawing.
+        noise: float32 `[R, G, K, Z]`, where the flow of each token starts.
+        z: float32 `[R, G, K, Z]`, the tokens so far in the order of drawing.
+    """
+
+    cache: Cache
+    last: Sequence
+    phase: jax.Array
+    count: jax.Array
+    keys: jax.Array
+    dials: Dials
+    ids: jax.Array
+    places: jax.Array
+    noise: jax.Array
+    z: jax.Array
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return self.phase.shape[0]
+
+    @property
+    def branches(self) -> int:
+        """C."""
+        return self.last.token.shape[0] // self.rows
+
+    def tokens(self) -> jax.Array:
+        """Returns the tokens in raster order, `[R, N, Z]`."""
+        flat_RNZ = self.z.reshape(self.rows, -1, self.z.shape[-1])
+        back_RN = jnp.argsort(jnp.asarray(self.dials.order), axis=-1)
+        return jnp.take_along_axis(flat_RNZ, back_RN[..., None], axis=1)
+
+
+def begin(
+    omni: Omni,
+    ar: AR,
+    prompts: Sequence,
+    keys: jax.Array,
+    dials: Dials,
+    *,
+    guided: bool,
+    room: int | None = None,
+) -> State:
+    """Reads prompts: a state of one branch, whose rows write their sketches next, or draw.
+
+    Args:
+        omni: the model.
+        ar: its transformer.
+        prompts: rows `[R, T]` from `prompt_rows`.
+        keys: one for each row.
+        dials: settings.
+        guided: whether the empty prompt is read, too, in a segment of its own, for `branch`.
+        room: elements that a cache row holds; as many as these prompts need if None.
+    """
+    config, (rows, length) = omni.config, prompts.token.shape
+    count = config.grid[0] * config.grid[1]
+    noise_RNZ = flow.normal(keys, (rows, count, config.head.latent_dim))
+    noise_RNZ = noise_RNZ * jnp.asarray(dials.temperature)[:, None, None]
+    row = prompts.map(lambda field: jnp.asarray(field[:, :-1]))
+    if guided:
+        row = prompt.with_empty(omni, row)
+    nothing = jnp.zeros((rows, length - 1, config.ar.latent_dim))
+    needed = length - 1 + config.sketch_length + count
+    _, cache = ar.prefill(row, nothing, cache_length=needed if room is None else room)
+    shape = (rows, config.groups, config.block)
+    places_RN2 = jnp.asarray(places(*config.grid))[jnp.asarray(dials.order)]
+    return State(
+        cache=cache,
+        last=prompts.map(lambda field: jnp.asarray(field[:, -1:])),
+        phase=jnp.full(rows, Phase.TEXT if config.sketch_length else Phase.IMAGE, jnp.int32),
+        count=jnp.zeros(rows, jnp.int32),
+        keys=keys,
+        dials=jax.tree.map(jnp.asarray, dials),
+        ids=jnp.full((rows, config.sketch_length), config.specials.pad, jnp.int32),
+        places=places_RN2.reshape(*shape, 2),
+        noise=noise_RNZ.reshape(*shape, -1),
+        z=jnp.zeros((*shape, noise_RNZ.shape[-1]), jnp.float32),
+    )
+
+
+def branch(omni: Omni, state: State) -> State:
+    """Gives rows that have read the empty prompt a second branch, which goes on from there."""
+    assert state.branches == 1, state.branches
+    empty = prompt.end_of_empty(omni, state.rows)
+    last = jax.tree.map(lambda *fields: jnp.concatenate(fields), state.last, empty)
+    return dataclasses.replace(state, cache=state.cache.repeat(2), last=last)
+
+
+def idle(row: State, rows: int) -> State:
+    """Returns a state of `rows` rows that are done, for rows of the form of `row` to join."""
+    alone = _of_own_length(row)
+    many = jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), alone)
+    return dataclasses.replace(many, phase=jnp.full(rows, Phase.DONE, jnp.int32))
+
+
+def insert(state: State, place: jax.Array, row: State) -> State:
+    """Returns the state with a state of one row in place of its row number `place`.
+
+    Both have room for as many elements, and as many branches and steps of the head.
+    """
+    rows = state.rows
+
+    def put(old: jax.Array, new: jax.Array) -> jax.Array:
+        """Into leaves `[R, ...]` and `[C R, ...]`, of which `new` has one row a branch."""
+        split = old.reshape(len(new), rows, *old.shape[1:])
+        return split.at[:, place].set(new).reshape(old.shape)
+
+    return jax.tree.map(put, state, _of_own_length(row))
+
+
+def _of_own_length(row: State) -> State:
+    """A state of one row whose branches have lengths of their own."""
+    assert row.rows == 1, row.rows
+    length = jnp.broadcast_to(row.cache.length, row.branches)
+    return dataclasses.replace(row, cache=dataclasses.replace(row.cache, length=length))
+
+
+def release(state: State, place: jax.Array) -> State:
+    """Returns the state with a row that is done, whatever it was doing."""
+    return dataclasses.replace(state, phase=state.phase.at[place].set(Phase.DONE))
