@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen import bench, cli, doctor, export, measure, pretrained, progress, status, train
+from omnigen import bench, cli, doctor, export, measure, progress, status, train
 from omnigen.data import inspect, prepare, records
 from omnigen.data.records import Manifest, Record
+from omnigen.generation import pretrained
 from omnigen.training import metrics
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
