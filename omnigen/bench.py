@@ -145,7 +145,7 @@ def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     import jax.numpy as jnp
 
     from omnigen import config, measure, parallel, workload
-    from omnigen.training import checkpoint
+    from omnigen.checkpoints import checkpoint
 
     mesh, stage = parallel.make_mesh(recipe.mesh), workload.stage_of(recipe)
     settings = config.to_dict(recipe)

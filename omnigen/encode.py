@@ -13,14 +13,14 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from omnigen import cli, config, files, parallel
+from omnigen.checkpoints import checkpoint
 from omnigen.data import latents, pictures
 from omnigen.data.latents import SHARD_ROWS, Encoding
 from omnigen.data.pictures import Size
 from omnigen.data.records import Corpus, Rejected
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.generation.pretrained import check_weights
 from omnigen.models.omni import Omni, OmniConfig, to_pixels
-from omnigen.training import checkpoint
 
 
 def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:

@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         cli.parse(values, usage=USAGE, argv=argv)
         cli.require(values, "checkpoint", "output")
+        from omnigen.checkpoints import checkpoint
         from omnigen.generation.pretrained import check_weights, locate
-        from omnigen.training import checkpoint
 
         output = pathlib.Path(values.output)
         model = checkpoint.export_model(

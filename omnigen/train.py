@@ -60,12 +60,12 @@ def build_stage(recipe: "Recipe") -> "Stage":
             encoder makes other tokens.
     """
     from omnigen import recipe as recipes
+    from omnigen.checkpoints import checkpoint
+    from omnigen.checkpoints.graft import graft
     from omnigen.generation.pretrained import check_weights, locate
     from omnigen.models.omni import Omni, OmniConfig
     from omnigen.stages import base as stages
-    from omnigen.training import checkpoint
     from omnigen.training.changes import Changes
-    from omnigen.training.graft import graft
 
     stage = stages.find(recipe.stage)
     frozen = {}

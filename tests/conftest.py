@@ -45,8 +45,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
     import sizes
     from omnigen import config
+    from omnigen.checkpoints import checkpoint
     from omnigen.models.omni import Omni, OmniConfig
-    from omnigen.training import checkpoint
 
     model = sizes.model("nano", debug=True)
     nets = Omni(config.build(OmniConfig, model)).nets

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from omnigen import evaluate, files
-from omnigen.data.scenes.scene import Kind
 from omnigen.evals import exact, prompted
 from omnigen.generation import pretrained
+from omnigen.scenes.scene import Kind
 
 
 def test_writes_a_report(untrained: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from omnigen import export
+from omnigen.checkpoints import checkpoint
 from omnigen.generation import pretrained
-from omnigen.training import checkpoint
 
 
 def test_a_model_is_written_and_means_the_same(tmp_path: pathlib.Path, capsys) -> None:

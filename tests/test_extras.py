@@ -20,9 +20,7 @@ from omnigen import extras
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 AR, TOKENIZER = (f"{ROOT}/configs/{name}.py" for name in ("ar", "tokenizer"))
 # Drawing scenes; what has imported skia already must forget it.
-DRAWING = [
-    f"omnigen.data.scenes.{name}" for name in ("pen", "render", "light", "scenery", "things")
-]
+DRAWING = [f"omnigen.scenes.{name}" for name in ("pen", "render", "light", "scenery", "things")]
 
 # All but `rich`, which flax imports: whoever has the core install has it.
 EVERY = [name for extra, names in extras.MODULES.items() if extra != "rich" for name in names]

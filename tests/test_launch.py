@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from omnigen.training import checkpoint
+from omnigen.checkpoints import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 import omnigen
 from omnigen import sample
+from omnigen.checkpoints import checkpoint as checkpoints
 from omnigen.generation.settings import Sampling
-from omnigen.training import checkpoint as checkpoints
 
 PROMPT = 'a cloud with the words "Déjà vu"'
 

@@ -9,9 +9,10 @@ from PIL import Image
 
 import sizes
 from omnigen import config, recipe, sample, train
+from omnigen.checkpoints import checkpoint
 from omnigen.data.mixing import BadCorpusError
 from omnigen.models.omni import Omni
-from omnigen.training import checkpoint, loop
+from omnigen.training import loop
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 STAGES = ("tokenizer", "ar", "decoder", "distillation")

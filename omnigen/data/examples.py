@@ -22,11 +22,12 @@ from omnigen.data.latents import Encoding, Latents
 from omnigen.data.mixing import LEAST_WEIGHT, START, Mixture, Place, Shuffled, shorten
 from omnigen.data.pictures import Crop, Size
 from omnigen.data.records import Record, Records, Rejected
-from omnigen.data.scenes.caption import caption, is_colored
-from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Kind, Scene, Split
-from omnigen.data.scenes.sketch import MAX_BYTES, sketch
+from omnigen.data.split import Split
+from omnigen.scenes.caption import caption, is_colored
+from omnigen.scenes.compose import compose
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.scene import Kind, Scene
+from omnigen.scenes.sketch import MAX_BYTES, sketch
 
 LEAST_CAPTION_BYTES = 128
 """The words of any scene, quoted, and what holds them fit in this."""
@@ -153,7 +154,7 @@ class DataConfig:
 def scene_at(config: DataConfig, index: int) -> Scene:
     """The scene of an example of the stream; its kind is drawn from those of the mixture."""
     kind = Dice("kind", config.seed, index).weigh(dict(config.kinds))
-    return compose(_seed(config, index), Kind(kind), Split(config.split))
+    return compose(_seed(config, index), Kind(kind), held_out=config.split == Split.TEST)
 
 
 def caption_at(config: DataConfig, index: int, *, scene: Scene) -> str:
@@ -333,7 +334,7 @@ class Examples:
         return stream.read(ordinal, lambda k: use(stream.corpus[k].image))
 
     def _render(self, scene: Scene) -> np.ndarray:
-        from omnigen.data.scenes.render import render
+        from omnigen.scenes.render import render
 
         return render(scene, self.size.height)
 

@@ -23,7 +23,7 @@ import numpy as np
 from omnigen import files
 from omnigen.data import pictures, records
 from omnigen.data.records import Record, Rejected
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.data.texts import Texts
 
 SPLITS = ("", *Split)  # that the input may name

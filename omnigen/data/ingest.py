@@ -32,7 +32,7 @@ from omnigen.data.checks import Settings
 from omnigen.data.facts import SPLITS, Fact, Facts, Files, merge, reject_line
 from omnigen.data.pictures import Size
 from omnigen.data.records import Manifest, Raw, Reason, Record, Rejected, Shard
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.workers import DiedError, is_child, reach
 
 Execute = Callable[[Callable[..., Any], Sequence[tuple], str, Sequence[int]], list]

@@ -12,7 +12,7 @@ from absl import flags
 from omnigen import cli, files
 from omnigen.data import buckets, pictures, sources, tars
 from omnigen.data.records import Corpus, Record, Records, Rejected
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 PROGRAM = "omnigen.data.inspect"
 USAGE = """

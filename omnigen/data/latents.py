@@ -19,7 +19,7 @@ import numpy as np
 
 from omnigen import files
 from omnigen.data.records import Corpus, Manifest, Reason, Records, Rejected
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 FOLDER = "latents"
 SHARD_ROWS = 512

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from omnigen import files
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 PICTURES = (*files.PICTURES, *files.FOREIGN_PICTURES)
 """Suffixes of all files that are meant as pictures, whether they are read or not."""

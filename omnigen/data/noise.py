@@ -14,9 +14,9 @@ from omnigen.data.examples import DataConfig, Examples
 from omnigen.data.latents import Encoding
 from omnigen.data.pictures import Size
 from omnigen.data.pipeline import RowBatches
-from omnigen.data.scenes.scene import Kind, Scene
 from omnigen.data.text import TextTokenizer
 from omnigen.parallel import DataShard
+from omnigen.scenes.scene import Kind, Scene
 
 if TYPE_CHECKING:
     from omnigen.data.stream import Batch

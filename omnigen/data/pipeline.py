@@ -29,14 +29,15 @@ from omnigen.data.mixing import START, Place, shorten
 from omnigen.data.packing import Bins
 from omnigen.data.pictures import Size
 from omnigen.data.records import Record, Rejected, spread
-from omnigen.data.scenes.caption import caption
-from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Kind, Scene, Split
-from omnigen.data.scenes.sketch import MAX_BYTES
+from omnigen.data.split import Split
 from omnigen.data.text import TextTokenizer
 from omnigen.data.thumbnail import LENGTH, LETTERS, MARK, thumbnail
 from omnigen.parallel import DataShard
+from omnigen.scenes.caption import caption
+from omnigen.scenes.compose import compose
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.scene import Kind, Scene
+from omnigen.scenes.sketch import MAX_BYTES
 
 if TYPE_CHECKING:
     from omnigen.data.stream import Batch, Batches
@@ -137,11 +138,11 @@ def eval_examples(config: DataConfig, kind: Kind, *, count: int, start: int) -> 
     Returns:
         Examples number `start` to `start + count - 1` of the test split.
     """
-    from omnigen.data.scenes.render import render
+    from omnigen.scenes.render import render
 
     examples = []
     for seed in range(start, start + count):
-        scene = compose(seed, kind, Split.TEST)
+        scene = compose(seed, kind, held_out=True)
         words = caption(scene, seed, config.max_caption_bytes)
         examples.append(Example(words, render(scene, config.image_size), scene))
     return examples

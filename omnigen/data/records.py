@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeVar
 
 from omnigen import files
 from omnigen.data import frames
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ import numpy as np
 from omnigen import cli, files, progress
 from omnigen.data import names, reading, records, sources, webdataset
 from omnigen.data.records import Corpus, Record, Records, Rejected
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.data.webdataset import Member, Sample
 from omnigen.progress import Unit
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from omnigen import files, progress
-from omnigen.data.scenes.scene import Scene
 from omnigen.evals import pictures
 from omnigen.evals.pictures import Job
 from omnigen.evals.results import Estimate
+from omnigen.scenes.scene import Scene
 from omnigen.workers import pool
 
 SPLITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {

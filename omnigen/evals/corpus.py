@@ -18,7 +18,7 @@ from omnigen.data import pictures, pipeline, tars
 from omnigen.data.mixing import shorten
 from omnigen.data.pictures import Size
 from omnigen.data.records import spread
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.evals.judges import reading
 from omnigen.evals.samples import Reader, contact_sheet, words_right
 from omnigen.generation.generate import generate

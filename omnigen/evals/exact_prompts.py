@@ -13,10 +13,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from omnigen.data.scenes import splits
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Color, Shape
 from omnigen.evals.judges.geneval import RELATIONS
+from omnigen.scenes import splits
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.scene import Color, Shape
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 CURVE = {  # counts beyond GenEval's 2 to 4

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from omnigen.data.scenes import grammar, splits
-from omnigen.data.scenes.caption_landscape import NOUNS
-from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.scene import Element, Kind, Scene, Split
+from omnigen.data.split import Split
 from omnigen.evals.judges import landscapes
+from omnigen.scenes import grammar, splits
+from omnigen.scenes.caption_landscape import NOUNS
+from omnigen.scenes.compose import compose
+from omnigen.scenes.scene import Element, Kind, Scene
 
 TAG = "landscape"
 
@@ -39,7 +40,7 @@ def prompts() -> tuple[dict[str, Any], ...]:
     while len(chosen) < _COUNT:
         seed += 1
         held_out = len(chosen) % 2 == 1
-        scene = compose(seed, Kind.LANDSCAPES, Split.TEST if held_out else Split.TRAIN)
+        scene = compose(seed, Kind.LANDSCAPES, held_out=held_out)
         metadata = _metadata(scene, seed, number=len(chosen))
         if metadata and metadata["held_out"] == held_out and metadata["prompt"] not in asked:
             asked.add(metadata["prompt"])
@@ -73,7 +74,7 @@ def _metadata(scene: Scene, seed: int, *, number: int) -> dict[str, Any] | None:
 def truth(metadata: Mapping[str, Any]) -> Scene:
     """The scene that the prompt was made from."""
     split = Split.TEST if metadata["held_out"] else Split.TRAIN
-    return compose(metadata["seed"], Kind.LANDSCAPES, split)
+    return compose(metadata["seed"], Kind.LANDSCAPES, held_out=split == Split.TEST)
 
 
 def verdict(metadata: Mapping[str, Any], image: np.ndarray | None) -> dict[str, Any]:

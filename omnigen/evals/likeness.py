@@ -15,7 +15,6 @@ import numpy as np
 
 from omnigen import files, progress
 from omnigen.data import pipeline
-from omnigen.data.scenes.scene import Kind
 from omnigen.evals import fidelity, pictures
 from omnigen.evals.judges.inception import Features, Inception
 from omnigen.evals.judges.lite0 import Lite0
@@ -24,6 +23,7 @@ from omnigen.evals.reconstruction import Reconstruction
 from omnigen.evals.results import Outcome
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
+from omnigen.scenes.scene import Kind
 
 LEAST = 10  # pictures a set, below which none of the scores means anything
 

@@ -246,7 +246,7 @@ class Prompted:
 
     def _rebuild(self, weights: Params, batch: Sequence[Job]) -> np.ndarray:
         """Renders true pictures, encodes and decodes them."""
-        from omnigen.data.scenes.render import render
+        from omnigen.scenes.render import render
 
         assert self._omni is not None
         size = self._omni.config.image_size

@@ -24,12 +24,12 @@ from scipy import ndimage
 from omnigen import progress
 from omnigen.data import pipeline
 from omnigen.data.pipeline import Example
-from omnigen.data.scenes.scene import Kind
 from omnigen.evals import results
 from omnigen.evals.judges import reading
 from omnigen.evals.results import Estimate, Outcome
 from omnigen.models.omni import Omni, to_pixels, to_uint8
 from omnigen.nn.module import Params
+from omnigen.scenes.scene import Kind
 
 Reader = Callable[[np.ndarray], Sequence[reading.Line]]
 

@@ -15,12 +15,12 @@ from PIL import Image, ImageDraw
 
 from omnigen import progress
 from omnigen.data import pipeline
-from omnigen.data.scenes.scene import Kind
 from omnigen.evals.judges import reading
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params
+from omnigen.scenes.scene import Kind
 
 Reader = Callable[[np.ndarray], Sequence[reading.Line]]
 

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from omnigen import extras
-from omnigen.data.scenes.scene import Scene
 from omnigen.evals import results, text_prompts, truth
 from omnigen.evals.benchmark import SPLITS, Benchmark, Metadata, Record
 from omnigen.evals.judges import reading
 from omnigen.evals.results import Estimate
+from omnigen.scenes.scene import Scene
 
 
 def benchmark(prompts: Sequence[Metadata] | None = None, *, judges: bool = True) -> Benchmark:

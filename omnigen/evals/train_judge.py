@@ -22,19 +22,10 @@ from absl import flags
 from PIL import Image, ImageFilter
 
 from omnigen import cli, extras
-from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.scene import (
-    Background,
-    Color,
-    Fill,
-    Kind,
-    Object,
-    Scene,
-    Shape,
-    Size,
-    Split,
-)
+from omnigen.data.split import Split
 from omnigen.evals.judges import detector
+from omnigen.scenes.compose import compose
+from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 
 PROGRAM = "omnigen.evals.train_judge"
 USAGE = "Trains the second judge of shapes on renders: --output detector.npz --steps 1500"
@@ -58,7 +49,7 @@ class Truth:
 @functools.cache
 def extents(shape: Shape) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of a shape of radius 1 about its centre, read off a render."""
-    from omnigen.data.scenes.render import render
+    from omnigen.scenes.render import render
 
     thing = Object(shape, Color.BLACK, Size.LARGE, x=0.5, y=0.5, radius=0.4)
     picture = render(Scene(Kind.SHAPES, Background(Fill.PLAIN, "white"), (thing,)), 500)
@@ -155,12 +146,12 @@ def crops_of(found: Truth, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def example(seed: int) -> dict[str, np.ndarray]:
     """One training picture with what both stages should say of it."""
-    from omnigen.data.scenes.render import render
+    from omnigen.scenes.render import render
 
     rng = np.random.default_rng(seed)
     kind = Kind.MIXED if rng.random() < 0.15 else Kind.SHAPES
     split = Split.TEST if rng.random() < 0.5 else Split.TRAIN
-    scene = compose(FIRST_SEED + seed, kind, split)
+    scene = compose(FIRST_SEED + seed, kind, held_out=split == Split.TEST)
     if not scene.objects:
         return example(seed + 500_000_000)
     if rng.random() < 0.2:

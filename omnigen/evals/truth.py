@@ -4,21 +4,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omnigen.data.scenes import layout, palette
-from omnigen.data.scenes.compose import GAP, RADII
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.fonts import FAMILIES
-from omnigen.data.scenes.layout import Circle
-from omnigen.data.scenes.scene import (
-    Background,
-    Color,
-    Fill,
-    Kind,
-    Object,
-    Scene,
-    Shape,
-    Size,
-)
+from omnigen.scenes import layout, palette
+from omnigen.scenes.compose import GAP, RADII
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.fonts import FAMILIES
+from omnigen.scenes.layout import Circle
+from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 
 _DOMINANCE = 2.0  # a relation's offset along its direction, in those across it
 

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from omnigen import config
+from omnigen.checkpoints import checkpoint, seal
+from omnigen.checkpoints.store import Array
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import DTYPES, Params
-from omnigen.training import checkpoint, seal
-from omnigen.training.store import Array
 
 NANO = pathlib.Path(__file__).parents[1] / "assets" / "nano"  # the model that ships
 SHIPPED = "shipped"  # what users call it wherever a checkpoint is named

@@ -18,7 +18,7 @@ import optax
 from omnigen import flow
 from omnigen.data import noise, pipeline
 from omnigen.data.latents import Encoding
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.evals.base import Evaluator
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from omnigen.data.examples import has_held_out
 from omnigen.data.pipeline import DataConfig, longest_sketch
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.evals.base import Evaluator
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params

@@ -14,7 +14,7 @@ import numpy as np
 
 from omnigen import flow
 from omnigen.data import noise, pipeline
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.evals.base import Evaluator
 from omnigen.models import flops
 from omnigen.models.omni import to_pixels, to_uint8

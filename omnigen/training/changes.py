@@ -68,7 +68,7 @@ class Past:
 
     def place(self, stored: bytes) -> bytes:
         """Returns a checkpoint's place in the data, completed by what its settings tell."""
-        from omnigen.training import position  # imports Orbax, which refusals do without
+        from omnigen.checkpoints import position
 
         return position.with_size(stored, self._stored)
 

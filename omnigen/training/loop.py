@@ -17,12 +17,13 @@ import optax
 from jax.sharding import Mesh
 
 from omnigen import files, parallel
-from omnigen.training import checkpoint, guard, metrics, optim, position, state
+from omnigen.checkpoints import checkpoint, position
+from omnigen.checkpoints.graft import graft
+from omnigen.checkpoints.model import Check
+from omnigen.training import guard, metrics, optim, state
 from omnigen.training.changes import NOTHING_KNOWN, Changes, Past, Schema
 from omnigen.training.feed import Feed, Item
-from omnigen.training.graft import graft
 from omnigen.training.ledger import Bucket, Ledger
-from omnigen.training.model import Check
 from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
 from omnigen.training.step import make_gradients, make_step
 from omnigen.training.watchdog import Watchdog

@@ -15,7 +15,8 @@ import jax
 from jax.sharding import Mesh
 
 from omnigen import parallel
-from omnigen.training import checkpoint, loop, metrics, optim, seal, state, step
+from omnigen.checkpoints import checkpoint, seal
+from omnigen.training import loop, metrics, optim, state, step
 from omnigen.training.changes import NOTHING_KNOWN, Past, Schema
 from omnigen.training.stage import Stage, TrainConfig
 

@@ -11,7 +11,7 @@ from PIL import Image
 from omnigen.data import ingest
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 PLAIN = Settings(test_fraction=0.0)
 

@@ -14,9 +14,10 @@ from omnigen.data.mixing import Place
 from omnigen.data.pictures import Size
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Corpus, Manifest, Record
-from omnigen.data.scenes.scene import Kind, Split
+from omnigen.data.split import Split
 from omnigen.data.text import ByteText
 from omnigen.parallel import DataShard
+from omnigen.scenes.scene import Kind
 
 SIZES = "16x16,8x24,24x8,32x32"
 SQUARE, WIDE, TALL, LARGE = buckets.parse(SIZES)

@@ -14,10 +14,11 @@ from omnigen.data import examples, pictures, pipeline, records
 from omnigen.data.pictures import Crop
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Manifest, Record
-from omnigen.data.scenes.scene import Kind, Split
+from omnigen.data.split import Split
 from omnigen.data.text import ByteText
 from omnigen.data.thumbnail import thumbnail
 from omnigen.parallel import DataShard
+from omnigen.scenes.scene import Kind
 
 SIZE, GRID, TEXT = 16, (2, 2), ByteText()
 BOI, IMG = 256 + 3, 256 + 4
@@ -185,7 +186,7 @@ def test_worker_processes_change_nothing(two):
 
 
 def test_the_state_of_another_corpus_is_taken_and_told_apart(two):
-    """`training/position.py` tells of it."""
+    """`checkpoints/position.py` tells of it."""
     state = iter(pipeline.images_dataset(config_of({two[0]: 1.0}), 2, DataShard())).get_state()
     other = iter(pipeline.images_dataset(config_of({two[1]: 1.0}), 2, DataShard()))
     other.set_state({**state, "batch": 3})

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from omnigen.data import duplicates, pictures
-from omnigen.data.scenes import fonts
+from omnigen.scenes import fonts
 
 
 def one_by_one(digests, bits, colors, distance, compare):

@@ -22,7 +22,7 @@ from PIL import Image
 
 from omnigen.data import sources, tars
 from omnigen.data.records import Corpus, Rejected
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 MOST_MB, MOST_S = 400, 60
 PREPARE = """

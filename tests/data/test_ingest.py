@@ -18,8 +18,8 @@ from PIL import Image
 from omnigen.data import ingest, prepare, records
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest, Reason
-from omnigen.data.scenes.scene import Split
 from omnigen.data.sources import part
+from omnigen.data.split import Split
 
 
 def samples(count):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from omnigen.data import inspect, records
 from omnigen.data.records import Corpus, Manifest, Record
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 COLORS = ["red", "lime", "blue", "yellow"]
 

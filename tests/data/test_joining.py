@@ -14,7 +14,7 @@ from PIL import Image
 from omnigen.data import facts, ingest, pictures, prepare
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest, Record
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.data.texts import Texts
 
 ROWS = [(k, f"caption {n} of picture {k}") for k in range(4) for n in range(3)]

@@ -13,9 +13,10 @@ from omnigen.data import latents, pipeline, prepare, records
 from omnigen.data.examples import DataConfig
 from omnigen.data.latents import Encoding, Latents
 from omnigen.data.records import Corpus, Manifest, Reason, Record, Rejected
-from omnigen.data.scenes.scene import Kind, Split
+from omnigen.data.split import Split
 from omnigen.models.omni import Omni
 from omnigen.parallel import DataShard
+from omnigen.scenes.scene import Kind
 
 BAD = range(1, 20, 3)
 

@@ -10,7 +10,7 @@ from inputs import picture, prepared, put, write_tar
 from omnigen.data import ingest, names, records, sources, tars
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 PLAIN = Settings(test_fraction=0.0, near_duplicates=-1)
 

@@ -30,7 +30,7 @@ def test_rows_are_those_of_the_data_but_for_their_pictures(fields):
 
 
 def test_no_corpus_is_needed_and_the_largest_size_is_taken(monkeypatch):
-    monkeypatch.setitem(sys.modules, "omnigen.data.scenes.render", None)
+    monkeypatch.setitem(sys.modules, "omnigen.scenes.render", None)
     image = noise.images(ABSENT, 3)["image"]
     assert image.shape == (3, 16, 32, 3) and image.dtype == np.uint8 and 100 < image.mean() < 155
     found = noise.rows(ABSENT, TEXT, GRID, 8)

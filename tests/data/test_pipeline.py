@@ -11,13 +11,14 @@ import pytest
 
 from omnigen.data import examples, pipeline
 from omnigen.data.pipeline import DataConfig, Order, RowBatches
-from omnigen.data.scenes import caption as captions
-from omnigen.data.scenes.render import render
-from omnigen.data.scenes.scene import Kind, Split
-from omnigen.data.scenes.sketch import sketch
-from omnigen.data.scenes.splits import is_held_out
+from omnigen.data.split import Split
 from omnigen.data.text import ByteText
 from omnigen.parallel import DataShard
+from omnigen.scenes import caption as captions
+from omnigen.scenes.render import render
+from omnigen.scenes.scene import Kind
+from omnigen.scenes.sketch import sketch
+from omnigen.scenes.splits import is_held_out
 from omnigen.sequence import Modality, Sequence
 
 SMALL = DataConfig(image_size=16)

@@ -15,7 +15,7 @@ from omnigen import files
 from omnigen.data import ingest, inspect, prepare, records, sources
 from omnigen.data.ingest import Settings
 from omnigen.data.records import Corpus, Manifest
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 
 
 def test_what_changes_beside_a_picture_changes_the_plan(pets):

@@ -16,9 +16,10 @@ from omnigen import progress
 from omnigen.data import buckets, examples, ingest, inspect, pipeline, tars, webdataset
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.records import Corpus, Rejected
-from omnigen.data.scenes.scene import Kind, Split
+from omnigen.data.split import Split
 from omnigen.data.text import ByteText
 from omnigen.parallel import DataShard
+from omnigen.scenes.scene import Kind
 
 SIZE = 16
 

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from omnigen.data.scenes import grammar, splits
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.render import render
-from omnigen.data.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 from omnigen.evals import exact, exact_prompts, results, second, text, text_prompts, truth
+from omnigen.scenes import grammar, splits
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.render import render
+from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 
 DIGEST = "10791ed1e8b30ccd"  # changes only when everybody is to be asked something else
 

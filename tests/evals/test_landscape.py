@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import collections
 
-from omnigen.data.scenes import splits
-from omnigen.data.scenes.render import render
 from omnigen.evals import exact, landscape
 from omnigen.evals.judges import landscapes
+from omnigen.scenes import splits
+from omnigen.scenes.render import render
 
 
 def test_prompts_name_all_that_is_there() -> None:

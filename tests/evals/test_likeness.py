@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from omnigen.data import pipeline
-from omnigen.data.scenes.scene import Kind
 from omnigen.evals import fidelity, likeness
 from omnigen.evals.judges.inception import Features
 from omnigen.models.omni import OmniConfig
+from omnigen.scenes.scene import Kind
 
 COUNT = 4
 

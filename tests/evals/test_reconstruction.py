@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from omnigen.data import pipeline
-from omnigen.data.scenes.scene import Kind
 from omnigen.evals import reconstruction
 from omnigen.evals.judges.reading import Line, plain
 from omnigen.models.omni import OmniConfig
+from omnigen.scenes.scene import Kind
 
 
 @pytest.mark.parametrize("offset", [1, 5, 255])

@@ -5,9 +5,9 @@ import numpy as np
 from PIL import Image
 
 from omnigen.data import pipeline
-from omnigen.data.scenes.scene import Kind
 from omnigen.evals import samples
 from omnigen.evals.judges.reading import Line
+from omnigen.scenes.scene import Kind
 
 
 class Echo:

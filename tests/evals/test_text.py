@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from omnigen.data.scenes import splits
 from omnigen.evals import text, text_prompts, truth
 from omnigen.evals.judges import reading
 from omnigen.evals.judges.reading import Line
+from omnigen.scenes import splits
 
 DIGEST = "611624b6f30a9eb6"  # changes only when everybody is to be asked something else
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from omnigen.training import checkpoint
+from omnigen.checkpoints import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOCAL = str(ROOT / "launch" / "local.py")

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from omnigen import parallel
+from omnigen.checkpoints import checkpoint
 from omnigen.data.pipeline import DataConfig
 from omnigen.data.text import ByteText
 from omnigen.generation import pretrained
@@ -35,7 +36,7 @@ from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack, ungrou
 from omnigen.stages.ar import ARObjective, ARStage
 from omnigen.stages.distillation import DistillationObjective, DistillationStage
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
-from omnigen.training import checkpoint, loop, optim, state
+from omnigen.training import loop, optim, state
 from omnigen.training.stage import TrainConfig
 
 HERE = pathlib.Path(__file__).parent
@@ -186,16 +187,17 @@ def losses(stage, batch: dict) -> np.ndarray:
 
 def scenes() -> str:
     """A digest of scenes of every kind and split, with their captions and sketches."""
-    from omnigen.data.scenes.caption import caption
-    from omnigen.data.scenes.compose import compose
-    from omnigen.data.scenes.scene import Kind, Split
-    from omnigen.data.scenes.sketch import sketch
+    from omnigen.data.split import Split
+    from omnigen.scenes.caption import caption
+    from omnigen.scenes.compose import compose
+    from omnigen.scenes.scene import Kind
+    from omnigen.scenes.sketch import sketch
 
     described = []
     for kind in Kind:
         for split in Split:
             for seed in range(24):
-                scene = compose(seed, kind, split)
+                scene = compose(seed, kind, held_out=split == Split.TEST)
                 described.append([kind, split, caption(scene, seed, 300), sketch(scene)])
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 

@@ -11,9 +11,9 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from omnigen import flow, parallel
-from omnigen.data.scenes.scene import Kind
 from omnigen.models import flops
 from omnigen.parallel import MeshConfig
+from omnigen.scenes.scene import Kind
 from omnigen.sequence import Modality, Sequence, gather_slots
 from omnigen.stages.ar import ARObjective, ARStage
 

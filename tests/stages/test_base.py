@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from omnigen.data.pipeline import DataConfig
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
 from omnigen.parallel import DataShard
 from omnigen.stages import base
 from omnigen.stages.ar import ARObjective, ARStage

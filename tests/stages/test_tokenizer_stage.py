@@ -11,10 +11,10 @@ import optax
 import pytest
 
 from omnigen import flow, parallel
-from omnigen.data.scenes.scene import Kind
 from omnigen.models import flops
 from omnigen.models.omni import to_uint8
 from omnigen.parallel import MeshConfig
+from omnigen.scenes.scene import Kind
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage, contrast
 
 HALF_SHORT = TokenizerObjective(truncate=0.5, regress=0.5, detail=0.25)

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from omnigen import recipe
+from omnigen.checkpoints import position
 from omnigen.models.omni import OmniConfig
-from omnigen.training import position
 from omnigen.training.changes import MOST_LINES, Changes, Schema, flat
 
 SCHEMA = Schema(

@@ -11,8 +11,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from omnigen import parallel
-from omnigen.training import checkpoint, seal
-from omnigen.training.checkpoint import Checkpoints, Snapshot
+from omnigen.checkpoints import checkpoint, seal
+from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
 
 
 def weights(seed):

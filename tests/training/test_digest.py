@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from omnigen import parallel
-from omnigen.training import digest
+from omnigen.checkpoints import digest
 
 DTYPES = (np.float32, ml_dtypes.bfloat16, np.int32, np.uint8, np.bool_, np.float16)
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from omnigen.training import checkpoint
+from omnigen.checkpoints import checkpoint
 
 CONFTEST = pathlib.Path(__file__).with_name("conftest.py")
 
@@ -21,7 +21,7 @@ PROGRAM = """
 import json, os, resource, runpy, subprocess, sys, time
 from omnigen import parallel
 from omnigen.training import loop, optim, seal
-from omnigen.training.checkpoint import Checkpoints
+from omnigen.checkpoints.checkpoint import Checkpoints
 from omnigen.training.stage import TrainConfig
 
 conftest, workdir = sys.argv[1:3]

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from omnigen.checkpoints.checkpoint import LoadedModel
+from omnigen.checkpoints.graft import deepen, graft
 from omnigen.data.text import ByteText
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.flow_head import ADDED, FlowHead, FlowHeadConfig
 from omnigen.nn.module import Net
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout
-from omnigen.training.checkpoint import LoadedModel
-from omnigen.training.graft import deepen, graft
 
 SMALL = ARConfig(
     latent_dim=6, embed_dim=32, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=8, mlp_dim=24

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from omnigen import files, parallel
+from omnigen.checkpoints import checkpoint
 from omnigen.data import stream
-from omnigen.training import checkpoint, loop, optim, state
+from omnigen.training import loop, optim, state
 from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
 

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from omnigen import parallel
-from omnigen.training import checkpoint, loop, replay, seal, state
-from omnigen.training.checkpoint import Checkpoints, Snapshot
+from omnigen.checkpoints import checkpoint, seal
+from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
+from omnigen.training import loop, replay, state
 from omnigen.training.optim import OptimizerConfig
 from omnigen.training.stage import TrainConfig
 

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from omnigen.training import checkpoint, digest, seal
-from omnigen.training.checkpoint import Checkpoints, Snapshot
-from omnigen.training.seal import DamagedError
+from omnigen.checkpoints import checkpoint, digest, seal
+from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
+from omnigen.checkpoints.seal import DamagedError
 
 FROZEN = {"encoder": {"w": np.arange(4096, dtype=np.float32).reshape(64, 64) / 7}}
 ONE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -424,7 +424,7 @@ COST = """
 import pathlib, shutil, statistics, sys, time
 import jax, numpy as np
 from omnigen.training import seal
-from omnigen.training.checkpoint import Checkpoints, Snapshot
+from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
 
 rng = np.random.default_rng(0)
 held = jax.device_put({f"w{i}": rng.normal(size=(10, 1024, 1024)).astype("f4") for i in range(30)})

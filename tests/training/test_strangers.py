@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import strangers
 
+from omnigen.checkpoints import checkpoint, seal, store
+from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
 from omnigen.generation import pretrained
-from omnigen.training import checkpoint, seal, store
-from omnigen.training.checkpoint import Checkpoints, Snapshot
 
 SECONDS = 2  # of CPU
 HUNG = 30  # seconds

@@ -65,7 +65,7 @@ def build(
     from omnigen.data import ingest
     from omnigen.data.corpora import composites as composing
     from omnigen.data.corpora import drawings, recipes, subjects
-    from omnigen.data.scenes import grammar
+    from omnigen.scenes import grammar
 
     for tier in tiers:
         if tier not in list(recipes.Tier):

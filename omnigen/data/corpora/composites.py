@@ -22,12 +22,13 @@ from omnigen.data.corpora.drawings import INKS
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Subject
 from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.scenes import grammar, layout, palette, sketch
-from omnigen.data.scenes.compose import lines_of_words
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.palette import RGB
-from omnigen.data.scenes.scene import Background, Fill, Split, Text
 from omnigen.data.sources.part import NOTHING, Lost
+from omnigen.data.split import Split
+from omnigen.scenes import grammar, layout, palette, sketch
+from omnigen.scenes.compose import lines_of_words
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.palette import RGB
+from omnigen.scenes.scene import Background, Fill, Text
 
 PART = 128  # composites
 TEST_SHARE = 0.05
@@ -333,7 +334,8 @@ def _text(dice: Dice, composite: Composite, inks: Sequence) -> Text | None:
     if composite.layout == Layout.GROUP:
         return None
     room = 0.8 if composite.board else 0.92
-    (text,) = lines_of_words(dice, 1, inks=inks, split=composite.split, large=0.4, room=room)
+    held_out = composite.split == Split.TEST
+    (text,) = lines_of_words(dice, 1, inks=inks, held_out=held_out, large=0.4, room=room)
     box = layout.text_box(text)
     highest = composite.room * (0.5 if composite.board else 0.8)
     if box.bottom - box.top > highest:
@@ -353,8 +355,8 @@ def _paint(
 ) -> bytes:
     from PIL import Image
 
-    from omnigen.data.scenes.pen import Pen
-    from omnigen.data.scenes.render import draw_background, draw_text
+    from omnigen.scenes.pen import Pen
+    from omnigen.scenes.render import draw_background, draw_text
 
     pen = Pen(size)
     draw_background(pen, ground)

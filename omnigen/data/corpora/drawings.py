@@ -17,10 +17,11 @@ from omnigen.data.corpora import recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Emoji, Subject
 from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.scenes import sketch
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Background, Fill, Split
 from omnigen.data.sources.part import NOTHING, Lost
+from omnigen.data.split import Split
+from omnigen.scenes import sketch
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.scene import Background, Fill
 
 if TYPE_CHECKING:
     from PIL import Image

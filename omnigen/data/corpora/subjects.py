@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omnigen.data.scenes import grammar
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Color, Shape, Size
+from omnigen.scenes import grammar
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.scene import Color, Shape, Size
 
 TEST_SHARE = 0.05
 MOST_KEYWORDS = 4

@@ -14,9 +14,9 @@ from omnigen import cli, files
 from omnigen.cli import counted
 from omnigen.data import names, processes, records
 from omnigen.data.records import Raw, Reason
-from omnigen.data.scenes.scene import Split
 from omnigen.data.sources import archives, folders, parquet, shards, tables
 from omnigen.data.sources.part import Broken, Input, Lost, Part, stamp
+from omnigen.data.split import Split
 from omnigen.workers import DiedError
 
 __all__ = ["SHEETS", "Lost", "Part", "Raw", "find", "stamp"]

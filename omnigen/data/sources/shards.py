@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from omnigen import files
 from omnigen.data import fields, records
 from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.scenes.scene import Split
 from omnigen.data.sources.part import NOTHING, Lost, Part, Stamp, cut, stamp
+from omnigen.data.split import Split
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,9 @@ from omnigen.data import ingest, pictures
 from omnigen.data.corpora import composites, drawings
 from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.records import Corpus, Reason, Rejected
-from omnigen.data.scenes import grammar, palette, words
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
+from omnigen.scenes import grammar, palette, words
+from omnigen.scenes.dice import Dice
 
 pytest.importorskip("resvg_py")
 pytest.importorskip("skia")

@@ -19,9 +19,9 @@ from omnigen.data.corpora import drawings, recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.corpora.subjects import Emoji, Subject
 from omnigen.data.records import Corpus, Rejected
-from omnigen.data.scenes import grammar
-from omnigen.data.scenes.dice import Dice
-from omnigen.data.scenes.scene import Split
+from omnigen.data.split import Split
+from omnigen.scenes import grammar
+from omnigen.scenes.dice import Dice
 
 SQUARE = '<rect x="2" y="2" width="12" height="12" fill="{}"/>'
 ROWS = [

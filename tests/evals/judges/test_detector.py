@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.render import render
-from omnigen.data.scenes.scene import Kind, Scene, Shape, Split
 from omnigen.evals import train_judge
 from omnigen.evals.judges import agreement, detector, shapes
+from omnigen.scenes.compose import compose
+from omnigen.scenes.render import render
+from omnigen.scenes.scene import Kind, Scene, Shape
 
 SIDE = detector.SIDE
 WHOLE = (
@@ -30,7 +30,7 @@ def judge() -> detector.Detector:
 
 
 def scene_of(seed: int) -> Scene:
-    scene = compose(seed, Kind.SHAPES, Split.TEST if seed % 2 else Split.TRAIN)
+    scene = compose(seed, Kind.SHAPES, held_out=bool(seed % 2))
     return scene if scene.objects else scene_of(seed + 500_000)
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.render import render
-from omnigen.data.scenes.scene import Element, Kind, Scene, Split
 from omnigen.evals import landscape
 from omnigen.evals.judges import landscapes
+from omnigen.scenes.compose import compose
+from omnigen.scenes.render import render
+from omnigen.scenes.scene import Element, Kind, Scene
 
 WHOLE = (
     pytest.mark.slow,
@@ -34,7 +34,7 @@ def scenes(count: int, *, texts: bool = False) -> list[Scene]:
     seed = 900_000
     while len(found) < count:
         seed += 1
-        scene = compose(seed, Kind.LANDSCAPES, Split.TEST if seed % 2 else Split.TRAIN)
+        scene = compose(seed, Kind.LANDSCAPES, held_out=bool(seed % 2))
         found += [scene] if bool(scene.texts) == texts else []
     return found
 

@@ -11,10 +11,10 @@ import string
 import numpy as np
 import pytest
 
-from omnigen.data.scenes.render import render
 from omnigen.evals import text_prompts, truth
 from omnigen.evals.judges import reading
 from omnigen.evals.judges.reading import Line
+from omnigen.scenes.render import render
 
 
 @functools.cache

@@ -22,19 +22,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from omnigen.data.scenes.compose import compose
-from omnigen.data.scenes.render import render
-from omnigen.data.scenes.scene import (
-    Background,
-    Color,
-    Fill,
-    Kind,
-    Object,
-    Scene,
-    Shape,
-    Size,
-    Split,
-)
 from omnigen.evals.judges import (
     agreement,
     colors,
@@ -44,6 +31,9 @@ from omnigen.evals.judges import (
     outlines,
     shapes,
 )
+from omnigen.scenes.compose import compose
+from omnigen.scenes.render import render
+from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 
 SIDE = 256
 SMALL = 128
@@ -56,7 +46,7 @@ GREY = (128, 128, 128)
 
 def scene_of(seed: int) -> Scene:
     """A scene with objects; half are of the test split."""
-    scene = compose(seed, Kind.SHAPES, Split.TEST if seed % 2 else Split.TRAIN)
+    scene = compose(seed, Kind.SHAPES, held_out=bool(seed % 2))
     return scene if scene.objects else scene_of(seed + 500_000)
 
 

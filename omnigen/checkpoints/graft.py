@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of one model as the start of another."""
+
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import numpy as np
+
+from omnigen.checkpoints import seal
+from omnigen.checkpoints.checkpoint import LoadedModel
+
+
+def graft(
+    params: dict[str, Any], model: LoadedModel, axes: Any = None, *, added: Collection[str] = ()
+) -> dict[str, Any]:
+    """Returns `params` with those top-level parts replaced that `model` has.
+
+    Args:
+      params: arrays or shapes, by part.
+      model: where weights come from.
+      axes: dim names of `params`; if given, stacks of fewer layers are deepened (see `deepen`).
+      added: layers of a part that are zero where `model` lacks them.
+
+    Raises:
+      ValueError: no part in common, or a part of another shape.
+    """
+    shared = params.keys() & model.params.keys()
+    if not shared:
+        raise ValueError(f"{model.path} has {sorted(model.params)} but none of {sorted(params)}")
+    grafted = dict(params)
+    for part in shared:
+        absent = params[part].keys() & set(added) - model.params[part].keys()
+        zeros = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype), {n: params[part][n] for n in absent}
+        )
+        given = {**model.params[part], **zeros}
+        if axes is not None and jax.tree.structure(given) == jax.tree.structure(params[part]):
+            given = jax.tree.map(deepen, given, params[part], axes[part])
+        ours, theirs = _shapes(params[part]), _shapes(given)
+        wrong = sorted(path for path in ours | theirs if ours.get(path) != theirs.get(path))
+        if wrong:
+            path = wrong[0]
+            raise ValueError(
+                f"{model.path} does not fit this model: {part}/{path} is {theirs.get(path)} "
+                f"there and {ours.get(path)} here"
+            )
+        grafted[part] = given
+    return grafted
+
+
+def deepen(given: Any, wanted: Any, axes: tuple[str | None, ...]) -> Any:
+    """Weights of a deeper stack that computes what the shallower one does.
+
+    New layers are copies of those before them, spread evenly, but what they write to the residual
+    stream is zero at first (Wu et al. 2024, "LLaMA Pro").
+
+    Args:
+      given: a weight; as it is unless it is of a stack, `[layers, ...]`.
+      wanted: has the shape of the same weight in the deeper stack.
+      axes: the weight's dim names; those of matrices that write to the stream end in "embed".
+    """
+    if axes[0] != "layers" or given.shape[0] >= wanted.shape[0]:
+        return given
+    source = np.arange(wanted.shape[0]) * given.shape[0] // wanted.shape[0]
+    is_new = np.diff(source, prepend=-1) == 0
+    writes = len(axes) > 2 and axes[-1] == "embed"
+    return np.where((is_new & writes).reshape(-1, *[1] * (given.ndim - 1)), 0, given[source])
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(leaf.shape) for path, leaf in seal.paths(tree, "")}

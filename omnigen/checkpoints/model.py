@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading a model from whatever a path points at, and writing one alone.
+
+A path may be a workdir, a `checkpoints/<step>` folder of a run (see `checkpoint`), or a model-only
+checkpoint: a folder with the Orbax items `model` and `config`. Either way the model is a dict with
+the top-level keys encoder, decoder, ar, head, or some of them; that of a run is its frozen weights
+and the averages of those it trains.
+
+The checkpoint may be a stranger's. So nothing is opened before the folder was walked, and no array
+is read before its shape was looked at (`store`).
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import orbax.checkpoint as ocp
+
+from omnigen import cli
+from omnigen.checkpoints import seal, store
+from omnigen.checkpoints.store import DamagedError
+
+FORMAT = 1
+FOLDER = "checkpoints"
+_MOST_CONFIG = 2**20  # bytes
+_SMALL = 2**20  # bytes of a file that is digested before anything is compiled
+_STEP = re.compile(r"0|[1-9][0-9]{0,17}")
+_log = cli.logger(__name__)
+
+Check = Callable[[dict[str, Any], Mapping[str, store.Array]], object]
+"""Gets a checkpoint's config and its model's arrays by path, before they are read, and raises
+ValueError if they do not fit each other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model from a checkpoint: its run's config and its weights as numpy arrays."""
+
+    config: dict[str, Any]
+    params: dict[str, Any]
+    step: int
+    path: str
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits that name the model: its config and its weights as bfloat16.
+
+        So a model keeps its version when it is exported or loaded in another dtype.
+        """
+        stored = ml_dtypes.bfloat16
+        params = jax.tree.map(lambda leaf: leaf.astype(stored, copy=False), self.params)
+        described = json.dumps([self.config["model"], _checksums(params)], sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()[:12]
+
+
+def load_model(
+    path: str | pathlib.Path, *, dtype: str | None = "float32", check: Check | None = None
+) -> LoadedModel:
+    """Loads a model from a workdir, a `checkpoints/<step>` folder or a model-only checkpoint.
+
+    The devices of the training run need not exist: weights arrive as numpy arrays. Those of a run
+    are its averages, with what it kept frozen. Of a workdir it is the newest sound checkpoint.
+
+    Args:
+      path: where it is.
+      dtype: of the weights; as they are stored if None.
+      check: called before arrays are read, again for each older checkpoint that is tried.
+
+    Raises:
+      ValueError: nothing there, truncated, damaged, or not a checkpoint of omnigen; one line.
+    """
+    named = pathlib.Path(path).absolute()
+    folders = _locate(named)
+    for folder in folders:
+        try:
+            if folder != named:
+                refuse_link(folder)
+            return _load(folder, dtype=dtype, check=check)
+        except DamagedError as error:
+            if folder == folders[-1]:
+                raise
+            _log.warning("%s; taking an older one", error)
+    raise AssertionError("there is always a folder")
+
+
+def _load(folder: pathlib.Path, *, dtype: str | None, check: Check | None) -> LoadedModel:
+    """Loads the model of one checkpoint folder."""
+    sizes = store.check_folder(folder)
+    items = _items_in(folder)
+    found = seal.read(folder)
+    bad = _bad_files(folder, found, sizes, most=_SMALL)
+    try:
+        header = read_header(folder)
+        arrays = {item: _model_arrays(folder, item, sizes) for item in items}
+        everything = {p: a for item in items for p, a in arrays[item].items()}
+        store.check_ratio(everything)
+        if check is not None and not bad:
+            check(header["config"], {p.removeprefix(_AVERAGES): a for p, a in everything.items()})
+    except Exception as error:
+        raise explain(folder, error, bad or _bad_files(folder, found, sizes)) from error
+    refuse_damage(folder, bad, [])
+    bad = _bad_files(folder, found, sizes)
+    leaves: dict[str, np.ndarray] = {}
+    digests: dict[str, str] = {}
+    try:
+        for item in items:
+            read = store.read(folder / item, arrays[item])
+            leaves |= {path.removeprefix(_AVERAGES): leaf for path, leaf in read.items()}
+            if found is not None:
+                digests |= seal.on_host({item: read})
+        params = _nested(leaves)
+    except Exception as error:
+        damage = DamagedError(f"damaged item {item}: {one_line(error)}")
+        raise explain(folder, damage, bad) from error
+    if found is None:
+        _log.warning("%s has no digests: what it holds cannot be checked", folder)
+    else:
+        refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
+    if dtype is not None:
+        wanted = jnp.dtype(dtype)
+        params = jax.tree.map(lambda leaf: leaf.astype(wanted, copy=False), params)
+    return LoadedModel(header["config"], params, header["step"], path=str(folder))
+
+
+_AVERAGES = "ema/"  # what of a run's state is its model
+
+
+def _model_arrays(
+    folder: pathlib.Path, item: str, sizes: Mapping[str, int]
+) -> dict[str, store.Array]:
+    """The arrays of an item that belong to the model."""
+    arrays = store.survey(folder, item, sizes)
+    if item == "state":
+        arrays = {path: a for path, a in arrays.items() if path.startswith(_AVERAGES)}
+    if not arrays:
+        raise DamagedError(f"{item} holds no weights")
+    return arrays
+
+
+def _nested(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A tree of dicts from leaves by path."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *groups, name = path.split("/")
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[name] = leaf
+    return tree
+
+
+def _bad_files(
+    folder: pathlib.Path,
+    found: seal.Seal | None,
+    sizes: Mapping[str, int],
+    *,
+    most: int | None = None,
+) -> list[str]:
+    return [] if found is None else seal.damaged_files(folder, found, sizes, most=most)
+
+
+def read_header(folder: pathlib.Path) -> dict[str, Any]:
+    """What `describe` wrote.
+
+    Raises:
+      DamagedError: unreadable.
+      ValueError: of a format of the future, or with nonsense in it.
+    """
+    try:
+        header = store.read_json(folder / "config" / "metadata", most=_MOST_CONFIG)
+        version, step, config = (header[key] for key in ("omnigen_format", "step", "config"))
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ValueError(f"not a checkpoint of omnigen: unreadable config: {error}") from error
+    if version != FORMAT:
+        shown = cli.printable(repr(version), most=40)
+        raise ValueError(f"checkpoint format {shown}, but this omnigen reads {FORMAT}")
+    if type(step) is not int or not 0 <= step < 2**53:
+        raise ValueError(f"step is {cli.printable(repr(step), most=40)}; allowed: 0 ... 2^53 - 1")
+    if not isinstance(config, dict):
+        raise ValueError("not a checkpoint of omnigen: its config is no group of keys")
+    return header
+
+
+def export_model(
+    path: str | pathlib.Path,
+    output: str | pathlib.Path,
+    *,
+    dtype: str = "bfloat16",
+    check: Check | None = None,
+) -> LoadedModel:
+    """Writes the model of a checkpoint as a model-only checkpoint, sealed; all of it or nothing.
+
+    Raises:
+      ValueError: see `load_model`; or `output` exists.
+    """
+    output = pathlib.Path(output).absolute()
+    if output.exists():
+        raise ValueError(f"{output}: already exists")
+    model = load_model(path, dtype=dtype, check=check)
+    partial = output.with_name(f"{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    handler = ocp.CompositeCheckpointHandler(
+        model=ocp.StandardCheckpointHandler(), config=ocp.JsonCheckpointHandler()
+    )
+    header = describe(model.config, step=model.step)
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(
+            partial,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(model.params), config=ocp.args.JsonSave(header)
+            ),
+        )
+    trees = {"model": model.params}
+    seal.write(partial, step=model.step, leaves=seal.leaves(trees, seal.on_host(trees)))
+    partial.rename(output)
+    return dataclasses.replace(model, path=str(output))
+
+
+def describe(config: Mapping[str, Any], *, step: int) -> dict[str, Any]:
+    """The JSON item: what is needed to use the weights, and what made them."""
+    packages = ("omnigen", "jax", "flax", "optax", "orbax-checkpoint")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "omnigen_format": FORMAT,
+        "step": step,
+        "config": json.loads(json.dumps(config)),
+        "versions": versions,
+    }
+
+
+def _locate(path: pathlib.Path) -> list[pathlib.Path]:
+    """The checkpoint folders that `path` may mean, the best first."""
+    try:
+        if not path.is_dir():
+            raise ValueError(f"{path}: no such checkpoint folder")
+        for parent in (path / FOLDER, path):
+            found = [p for p in parent.glob("*") if _STEP.fullmatch(p.name) and p.is_dir()]
+            if found:
+                if parent != path:
+                    refuse_link(parent)
+                return sorted(found, key=lambda folder: int(folder.name), reverse=True)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    return [path]
+
+
+def _items_in(path: pathlib.Path) -> tuple[str, ...]:
+    """The items with weights in a checkpoint folder."""
+    if (path / "model").is_dir():
+        return ("model",)
+    if (path / "state").is_dir():
+        return ("frozen", "state") if (path / "frozen").is_dir() else ("state",)
+    entries = [cli.printable(entry.name, most=60) for entry in sorted(path.iterdir())[:6]]
+    raise ValueError(
+        f"{path}: no checkpoint here (looked for checkpoints/<step>, state or model; "
+        f"found {', '.join(entries) or 'an empty folder'})"
+    )
+
+
+def refuse_link(folder: pathlib.Path) -> None:
+    """Refuses a folder within the one that was named if it is a link.
+
+    Raises:
+      ValueError: one line that says what to do instead.
+    """
+    if folder.is_symlink():
+        raise ValueError(
+            f"{folder}: refused: it is a symbolic link; put the folder itself there, or link the "
+            "whole workdir"
+        )
+
+
+def explain(folder: pathlib.Path, error: Exception, bad: list[str]) -> ValueError:
+    """What to raise when reading fails: damage if a file is known to be, else what it was."""
+    if bad:
+        return DamagedError(f"{folder}: damaged checkpoint: file {bad[0]}: {one_line(error)}")
+    kind = DamagedError if isinstance(error, DamagedError) else ValueError
+    return kind(f"{folder}: cannot be read: {one_line(error)}")
+
+
+def refuse_damage(folder: pathlib.Path, files: list[str], leaves: list[str]) -> None:
+    """Raises a `DamagedError` that names the first of each, if there are any."""
+    if files or leaves:
+        names = [f"file {name}" for name in files[:1]] + [f"array {name}" for name in leaves[:1]]
+        raise DamagedError(f"{folder}: damaged checkpoint: wrong digest of {', '.join(names)}")
+
+
+def _checksums(params: Any) -> dict[str, int]:
+    """CRC-32 of each array's bytes, by path."""
+    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in seal.paths(params, "")}
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array, which numpy does not lend for bfloat16."""
+    return np.ascontiguousarray(array).ravel().view(np.uint8).data
+
+
+def one_line(error: Exception) -> str:
+    """The start of an error message, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "…"

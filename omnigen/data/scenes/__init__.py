@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""The procedural domain: scenes, their pictures and their captions."""

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captions of scenes: all is true, every word in the picture is quoted, the rest may be left out.
+
+A caption is a template whose slots the scene fills. Templates are drawn at random, mostly such that
+every object is named; the first that the scene can fill within the byte limit is the caption.
+Behind them stand ever terser ones, for crowded scenes.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+from omnigen.scenes.caption_canvas import Canvas
+from omnigen.scenes.caption_landscape import Outdoors
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.scene import Kind, Scene
+
+LOOSE = 0.2  # share of captions that need not name every object
+TRIES = 6  # templates drawn before falling back to the terse ones
+
+SHAPES = (
+    "{draw}{nothing}",
+    "{draw}{listed}",
+    "{draw}{listed} on {background}",
+    "{draw}{placed}",
+    "{draw}{placed} on {background}",
+    "{draw}{sized}",
+    "{draw}{sized} on {background}",
+    "{draw}{detailed}",
+    "{draw}{detailed} on {background}",
+    "{draw}{pair}",
+    "{draw}{pair} on {background}",
+    "{draw}{listed}. {Relation}",
+    "{draw}{placed}. {Ground}",
+    "{draw}{listed}, with {relation_clause}",
+    "{draw}{sized}. {Relation}. {Ground}",
+    "{draw}{background} with {listed}",
+    "{draw}{background} with {placed}",
+    "{draw}{background} and {sized} on it",
+    "{There} {listed} on {background}",
+    "{There} {listed}. {Ground}",
+    "on {background}, {detailed}",
+    "{total}: {listed}",
+    "{total}: {listed}, on {background}",
+)
+SHAPES_LOOSE = (
+    "{draw}{some}",
+    "{draw}{some} on {background}",
+    "{draw}{background} with {some}",
+    "{some}. {Ground}",
+    "{draw}{some}. {Relation}",
+    "a picture where {relation}",
+)
+WORDS = (
+    "{draw}{listed}",
+    "{draw}{listed} on {background}",
+    "{draw}{placed}",
+    "{draw}{placed} on {background}",
+    "{draw}{listed}. {Ground}",
+    "{draw}{background} with {listed}",
+    "{draw}{background} with {placed}",
+    "{draw}{pair}",
+    "{draw}{pair} on {background}",
+    "{There_quotes} on {background}",
+    "{There_quotes}. {Ground}",
+    "write {bare_quotes}",
+    "write {placed}",
+    "write {listed} on {background}",
+    "{bare_quotes}",
+    "{bare_quotes} on {background}",
+    "a picture that says {bare_quotes}",
+    "an image that reads {bare_quotes}. {Ground}",
+    "text: {bare_quotes}",
+    "{draw}text that says {bare_quotes}",
+)
+MIXED = (
+    *SHAPES,
+    "{draw}{shapes}, with {written}",
+    "{draw}{shapes} and {written}",
+    "{draw}{shapes}. {It_says}",
+    "{draw}{shapes} on {background}. {It_says}",
+    "{draw}{shapes} on {background}, with {written_placed}",
+    "{draw}{written_placed} and {shapes_placed}",
+    "{draw}{shapes_placed}. {It_says}",
+    "{It_says}, with {shapes}",
+)
+MIXED_LOOSE = (
+    "{draw}{some} and {written}",
+    "{draw}{some} on {background}. {It_says}",
+    "{draw}{written_placed} with {some}",
+    "{some}, {bare_quotes}",
+)
+LANDSCAPES = (
+    "{draw}{above} and {there} {below} down below{text}",
+    "{draw}{above} and {there} {below} below{text}",
+    "{draw}{above} and {below} down below{text}",
+    "{draw}{above}, {below} below{text}",
+    "{draw}{above} above {below}{text}",
+    "{draw}{above} over {below}{text}",
+    "{draw}{below} under {sky_with}{text}",
+    "{draw}{below} beneath {sky_with}{text}",
+    "{draw}{below} and {above}{text}",
+    "{draw}{everything} {when}{text}",
+    "{draw}{everything} under {sky}{text}",
+    "{draw}a landscape with {everything}{text}",
+    "{draw}a landscape with {everything} under {sky}{text}",
+    "{draw}a scene {when} with {everything}{text}",
+    "{Above}. {There} {below} down below{text}",
+    "{everything}, {sky_name}{text}",
+)
+LANDSCAPES_LOOSE = (
+    "{draw}{sky_with}{text}",
+    "{draw}{below} {when}{text}",
+    "{draw}{part} {when}{text}",
+    "{draw}{part}{text}",
+    "{draw}a landscape {when}{text}",
+    "{draw}a landscape with {part}{text}",
+    "a landscape under {sky}{text}",
+    "{part} under {sky}{text}",
+)
+TERSE_CANVAS = ("{terse}", "{terse_shapes}", "{terse_count}", "{nothing}")
+TERSE_LANDSCAPE = ("{everything}{text}", "{part}{text}", "{sky_name}{terse_text}", "{bare_quotes}")
+
+FULL: dict[Kind, Sequence[str]] = {
+    Kind.SHAPES: SHAPES,
+    Kind.WORDS: WORDS,
+    Kind.LANDSCAPES: LANDSCAPES,
+    Kind.MIXED: MIXED,
+}
+LOOSELY: dict[Kind, Sequence[str]] = {
+    Kind.SHAPES: SHAPES_LOOSE,
+    Kind.WORDS: WORDS,
+    Kind.LANDSCAPES: LANDSCAPES_LOOSE,
+    Kind.MIXED: MIXED_LOOSE,
+}
+
+
+def is_colored(seed: int, uncolored: float) -> bool:
+    """Whether a seed is not among the share whose captions name objects by their shapes alone."""
+    return not Dice("uncolored", seed).chance(uncolored)
+
+
+def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) -> str:
+    """Describes a scene in English.
+
+    Args:
+        scene: what is in the picture.
+        seed: decides between the true captions of the scene.
+        max_bytes: the longest caption allowed, in UTF-8.
+        uncolored: share of the captions that name objects by their shapes alone where sizes are
+            not told either, as in "a star left of a ring".
+
+    Returns:
+        A caption without line breaks. All words of the scene are in it verbatim, in double quotes.
+    """
+    dice = Dice("caption", seed)
+    outdoors = scene.landscape is not None
+    colored = is_colored(seed, uncolored)
+    slots = Outdoors(scene, dice) if outdoors else Canvas(scene, dice, colored=colored)
+    kind = Kind.LANDSCAPES if outdoors else scene.kind
+    templates = (LOOSELY if dice.chance(LOOSE) else FULL)[kind]
+    terse = TERSE_LANDSCAPE if outdoors else TERSE_CANVAS
+    drawn = (dice.pick(templates) for _ in range(TRIES))
+    for template in itertools.chain(drawn, terse):
+        text = slots.write(template)
+        if text is not None and len(text.encode()) <= max_bytes:
+            return text
+    raise AssertionError(f"no caption of at most {max_bytes} bytes for {scene.to_json()}")

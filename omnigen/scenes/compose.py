@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws random scenes: what is in them, where, and that it can be seen and read.
+
+`compose` depends on nothing but its arguments, needs no renderer and takes a fraction of a
+millisecond.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+from omnigen.scenes import grammar, layout, palette, splits, words
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.fonts import FAMILIES
+from omnigen.scenes.landscape import compose_landscape
+from omnigen.scenes.scene import (
+    Background,
+    Color,
+    Fill,
+    Kind,
+    Object,
+    Scene,
+    Shape,
+    Size,
+    Text,
+)
+
+RADII: dict[Size, tuple[float, float]] = {
+    Size.SMALL: (0.055, 0.075),
+    Size.MEDIUM: (0.09, 0.115),
+    Size.LARGE: (0.15, 0.19),
+}
+"""Ranges of the circumscribed radius, apart so that the name of a size is never in doubt."""
+GAP = 0.015
+"""Objects are at least this far from each other."""
+
+GROUPED = 0.12
+"""Share of scenes of shapes, of the train split, that are two kinds, one all on one side."""
+BAND = 0.27
+"""Half the width of the band in which these lie."""
+
+_COUNTS = {
+    0: 0.01, 1: 0.15, 2: 0.21, 3: 0.16, 4: 0.12, 5: 0.1,
+    **{count: 0.2 / 7 for count in range(6, 13)},
+    **{count: 0.05 / 8 for count in range(13, 21)},
+}  # fmt: skip
+_SHAPES = tuple(Shape)
+_GROUNDS = tuple(palette.BACKGROUNDS)
+
+
+_FONTS = {
+    held_out: tuple(name for name, family in FAMILIES.items() if held_out or not family.held_out)
+    for held_out in (False, True)
+}
+
+
+def _background(dice: Dice) -> Background:
+    fill = dice.weigh({Fill.PLAIN: 0.5, Fill.GRADIENT: 0.27, Fill.TEXTURE: 0.23})
+    color = dice.pick(_GROUNDS)
+    partners = () if fill == Fill.PLAIN else palette.partners(fill, color)
+    if not partners:
+        return Background(Fill.PLAIN, color)
+    return Background(fill, color, dice.pick(partners), dice.seed())
+
+
+def _sizes(dice: Dice, count: int) -> list[Size]:
+    if count <= 3:
+        weights = {Size.SMALL: 0.3, Size.MEDIUM: 0.38, Size.LARGE: 0.32}
+    elif count <= 5:
+        weights = {Size.SMALL: 0.42, Size.MEDIUM: 0.43, Size.LARGE: 0.15}
+    elif count <= 9:
+        weights = {Size.SMALL: 0.7, Size.MEDIUM: 0.3}
+    else:
+        weights = {Size.SMALL: 1.0}
+    return [dice.weigh(weights) for _ in range(count)]
+
+
+def _alike(dice: Dice, colors: tuple[Color, ...]) -> tuple[Color | None, Shape | None]:
+    """The colour and the shape that all objects of a scene share, or None."""
+    color, shape = dice.pick(colors), dice.pick(_SHAPES)
+    if splits.tables().single[splits.index(color, shape)]:
+        return None, None
+    return dice.weigh(
+        {(None, None): 0.76, (color, shape): 0.12, (None, shape): 0.06, (color, None): 0.06}
+    )
+
+
+def _objects(
+    dice: Dice,
+    sizes: Sequence[Size],
+    circles: Sequence[layout.Circle],
+    *,
+    colors: tuple[Color, ...],
+    held_out: bool,
+) -> tuple[Object, ...]:
+    """Gives the circles colours and shapes; of the train split, so that no held-out atom arises."""
+    shared_color, shared_shape = _alike(dice, colors)
+    single = splits.tables().single
+    chosen: list[tuple[int, float, float]] = []
+    objects = []
+    for size, circle in zip(sizes, circles, strict=True):
+        x, y = circle.x, circle.y
+        for _ in range(40):
+            color, shape = shared_color or dice.pick(colors), shared_shape or dice.pick(_SHAPES)
+            kind = splits.index(color, shape)
+            if not held_out and (
+                single[kind] or any(splits.pair_held_out(kind, x, y, *other) for other in chosen)
+            ):
+                continue
+            chosen.append((kind, x, y))
+            objects.append(Object(shape, color, size, x, y, circle.radius))
+            break
+    return tuple(objects)
+
+
+def _sides(dice: Dice, count: int) -> tuple[list[layout.Circle], list[layout.Circle]] | None:
+    """Circles of which the first are all left of the second, or above them, as captions say it."""
+    radii = [dice.between(*RADII[size]) for size in _sizes(dice, count)]
+    centre, across = dice.between(BAND, 1 - BAND), dice.chance(0.5)
+    low, high = centre - BAND, centre + BAND
+    around = [layout.Box(0, 0, 1, low), layout.Box(0, high, 1, 1), layout.Box(0.46, 0, 0.54, 1)]
+    placed = layout.scatter(dice, radii, gap=GAP, avoid=around)
+    halves = [[c for c in placed or () if (c.x < 0.5) == first] for first in (True, False)]
+    boxes = [[grammar.Box(c.x, c.y, c.radius, c.radius) for c in half] for half in halves]
+    if not all(halves) or grammar.side(*boxes) is None:
+        return None
+    if across:
+        return halves[0], halves[1]
+    first, second = ([layout.Circle(c.y, c.x, c.radius) for c in half] for half in halves)
+    return first, second
+
+
+def _grouped(dice: Dice) -> Scene | None:
+    """Two kinds of object as in `_sides`, of which nothing is held out; None if it fails."""
+    background, single = _background(dice), splits.tables().single
+    halves = _sides(dice, dice.weigh({3: 0.4, 4: 0.3, 5: 0.2, 6: 0.1}))
+    if halves is None:
+        return None
+    colors = palette.object_colors(background)
+    (one, another) = ((dice.pick(colors), dice.pick(_SHAPES)) for _ in halves)
+    kinds = splits.index(*one), splits.index(*another)
+    if (
+        one == another
+        or any(single[kind] for kind in kinds)
+        or any(
+            splits.pair_held_out(kinds[0], a.x, a.y, kinds[1], b.x, b.y)
+            for a, b in itertools.product(*halves)
+        )
+    ):
+        return None
+    groups = [
+        [
+            Object(shape, color, _size(circle.radius), circle.x, circle.y, circle.radius)
+            for circle in half
+        ]
+        for (color, shape), half in zip((one, another), halves, strict=True)
+    ]
+    if dice.chance(0.5):
+        groups.reverse()
+    return Scene(Kind.SHAPES, background, tuple(itertools.chain(*groups)))
+
+
+def _size(radius: float) -> Size:
+    return next(size for size, (_, most) in RADII.items() if radius <= most)
+
+
+def _shapes(dice: Dice, held_out: bool) -> Scene | None:
+    # The scenes of the test stay those that published numbers are of.
+    if not held_out and dice.chance(GROUPED):
+        tries = (_grouped(dice) for _ in range(50))
+        return next((scene for scene in tries if scene is not None), None)
+    background = _background(dice)
+    sizes = _sizes(dice, dice.weigh(_COUNTS))
+    circles = layout.scatter(dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP)
+    if circles is None:
+        return None
+    colors = palette.object_colors(background)
+    return Scene(
+        Kind.SHAPES, background, _objects(dice, sizes, circles, colors=colors, held_out=held_out)
+    )
+
+
+def lines_of_words(
+    dice: Dice,
+    count: int,
+    *,
+    inks: Sequence[Color],
+    held_out: bool,
+    large: float,
+    room: float = 1 - 2 * layout.MARGIN,
+) -> list[Text]:
+    """Lines of words still to be placed.
+
+    Args:
+        dice: decide.
+        count: of lines.
+        inks: colours of letters to choose from.
+        held_out: whether fonts and words of the test may occur.
+        large: share of big letters.
+        room: most width of a line.
+    """
+    fonts, lines = _FONTS[held_out], []
+    font, color, mixed = dice.pick(fonts), dice.pick(inks), dice.chance(0.3)
+    for _ in range(count):
+        if mixed:
+            font, color = dice.pick(fonts), dice.pick(inks)
+        cap = dice.between(
+            *dice.weigh(dict(zip(layout.CAPS, (0.35, 0.65 - large, large), strict=True)))
+        )
+        text = None
+        while text is None:
+            phrase = words.phrase(dice, held_out=held_out)
+            text = layout.line(phrase, color=color, font=font, cap=cap, room=room)
+        lines.append(text)
+    return lines
+
+
+def _words(dice: Dice, held_out: bool) -> Scene | None:
+    background = _background(dice)
+    count = dice.weigh({1: 0.42, 2: 0.34, 3: 0.24})
+    inks = palette.ink_colors(background)
+    lines = lines_of_words(dice, count, inks=inks, held_out=held_out, large=0.12)
+    return Scene(Kind.WORDS, background, texts=layout.stack(dice, lines))
+
+
+def _mixed(dice: Dice, held_out: bool) -> Scene | None:
+    background = _background(dice)
+    inks = palette.ink_colors(background)
+    lines = lines_of_words(
+        dice, dice.weigh({1: 0.7, 2: 0.3}), inks=inks, held_out=held_out, large=0.0
+    )
+    texts = layout.stack(dice, lines)
+    sizes = _sizes(dice, dice.weigh({1: 0.3, 2: 0.3, 3: 0.2, 4: 0.12, 5: 0.08}))
+    boxes = [layout.text_box(text).grown(0.005) for text in texts]
+    circles = layout.scatter(
+        dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP, avoid=boxes
+    )
+    if circles is None:
+        return None
+    colors = palette.object_colors(background)
+    objects = _objects(dice, sizes, circles, colors=colors, held_out=held_out)
+    return Scene(Kind.MIXED, background, objects, texts) if objects else None
+
+
+def _landscapes(dice: Dice, held_out: bool) -> Scene | None:
+    return compose_landscape(dice, fonts=_FONTS[held_out], held_out=held_out)
+
+
+_MAKERS = {
+    Kind.SHAPES: _shapes,
+    Kind.WORDS: _words,
+    Kind.MIXED: _mixed,
+    Kind.LANDSCAPES: _landscapes,
+}
+
+
+def compose(seed: int, kind: Kind, *, held_out: bool) -> Scene:
+    """The scene of a seed, the same on every machine.
+
+    Args:
+        seed: any integer; every seed of every kind, held out or not, gives another scene.
+        kind: the family of scenes.
+        held_out: False gives scenes without a held-out atom, True those with at least one (see
+            `splits`).
+    """
+    dice = Dice(seed, kind, "test" if held_out else "train")
+    for _ in itertools.count():
+        scene = _MAKERS[kind](dice, held_out)
+        if scene is not None and splits.is_held_out(scene) == held_out:
+            return scene
+    raise AssertionError("unreachable")

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a picture of the scenes domain holds: the ground truth that is drawn, captioned and judged.
+
+Lengths and places are fractions of the canvas side, x to the right and y down, so that one
+description can be rendered at any resolution. A scene is plain frozen data and survives `to_json` /
+`from_json` unchanged.
+"""
+
+import dataclasses
+import enum
+import json
+from typing import Any
+
+
+class Kind(enum.StrEnum):
+    """The four families of scenes."""
+
+    SHAPES = "shapes"
+    WORDS = "words"
+    LANDSCAPES = "landscapes"
+    MIXED = "mixed"
+
+
+class Shape(enum.StrEnum):
+    """The shapes that can be drawn; each is inscribed in the circle of its object's radius."""
+
+    CIRCLE = "circle"
+    SQUARE = "square"
+    TRIANGLE = "triangle"
+    STAR = "star"
+    DIAMOND = "diamond"
+    CROSS = "cross"
+    HEART = "heart"
+    RING = "ring"
+
+
+class Color(enum.StrEnum):
+    """GenEval's ten colours."""
+
+    RED = "red"
+    ORANGE = "orange"
+    YELLOW = "yellow"
+    GREEN = "green"
+    BLUE = "blue"
+    PURPLE = "purple"
+    PINK = "pink"
+    BROWN = "brown"
+    BLACK = "black"
+    WHITE = "white"
+
+
+class Size(enum.StrEnum):
+    """Object sizes as named in captions."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+class Fill(enum.StrEnum):
+    """How a background is painted."""
+
+    PLAIN = "plain"
+    GRADIENT = "gradient"
+    TEXTURE = "texture"
+
+
+class Sky(enum.StrEnum):
+    """The skies of a landscape."""
+
+    CLEAR = "clear"
+    SUNSET = "sunset"
+    NIGHT = "night"
+    OVERCAST = "overcast"
+
+
+class Element(enum.StrEnum):
+    """What can stand in a landscape besides its sky."""
+
+    SUN = "sun"
+    MOON = "moon"
+    STARS = "stars"
+    CLOUD = "cloud"
+    MOUNTAINS = "mountains"
+    HILLS = "hills"
+    RIVER = "river"
+    LAKE = "lake"
+    SEA = "sea"
+    TREES = "trees"
+    HOUSE = "house"
+    BOAT = "boat"
+    BIRDS = "birds"
+    SNOW = "snow"
+    SIGN = "sign"
+    BANNER = "banner"
+
+
+@dataclasses.dataclass(frozen=True)
+class Background:
+    """The canvas of shapes and words.
+
+    Attributes:
+        fill: plain, gradient or texture.
+        color: name of the base colour, one of `palette.BACKGROUNDS`.
+        second: name of the gradient's or texture's other colour; empty for a plain fill.
+        seed: decides a texture's grain and a gradient's direction.
+    """
+
+    fill: Fill
+    color: str
+    second: str = ""
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Object:
+    """A coloured shape inscribed in the circle of `radius` about (`x`, `y`)."""
+
+    shape: Shape
+    color: Color
+    size: Size
+    x: float
+    y: float
+    radius: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """One line of words, drawn inside the box about (`x`, `y`).
+
+    Attributes:
+        words: one to three words.
+        color: the ink.
+        font: name of a family in `fonts.FAMILIES`.
+        x: centre of the line.
+        y: centre of the line.
+        height: cap height of the letters.
+        width: width of the drawn line, as measured when the scene was composed.
+        holder: the landscape element that the words stand in (cloud, sign or banner), or None for a
+            line of its own.
+    """
+
+    words: tuple[str, ...]
+    color: Color
+    font: str
+    x: float
+    y: float
+    height: float
+    width: float
+    holder: Element | None = None
+
+    @property
+    def string(self) -> str:
+        """The line as it is read and quoted."""
+        return " ".join(self.words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prop:
+    """One element of a landscape, in the box about (`x`, `y`) of `width` by `height`.
+
+    Elements that span the canvas (mountains, hills, river, lake, sea, stars, birds, snow) keep the
+    box of the part that shows.
+    """
+
+    element: Element
+    x: float
+    y: float
+    width: float
+    height: float
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Landscape:
+    """A sky and what stands below and in it, back to front."""
+
+    sky: Sky
+    props: tuple[Prop, ...]
+    horizon: float
+
+    def has(self, element: Element) -> bool:
+        """Whether the element is in the landscape."""
+        return any(prop.element == element for prop in self.props)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A whole picture. `background` is None exactly when `landscape` is not."""
+
+    kind: Kind
+    background: Background | None = None
+    objects: tuple[Object, ...] = ()
+    texts: tuple[Text, ...] = ()
+    landscape: Landscape | None = None
+
+    def to_json(self) -> str:
+        """Serialises the scene; enums become their values."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Scene":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not JSON of a scene.
+        """
+        try:
+            return _scene(json.loads(text))
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a scene: {error}") from error
+
+
+def _scene(raw: dict[str, Any]) -> Scene:
+    background, landscape = raw["background"], raw["landscape"]
+    return Scene(
+        kind=Kind(raw["kind"]),
+        background=background and Background(**{**background, "fill": Fill(background["fill"])}),
+        objects=tuple(
+            Object(
+                **{
+                    **o,
+                    "shape": Shape(o["shape"]),
+                    "color": Color(o["color"]),
+                    "size": Size(o["size"]),
+                }
+            )
+            for o in raw["objects"]
+        ),
+        texts=tuple(
+            Text(
+                **{
+                    **t,
+                    "words": tuple(t["words"]),
+                    "color": Color(t["color"]),
+                    "holder": t["holder"] and Element(t["holder"]),
+                }
+            )
+            for t in raw["texts"]
+        ),
+        landscape=landscape
+        and Landscape(
+            sky=Sky(landscape["sky"]),
+            props=tuple(
+                Prop(**{**p, "element": Element(p["element"])}) for p in landscape["props"]
+            ),
+            horizon=landscape["horizon"],
+        ),
+    )
