@@ -14,8 +14,10 @@ from collections.abc import Iterator
 
 import pytest
 
-# Shells let what they start in the background ignore Ctrl-C, and so would processes of tests.
+# Shells let what they start in the background ignore Ctrl-C, and nohup a closed terminal; processes
+# of tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _CACHE = tempfile.mkdtemp(prefix="omnigen-tests-")
 

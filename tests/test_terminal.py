@@ -202,7 +202,7 @@ def test_what_is_being_done(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> 
 COMPUTE = {
     "train": ["--config", RECIPE, "--workdir", "w"],
     "sample": ["--prompt", "a red circle", "--output", "o.png"],
-    "evaluate": ["--suites", "text", "--every", "40", "--output", "ev"],
+    "evaluate": ["--suites", "exact", "--every", "40", "--output", "ev"],
     "bench": ["data", "--config", RECIPE],
     "export": ["--checkpoint", str(pretrained.NANO), "--output", "out"],
     "data.prepare": ["--latents", "--output", "corpus"],

@@ -52,7 +52,7 @@ class Painter:
         self.asked.append(captions)
         return captions
 
-    def generate(self, weights, prompts, keys):
+    def generate(self, weights, prompts, keys, sampling):
         assert len(prompts) == len(keys) == 8 and weights == {"ar": 1, "decoder": 2}
         greys = [self.change(int(caption or 0)) for caption in prompts]
         images = np.broadcast_to(np.reshape(greys, (-1, 1, 1, 1)), (8, SIZE, SIZE, 3))
@@ -108,7 +108,7 @@ def test_words_are_read_off_drawn_and_true_pictures(tmp_path):
         return [Line(text, (0, 0, 1, 1)) for text in read]
 
     class Words(Painter):
-        def generate(self, weights, prompts, keys):
+        def generate(self, weights, prompts, keys, sampling):
             images = np.zeros((8, SIZE, SIZE, 3)) + np.reshape([44, 50, 60, *[0] * 5], (8, 1, 1, 1))
             return (images / 127.5 - 1).astype(np.float32)
 

@@ -15,6 +15,7 @@ from PIL import Image
 from omnigen import parallel
 from omnigen.evals import layouts
 from omnigen.evals.layouts import Layout
+from omnigen.models.omni import OmniConfig
 
 SIDE = 32
 WEIGHTS = {"ar": np.ones(3, np.float32)}
@@ -23,13 +24,15 @@ WEIGHTS = {"ar": np.ones(3, np.float32)}
 class Stamps:
     """Draws flat pictures: the prompt's length in red, its seed in green."""
 
+    config = OmniConfig()
+
     def __init__(self) -> None:
         self.drawn = 0
 
     def prompts(self, texts: list[str]) -> list[int]:
         return [len(text) for text in texts]
 
-    def generate(self, weights, rows, keys, *, guidance):
+    def generate(self, weights, rows, keys, sampling):
         self.drawn += len(rows)
         seeds = np.asarray(jax.vmap(jax.random.key_data)(keys))[:, -1]
         levels = np.stack([np.array(rows), seeds * 10, np.zeros(len(rows))], axis=1)

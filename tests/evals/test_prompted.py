@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from omnigen import evaluate
 from omnigen.evals import benchmark, exact, prompted
 from omnigen.evals.prompted import Prompted
+from omnigen.generation.settings import Sampling
 from omnigen.models.omni import OmniConfig, to_pixels
 
 
@@ -92,8 +93,8 @@ class Painter:
     def prompts(self, texts):
         return texts
 
-    def generate(self, weights, prompts, keys, *, guidance):
-        assert len(prompts) == len(keys) and guidance == 3.0
+    def generate(self, weights, prompts, keys, sampling):
+        assert len(prompts) == len(keys) and sampling == Sampling()
         if self.calls == self.stop_after:
             raise KeyboardInterrupt
         self.calls += 1
@@ -207,7 +208,7 @@ def test_seeds_decide_the_pictures(tmp_path: pathlib.Path) -> None:
     """Pictures 2 and 3 are those of a run of four; prompts share no noise; files tell the seed."""
 
     class Seeds(Painter):
-        def generate(self, weights, prompts, keys, *, guidance):
+        def generate(self, weights, prompts, keys, sampling):
             shade = np.asarray(jax.random.key_data(keys))[:, -1] % 256 / 127.5 - 1
             return np.ones((len(keys), 128, 128, 3)) * shade[:, None, None, None]
 

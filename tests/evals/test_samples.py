@@ -18,7 +18,7 @@ class Echo:
     def prompts(self, captions):
         return captions
 
-    def generate(self, weights, prompts, keys):
+    def generate(self, weights, prompts, keys, sampling):
         assert len(prompts) == len(keys) == 1
         return np.full((1, 32, 32, 3), len(prompts[0]) / 127.5 - 1, np.float32)
 

@@ -156,7 +156,7 @@ def test_steps_over_a_cache_equal_the_whole(attention):
                 x[:, start:stop],
                 position[:, start:stop],
                 cache,
-                start=jnp.int32(start),
+                start=jnp.full(1, start, jnp.int32),
                 mask_BTS=jnp.broadcast_to(mask, (2, *mask.shape[1:])),
             )
             outs.append(out)

@@ -4,6 +4,7 @@
 The kernel runs in Pallas' interpreter; for TPUs it is only lowered, which needs none.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -134,9 +135,11 @@ def lowered(mesh, *, length=1024, dtype="bfloat16", remat=Remat.NONE, causal=Tru
     net = Net(lambda rngs: AR(config, rngs=rngs))
     row = padding(length, 256)
     sequence = Sequence(**{name: np.stack([x] * 4) for name, x in row.fields().items()})
+    if causal:
+        sequence = dataclasses.replace(sequence, group=None)
 
     def loss(params, sequence, vector):
-        return jnp.sum(net.bind(params).hidden(sequence, vector, causal=causal))
+        return jnp.sum(net.bind(params).hidden(sequence, vector))
 
     shapes = jax.eval_shape(lambda: (sequence.map(jnp.asarray), jnp.zeros((4, length, 4))))
     with jax.sharding.use_abstract_mesh(mesh), jax.numpy_rank_promotion("allow"):
