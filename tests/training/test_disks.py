@@ -20,7 +20,8 @@ CONFTEST = pathlib.Path(__file__).with_name("conftest.py")
 PROGRAM = """
 import json, os, resource, runpy, subprocess, sys, time
 from omnigen import parallel
-from omnigen.training import loop, optim, seal
+from omnigen.checkpoints import seal
+from omnigen.training import loop, optim
 from omnigen.checkpoints.checkpoint import Checkpoints
 from omnigen.training.stage import TrainConfig
 

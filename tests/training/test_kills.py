@@ -16,7 +16,7 @@ PROGRAM = """
 import os, pathlib, random, signal, sys, time, traceback
 import numpy as np
 import grain
-from omnigen.training import checkpoint
+from omnigen.checkpoints import checkpoint
 from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
 
 workdir, trials, doing = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

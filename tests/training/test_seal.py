@@ -423,7 +423,7 @@ def test_the_seal_waits_for_what_orbax_notes(tmp_path):
 COST = """
 import pathlib, shutil, statistics, sys, time
 import jax, numpy as np
-from omnigen.training import seal
+from omnigen.checkpoints import seal
 from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
 
 rng = np.random.default_rng(0)

@@ -18,7 +18,8 @@ PROGRAM = """
 import runpy, sys, time
 import jax, numpy as np
 from omnigen import parallel
-from omnigen.training import loop, optim, seal, watchdog
+from omnigen.checkpoints import seal
+from omnigen.training import loop, optim, watchdog
 
 conftest, workdir, place = sys.argv[1:]
 watchdog.LEAST_S = watchdog.LEAST_PAUSE_S = 3.0
