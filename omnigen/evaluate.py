@@ -214,15 +214,15 @@ def _evaluator(
     output: pathlib.Path,
 ) -> "Evaluator":
     """Makes the evaluator of a suite; without a model it judges the column's pictures."""
-    from omnigen.evals import exact, text
-    from omnigen.evals.corpus import Corpus
     from omnigen.evals.judges import reading
-    from omnigen.evals.judges.inception import Inception
-    from omnigen.evals.judges.lite0 import Lite0
-    from omnigen.evals.likeness import Fidelity, Folders, KidLite0, Perceptual, Rebuilt
+    from omnigen.evals.networks.inception import Inception
+    from omnigen.evals.networks.lite0 import Lite0
     from omnigen.evals.prompted import CEILING, Prompted
-    from omnigen.evals.reconstruction import Reconstruction
-    from omnigen.evals.samples import Samples
+    from omnigen.evals.suites import exact, text
+    from omnigen.evals.suites.corpus import Corpus
+    from omnigen.evals.suites.fidelity import Fidelity, Folders, KidLite0, Perceptual, Rebuilt
+    from omnigen.evals.suites.reconstruction import Reconstruction
+    from omnigen.evals.suites.samples import Samples
 
     omni, images = model and model.omni, column.images
     apart = output / column.name if len(values.checkpoint) + len(values.images) > 1 else output
@@ -300,11 +300,12 @@ def _judged(
     column: Column, values: flags.FlagValues, output: pathlib.Path
 ) -> Iterator[tuple[dict[str, Any], str, "Outcome"]]:
     """Describes the column, and yields what each suite found."""
-    from omnigen.evals import likeness, results
+    from omnigen.evals import results
+    from omnigen.evals.suites import fidelity
 
     about, weights, evaluators = _evaluators(column, values, output)
     for name, evaluator in evaluators.items():
-        with cli.bad_input_exits(PROGRAM, (likeness.TooFewError,)):
+        with cli.bad_input_exits(PROGRAM, (fidelity.TooFewError,)):
             outcome = results.judged(evaluator, weights)
         drawn_by = outcome.about.get("settings", {}).get("weights")
         if results.is_digest(drawn_by):  # pictures say so
@@ -332,7 +333,7 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
     import jax
 
     from omnigen import parallel
-    from omnigen.evals import layouts
+    from omnigen.evals import external
     from omnigen.generation import pretrained
 
     with cli.bad_input_exits(PROGRAM):
@@ -344,15 +345,15 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
             raise ValueError(f"--prompts takes no {', '.join(others)}")
         if len(values.checkpoint) > 1:
             raise ValueError("--prompts draws with one --checkpoint")
-        layout = layouts.Layout(values.layout)
-        count = layouts.count_of(layout, values.count)
-        prompts = layouts.read(pathlib.Path(values.prompts), layout)
+        layout = external.Layout(values.layout)
+        count = external.count_of(layout, values.count)
+        prompts = external.read(pathlib.Path(values.prompts), layout)
         parallel.initialize()
         checkpoint = values.checkpoint[0] if values.checkpoint else None
         with progress.work("loading the model"):
             model = pretrained.load(checkpoint, needed=SUITES["exact"])
     with _alone(output) if jax.process_index() == 0 else contextlib.nullcontext():
-        layouts.draw(model.omni, model.params, prompts, layout, output=output, count=count)
+        external.draw(model.omni, model.params, prompts, layout, output=output, count=count)
 
 
 def _complain(column: str, suite: str, outcome: "Outcome") -> bool:
@@ -403,8 +404,9 @@ def _judge(columns: Sequence[Column], values: flags.FlagValues, output: pathlib.
     Raises:
         SystemExit: files were no use.
     """
-    from omnigen.evals import report as web
-    from omnigen.evals import results, table
+    from omnigen.evals import results
+    from omnigen.evals.reports import page as web
+    from omnigen.evals.reports import table
 
     report: dict[str, Any] = {"omnigen": omnigen.__version__, "columns": []}
     imperfect = False

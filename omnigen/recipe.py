@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omnigen import cli, config, extras, files
-from omnigen.data.pipeline import DataConfig
-from omnigen.models import meaning
+from omnigen.data.stream.pipeline import DataConfig
+from omnigen.models import compatibility
 from omnigen.models.omni import OmniConfig
 from omnigen.parallel import MeshConfig
 from omnigen.stages import base as stages
@@ -17,7 +17,7 @@ from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
 from omnigen.training.stage import TrainConfig
 
-UNSEEN = {f"model.{key}": part for key, part in meaning.UNSEEN.items()}
+UNSEEN = {f"model.{key}": part for key, part in compatibility.UNSEEN.items()}
 MOST_TOKENIZER_BYTES = 1 << 28
 
 # Widths that each mesh axis splits, by part of the model.

@@ -60,7 +60,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
             encoder makes other tokens.
     """
     from omnigen import recipe as recipes
-    from omnigen.checkpoints import checkpoint
+    from omnigen.checkpoints import manager
     from omnigen.checkpoints.graft import graft
     from omnigen.generation.pretrained import check_weights, locate
     from omnigen.models.omni import Omni, OmniConfig
@@ -70,7 +70,7 @@ def build_stage(recipe: "Recipe") -> "Stage":
     stage = stages.find(recipe.stage)
     frozen = {}
     if stage.needed and recipe.train.tokenizer:
-        loaded = checkpoint.load_model(locate(recipe.train.tokenizer), check=check_weights)
+        loaded = manager.load_model(locate(recipe.train.tokenizer), check=check_weights)
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
         frozen = graft(given, loaded, added=stage.added)
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe = recipes.read(values.config, overrides)
         recipe.check_extras(judged=True)
 
-        from omnigen.data.mixing import BadCorpusError
+        from omnigen.data.stream.mixing import BadCorpusError
         from omnigen.generation.pretrained import check_weights, locate
         from omnigen.training import loop, replay
 

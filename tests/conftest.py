@@ -47,7 +47,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
     import sizes
     from omnigen import config
-    from omnigen.checkpoints import checkpoint
+    from omnigen.checkpoints import manager
     from omnigen.models.omni import Omni, OmniConfig
 
     model = sizes.model("nano", debug=True)
@@ -56,8 +56,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     shapes = {name: net.shapes() for name, net in nets.items()}
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes)
     workdir = tmp_path_factory.mktemp("untrained")
-    saver = checkpoint.Checkpoints(workdir, keep=1)
-    saver.save(1, checkpoint.Snapshot({"ema": params}, {}, b""), {"model": model})
+    saver = manager.Checkpoints(workdir, keep=1)
+    saver.save(1, manager.Snapshot({"ema": params}, {}, b""), {"model": model})
     saver.close()
     return workdir
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.evals import exact
-from omnigen.evals.reconstruction import Reconstruction
+from omnigen.evals.suites import exact
+from omnigen.evals.suites.reconstruction import Reconstruction
 from omnigen.generation import pretrained
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows

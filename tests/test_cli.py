@@ -91,10 +91,11 @@ PATHS = {
     "omnigen.sample": ["output", "checkpoint", "recreate", "image"],
     "omnigen.train": ["config", "workdir"],
     "omnigen.export": ["checkpoint", "output"],
-    "omnigen.bench train": ["config", "checkpoint", "json", "profile", "markdown"],
+    "omnigen.bench.__main__ train": ["config", "checkpoint", "json", "profile", "markdown"],
     "omnigen.plan.__main__": ["config", "row"],
     "omnigen.doctor": ["config", "workdir"],
-    "omnigen.data.prepare": ["input", "output", "checkpoint"],
+    "omnigen.data.prepare.__main__": ["input", "output"],
+    "omnigen.encode": ["corpus", "checkpoint"],
     "omnigen.data.inspect ~nobody-at-all/x": [""],
     "omnigen.data.corpora.__main__": ["cache"],
 }

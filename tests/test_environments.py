@@ -16,18 +16,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOKENIZER = f"--config {ROOT}/configs/tokenizer.py:debug"
 SMALL = f"{TOKENIZER} --config.train.global_batch_size=8"
 FOUR = "--topology v5e-4 --config.mesh.fsdp=4 --config.mesh.data=1"
-NOTO = ROOT / "tests" / "data" / "noto"
 
 TOKENIZERS = """
 import tokenizers
-from omnigen.data import text
+from omnigen import text
 tokenizers.Tokenizer(tokenizers.models.BPE()).save("t.json")
 print(text.load("t.json").encode("a"))
 """
 PARQUET = """
 import io, pyarrow, pyarrow.parquet
 from PIL import Image
-from omnigen.data import prepare
+from omnigen.data.prepare import __main__ as prepare
 def png(i):
     file = io.BytesIO()
     Image.effect_noise((64, 64), 50 + i).save(file, "PNG")
@@ -39,7 +38,7 @@ prepare.main(["--input", "rows.parquet", "--output", "corpus", "--workers", "0"]
 FAST = """
 import io
 from PIL import Image
-from omnigen.data import pictures
+from omnigen.data.corpus import pictures
 file = io.BytesIO()
 Image.effect_noise((512, 512), 50).convert("RGB").save(file, "JPEG")
 print(pictures._fast() is not None, pictures.load(file.getvalue(), pictures.Size.square(64)).shape)
@@ -71,7 +70,6 @@ RUNS = [
     ("parquet", PARQUET, "train: "),
     ("corpora", "omnigen.data.corpora build art", "npm, which downloads the packages"),
     ("fast", FAST, "True (64, 64, 3)"),
-    ("beam", f"omnigen.data.prepare --input {NOTO} --output corpus --runner DirectRunner", "train"),
     ("ocr", OCR, "text='hello'"),
     ("fidelity", FIDELITY, "kid_lite0"),
     ("plan", f"omnigen.plan {SMALL} {FOUR}", "v5e-4: 4 chips"),

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from omnigen import evaluate, files
-from omnigen.evals import exact, prompted
+from omnigen.evals import prompted
+from omnigen.evals.suites import exact
 from omnigen.generation import pretrained
 from omnigen.scenes.scene import Kind
 
@@ -199,7 +200,7 @@ def test_two_evaluations_do_not_share_a_folder(tmp_path: pathlib.Path, capsys) -
 
 
 def test_too_few_pictures_is_one_line(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("omnigen.evals.judges.lite0.Lite0", Means)
+    monkeypatch.setattr("omnigen.evals.networks.lite0.Lite0", Means)
     monkeypatch.setattr(evaluate, "_check_extras", lambda values, columns: None)
     for number in range(10):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")

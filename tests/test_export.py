@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from omnigen import export
-from omnigen.checkpoints import checkpoint
+from omnigen.checkpoints import manager
 from omnigen.generation import pretrained
 
 
@@ -14,7 +14,7 @@ def test_a_model_is_written_and_means_the_same(tmp_path: pathlib.Path, capsys) -
         output = tmp_path / dtype
         arguments = ["--checkpoint", str(pretrained.NANO), "--output", str(output)]
         export.main([*arguments, "--dtype", dtype])
-        ours, theirs = checkpoint.load_model(output), checkpoint.load_model(pretrained.NANO)
+        ours, theirs = manager.load_model(output), manager.load_model(pretrained.NANO)
         assert ours.version == theirs.version and ours.version in capsys.readouterr().out
         np.testing.assert_equal(ours.params, theirs.params)
     sizes = [

@@ -44,7 +44,6 @@ LAYERS = {
     "sequence": 0,
     "flow": 0,
     "topologies": 0,
-    "measure": 0,
     "nn": 2,
     "scenes": 1,
     "data": 2,
@@ -55,15 +54,15 @@ LAYERS = {
     "evals": 5,
     "stages": 5,
     "cli": 0,
-    "status": 0,
-    "progress": 0,
+    "status": 1,
+    "progress": 1,
+    "text": 1,
     "png": 1,
     "files": 0,
     "workers": 0,
     "extras": 0,
     "config": 1,
     "recipe": 6,
-    "workload": 6,
     "train": 7,
     "sample": 7,
     "evaluate": 7,
@@ -72,13 +71,10 @@ LAYERS = {
     "bench": 7,
     "encode": 7,
     "export": 7,
-    "prepare": 8,
     "__main__": 8,
 }
-# Doors that stand inside a part.
-DOORS = {"omnigen.data.prepare": "prepare"}
-# Same layer, one direction: a stage names the evaluators that judge it; what prints does it by cli.
-ALLOWED = {("stages", "evals"), ("status", "cli"), ("progress", "cli")}
+# Same layer, one direction: a stage names the evaluators that judge it.
+ALLOWED = {("stages", "evals")}
 # Downward, but refused: the loop knows nothing about images, the world is for data and judges.
 REFUSED = {("training", "models"), ("training", "data")} | {
     (part, "scenes") for part in LAYERS if part not in ("scenes", "data", "evals")
@@ -89,14 +85,10 @@ OUTSIDE = {
     "sequence": {"jax", "numpy"},
     "flow": {"jax", "numpy"},
     "topologies": set(),
-    "measure": {"jax"},
     "cli": {"absl", "jax"},
-    "png": {"numpy", "PIL"},
     "files": set(),
     "workers": set(),
     "extras": set(),
-    "status": set(),
-    "progress": set(),
 }
 
 
@@ -107,8 +99,6 @@ def relative(path: pathlib.Path) -> str:
 def part_of(module: str) -> str | None:
     """The part that `omnigen.<part>...` belongs to; None for the package itself."""
     names = module.split(".")
-    if module in DOORS:
-        return DOORS[module]
     return names[1] if len(names) > 1 else None
 
 
@@ -167,7 +157,7 @@ def test_imports_only_go_down(path: pathlib.Path) -> None:
         ("omnigen.flow", "def f():\n  import flax"),
         ("omnigen.training.loop", "from omnigen.models import ar"),
         ("omnigen.evals.base", "from omnigen import stages"),
-        ("omnigen.data.pipeline", "from omnigen import nn"),
+        ("omnigen.data.stream.pipeline", "from omnigen import nn"),
         ("omnigen", "from omnigen import flow"),
     ],
 )
@@ -257,7 +247,10 @@ def test_the_map_names_every_module() -> None:
     """Where a newcomer looks, docs/architecture.md says of each module what it is for."""
     words = set(re.findall(r"`([\w./]+)`", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
     names = {word.rstrip("/").removesuffix(".py").rpartition("/")[2] for word in words}
-    folders = ("", "checkpoints", "data", "data/sources", "models", "training")
+    folders = (
+        *("", "bench", "checkpoints", "evals", "models", "training"),
+        *("data", "data/corpus", "data/prepare", "data/prepare/sources", "data/stream"),
+    )
     every = {path.stem for folder in folders for path in (PACKAGE / folder).glob("*.py")}
     assert every - {"__init__", "__main__"} <= names, every - names
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from omnigen.checkpoints import checkpoint
+from omnigen.checkpoints import manager
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -21,8 +21,8 @@ def test_speedrun(tmp_path: pathlib.Path) -> None:
     environment["PATH"] = os.pathsep.join([folder, environment["PATH"]])
     script = ROOT / "launch" / "speedrun.sh"
     subprocess.run(["bash", str(script), str(tmp_path), "debug"], check=True, env=environment)
-    trained = checkpoint.load_model(tmp_path / "ar")
-    exported = checkpoint.load_model(tmp_path / "model")
+    trained = manager.load_model(tmp_path / "ar")
+    exported = manager.load_model(tmp_path / "model")
     assert exported.version == trained.version
     assert exported.step == 20
     assert exported.params.keys() == {"encoder", "decoder", "ar", "head"}

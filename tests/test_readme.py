@@ -209,7 +209,7 @@ def test_documented_commands_are_understood(
     command = re.sub(r"\[([^\[\]]*)\]", r"\1", re.sub(r"\s+#\s.*", "", command))
     words = [part for word in shlex.split(command) for part in FILLED.get(word, [word])]
     module, argv = words[2], words[3:]
-    if module in ("omnigen.plan", "omnigen.data.corpora"):
+    if module in ("omnigen.bench", "omnigen.plan", "omnigen.data.prepare", "omnigen.data.corpora"):
         module += ".__main__"
     subject = argv[:1] if argv and not argv[0].startswith("-") else []
     with pytest.raises(SystemExit) as stopped:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import omnigen
 from omnigen import sample
-from omnigen.checkpoints import checkpoint as checkpoints
+from omnigen.checkpoints import manager as checkpoints
 from omnigen.generation.settings import Sampling
 
 PROMPT = 'a cloud with the words "Déjà vu"'

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.data.text import ByteText
 from omnigen.sequence import (
     ImageSpan,
     Modality,
@@ -22,6 +21,7 @@ from omnigen.sequence import (
     slot_places,
     ungrouped,
 )
+from omnigen.text import ByteText
 
 SPECIALS = Specials(256)
 PAD, BOS, EOS, BOI, IMG, EOI = range(256, 262)

@@ -18,9 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen import bench, cli, doctor, export, measure, progress, status, train
-from omnigen.data import inspect, prepare, records
-from omnigen.data.records import Manifest, Record
+from omnigen import cli, doctor, export, progress, status, train
+from omnigen.bench import __main__ as bench
+from omnigen.bench import measure
+from omnigen.data import inspect
+from omnigen.data.corpus import records
+from omnigen.data.corpus.records import Manifest, Record
+from omnigen.data.prepare import __main__ as prepare
 from omnigen.generation import pretrained
 from omnigen.training import metrics
 
@@ -128,7 +132,7 @@ def test_recipes_that_are_refused(module, tmp_path: pathlib.Path, said, monkeypa
         said(lines=1)
 
 
-@pytest.mark.parametrize("name", ["train", "bench", "plan.__main__", "doctor"])
+@pytest.mark.parametrize("name", ["train", "bench.__main__", "plan.__main__", "doctor"])
 def test_help_says_that_a_recipe_is_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(f"omnigen.{name}").main(["--help"])
@@ -205,7 +209,7 @@ COMPUTE = {
     "evaluate": ["--suites", "exact", "--every", "40", "--output", "ev"],
     "bench": ["data", "--config", RECIPE],
     "export": ["--checkpoint", str(pretrained.NANO), "--output", "out"],
-    "data.prepare": ["--latents", "--output", "corpus"],
+    "encode": ["--corpus", "corpus"],
     "doctor": [],
 }
 EACH = """

@@ -9,8 +9,8 @@ from PIL import Image
 
 import sizes
 from omnigen import config, recipe, sample, train
-from omnigen.checkpoints import checkpoint
-from omnigen.data.mixing import BadCorpusError
+from omnigen.checkpoints import manager
+from omnigen.data.stream.mixing import BadCorpusError
 from omnigen.models.omni import Omni
 from omnigen.training import loop
 
@@ -159,7 +159,7 @@ def test_a_workdir_holds_what_it_should(runs: pathlib.Path, stage: str, parts: s
 
 
 def test_stages_train_their_parts_and_keep_the_others(runs: pathlib.Path) -> None:
-    tokenizer, ar, decoder, fast = (checkpoint.load_model(runs / stage).params for stage in STAGES)
+    tokenizer, ar, decoder, fast = (manager.load_model(runs / stage).params for stage in STAGES)
     assert tokenizer.keys() == {"encoder", "decoder"}
     assert ar.keys() == {"encoder", "decoder", "ar", "head"}
     assert decoder.keys() == {"encoder", "decoder"}

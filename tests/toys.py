@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.data.text import ByteText
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
-from omnigen.models.flow_head import FlowHeadConfig
+from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.heads.flow import FlowHeadConfig
 from omnigen.models.omni import Omni, OmniConfig
-from omnigen.models.tokenizer import TokenizerConfig
 from omnigen.sequence import Specials, layout
+from omnigen.text import ByteText
 
 CONFIG = OmniConfig(
     image_size=32,

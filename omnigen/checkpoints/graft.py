@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from omnigen.checkpoints import seal
-from omnigen.checkpoints.checkpoint import LoadedModel
+from omnigen.checkpoints import checksums
+from omnigen.checkpoints.manager import LoadedModel
 
 
 def graft(
@@ -69,4 +69,4 @@ def deepen(given: Any, wanted: Any, axes: tuple[str | None, ...]) -> Any:
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    return {path: tuple(leaf.shape) for path, leaf in seal.paths(tree, "")}
+    return {path: tuple(leaf.shape) for path, leaf in checksums.paths(tree, "")}

@@ -28,7 +28,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from omnigen import cli
-from omnigen.checkpoints import seal, store
+from omnigen.checkpoints import checksums, store
 from omnigen.checkpoints.store import DamagedError
 
 FORMAT = 1
@@ -98,7 +98,7 @@ def _load(folder: pathlib.Path, *, dtype: str | None, check: Check | None) -> Lo
     """Loads the model of one checkpoint folder."""
     sizes = store.check_folder(folder)
     items = _items_in(folder)
-    found = seal.read(folder)
+    found = checksums.read(folder)
     bad = _bad_files(folder, found, sizes, most=_SMALL)
     try:
         header = read_header(folder)
@@ -118,7 +118,7 @@ def _load(folder: pathlib.Path, *, dtype: str | None, check: Check | None) -> Lo
             read = store.read(folder / item, arrays[item])
             leaves |= {path.removeprefix(_AVERAGES): leaf for path, leaf in read.items()}
             if found is not None:
-                digests |= seal.on_host({item: read})
+                digests |= checksums.on_host({item: read})
         params = _nested(leaves)
     except Exception as error:
         damage = DamagedError(f"damaged item {item}: {one_line(error)}")
@@ -126,7 +126,7 @@ def _load(folder: pathlib.Path, *, dtype: str | None, check: Check | None) -> Lo
     if found is None:
         _log.warning("%s has no digests: what it holds cannot be checked", folder)
     else:
-        refuse_damage(folder, bad, seal.damaged_leaves(found, digests))
+        refuse_damage(folder, bad, checksums.damaged_leaves(found, digests))
     if dtype is not None:
         wanted = jnp.dtype(dtype)
         params = jax.tree.map(lambda leaf: leaf.astype(wanted, copy=False), params)
@@ -162,12 +162,12 @@ def _nested(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def _bad_files(
     folder: pathlib.Path,
-    found: seal.Seal | None,
+    found: checksums.Seal | None,
     sizes: Mapping[str, int],
     *,
     most: int | None = None,
 ) -> list[str]:
-    return [] if found is None else seal.damaged_files(folder, found, sizes, most=most)
+    return [] if found is None else checksums.damaged_files(folder, found, sizes, most=most)
 
 
 def read_header(folder: pathlib.Path) -> dict[str, Any]:
@@ -222,7 +222,9 @@ def export_model(
             ),
         )
     trees = {"model": model.params}
-    seal.write(partial, step=model.step, leaves=seal.leaves(trees, seal.on_host(trees)))
+    checksums.write(
+        partial, step=model.step, leaves=checksums.leaves(trees, checksums.on_host(trees))
+    )
     partial.rename(output)
     return dataclasses.replace(model, path=str(output))
 
@@ -303,7 +305,7 @@ def refuse_damage(folder: pathlib.Path, files: list[str], leaves: list[str]) -> 
 
 def _checksums(params: Any) -> dict[str, int]:
     """CRC-32 of each array's bytes, by path."""
-    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in seal.paths(params, "")}
+    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in checksums.paths(params, "")}
 
 
 def _bytes(array: np.ndarray) -> memoryview:

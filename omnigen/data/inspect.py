@@ -10,9 +10,11 @@ import numpy as np
 from absl import flags
 
 from omnigen import cli, files
-from omnigen.data import buckets, pictures, sources, tars
-from omnigen.data.records import Corpus, Record, Records, Rejected
-from omnigen.data.split import Split
+from omnigen.data.corpus import pictures
+from omnigen.data.corpus.records import Corpus, Record, Records, Rejected
+from omnigen.data.corpus.split import Split
+from omnigen.data.prepare import sources
+from omnigen.data.stream import buckets, tars
 
 PROGRAM = "omnigen.data.inspect"
 USAGE = """

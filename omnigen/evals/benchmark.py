@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from omnigen import files, progress
-from omnigen.evals import pictures
-from omnigen.evals.pictures import Job
+from omnigen.evals import picture_files
+from omnigen.evals.picture_files import Job
 from omnigen.evals.results import Estimate
 from omnigen.scenes.scene import Scene
 from omnigen.workers import pool
@@ -107,7 +107,7 @@ def judge(
     Returns:
         A record a picture, in order: which it is, its `problem` or "", and the verdict.
     """
-    known, paths = _Journal(journal), pictures.locate(folder, wanted)
+    known, paths = _Journal(journal), picture_files.locate(folder, wanted)
     digests, problems = zip(*map(_digest, paths, problems or [""] * len(wanted)), strict=True)
     keys = [
         _key(benchmark.version, job.metadata, problem, digest)
@@ -141,7 +141,7 @@ def judge(
 def _digest(path: pathlib.Path, problem: str) -> tuple[str, str]:
     """The digest of a file, "" if it cannot be read, and what is wrong with it, if anything."""
     try:
-        return hashlib.sha256(pictures.load(path)).hexdigest(), problem
+        return hashlib.sha256(picture_files.load(path)).hexdigest(), problem
     except ValueError as error:
         return "", problem or str(error)
 
@@ -157,7 +157,7 @@ def _look(verdict: Verdict, asked: tuple[pathlib.Path, Metadata, str]) -> Record
     path, metadata, problem = asked
     image = None
     try:
-        image = None if problem else pictures.read(path)
+        image = None if problem else picture_files.read(path)
     except ValueError as error:
         problem = str(error)
     try:

@@ -19,9 +19,9 @@ import ml_dtypes
 import numpy as np
 
 from omnigen import progress
-from omnigen.evals import benchmark, pictures, results, second
+from omnigen.evals import benchmark, picture_files, results, second
 from omnigen.evals.benchmark import Benchmark, Record
-from omnigen.evals.pictures import Job
+from omnigen.evals.picture_files import Job
 from omnigen.evals.results import Outcome
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
@@ -85,7 +85,7 @@ class Prompted:
             output: the folder for files; None keeps none.
             column: names the system in the names of files.
             count: pictures a prompt.
-            seed: number of the first of them; see `pictures.seed_of`.
+            seed: number of the first of them; see `picture_files.seed_of`.
             workers: processes that judge.
         """
         assert (omni is None) != (images is None)
@@ -115,9 +115,9 @@ class Prompted:
         folder = self._drawn_ceiling(weights, self._output)
         if folder is None:
             return outcome
-        wanted, survey = pictures.jobs(self._suite.prompts, 1), None
+        wanted, survey = picture_files.jobs(self._suite.prompts, 1), None
         if self._omni is None:
-            survey = pictures.survey(folder, wanted)
+            survey = picture_files.survey(folder, wanted)
             ours, theirs = outcome.about["settings"].get("weights"), survey.settings.get("weights")
             if ours != theirs:
                 problems = {**outcome.problems, results.FOREIGN: [folder.name]}
@@ -140,7 +140,7 @@ class Prompted:
         if self._images is not None:
             return self._images
         folder = output / "pictures" / self._column / self.name
-        wanted = pictures.jobs(self._suite.prompts, self._count, first=self._seed)
+        wanted = picture_files.jobs(self._suite.prompts, self._count, first=self._seed)
         self._draw(folder, wanted, self._generate, weights)
         return folder
 
@@ -149,24 +149,24 @@ class Prompted:
         if self._images is not None or "encoder" not in weights:
             return self._ceiling
         folder = output / "pictures" / self._column / f"{self.name}{CEILING}"
-        self._draw(folder, pictures.jobs(self._suite.prompts, 1), self._rebuild, weights)
+        self._draw(folder, picture_files.jobs(self._suite.prompts, 1), self._rebuild, weights)
         return folder
 
     def _outcome(self, weights: Params, output: pathlib.Path) -> Outcome:
         prompts = [dict(metadata) for metadata in self._suite.prompts]
         lines = "".join(json.dumps(metadata) + "\n" for metadata in prompts)
         results.write(lines, output / self.name / "prompts.jsonl")
-        wanted, survey = pictures.jobs(prompts, self._count), None
+        wanted, survey = picture_files.jobs(prompts, self._count), None
         settings, seed = self._settings() if self._omni else {}, self._seed
         folder = self._drawn(weights, output)
         if self._images is not None:
-            survey = pictures.survey(folder, wanted)
+            survey = picture_files.survey(folder, wanted)
             settings, first = survey.settings, survey.settings.get("first_seed")
             seed = first if type(first) is int and 0 <= first < 2**31 else seed
         records = self._judged(folder, wanted, output, survey=survey)
         assert len(records) == len(prompts) * self._count
         problems = _problems(records)
-        if self._images and (extra := pictures.unexpected(folder, wanted)):
+        if self._images and (extra := picture_files.unexpected(folder, wanted)):
             problems[results.UNEXPECTED] = extra
         about = {
             "judge": self._suite.version,
@@ -190,7 +190,7 @@ class Prompted:
         wanted: Sequence[Job],
         output: pathlib.Path,
         *,
-        survey: pictures.Survey | None = None,
+        survey: picture_files.Survey | None = None,
     ) -> list[Record]:
         """Records whose files are named relative to the folder that they were found in."""
         name = f"{self._column}-{self.name}{CEILING * folder.name.endswith(CEILING)}"
@@ -227,7 +227,7 @@ class Prompted:
         weights: Params,
     ) -> None:
         settings = self._settings()
-        pictures.draw(
+        picture_files.draw(
             folder,
             wanted,
             functools.partial(paint, weights),

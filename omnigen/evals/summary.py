@@ -14,8 +14,9 @@ from typing import Any
 from absl import flags
 
 from omnigen import cli, files
-from omnigen.evals import results, table
-from omnigen.evals.markup import entries, items, markdown, number
+from omnigen.evals import results
+from omnigen.evals.reports import table
+from omnigen.evals.reports.markup import entries, items, markdown, number
 
 PROGRAM = "omnigen.evals.summary"
 USAGE = """

@@ -22,7 +22,7 @@ from absl import flags
 from PIL import Image, ImageFilter
 
 from omnigen import cli, extras
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
 from omnigen.evals.judges import detector
 from omnigen.scenes.compose import compose
 from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size

@@ -21,7 +21,7 @@ from omnigen.generation import image, state, text
 from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials, Phase, State
 from omnigen.models.ar import Stepper
-from omnigen.models.flow_head import Sampler
+from omnigen.models.heads.flow import Sampler
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.sequence import Array, Sequence

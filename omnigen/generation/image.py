@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from omnigen import flow
 from omnigen.generation.state import Phase, State
-from omnigen.models.flow_head import Sampler
+from omnigen.models.heads.flow import Sampler
 from omnigen.models.omni import Omni
 from omnigen.sequence import Array, Modality, Sequence
 

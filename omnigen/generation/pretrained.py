@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from omnigen import config
-from omnigen.checkpoints import checkpoint, seal
+from omnigen.checkpoints import checksums, manager
 from omnigen.checkpoints.store import Array
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import DTYPES, Params
@@ -29,7 +29,7 @@ class Pretrained:
     Attributes:
         omni: the model.
         params: weights by part, on the default device.
-        version: names config and weights; see `checkpoint.LoadedModel`.
+        version: names config and weights; see `manager.LoadedModel`.
         step: training step of the weights.
         path: the checkpoint's folder.
     """
@@ -80,7 +80,7 @@ def load(
             guess.set_result(omni)
 
     with futures.ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(checkpoint.load_model, place, dtype=None, check=check)
+        reading = pool.submit(manager.load_model, place, dtype=None, check=check)
         # While nothing has passed the check nothing is compiled; what is wrong, `reading` says.
         first: list[futures.Future[Any]] = [guess, reading]
         futures.wait(first, return_when=futures.FIRST_COMPLETED)
@@ -122,7 +122,7 @@ def check_weights(
     for part in sorted({path.partition("/")[0] for path in arrays}):
         if part not in omni.nets:
             raise ValueError(f"it holds weights of {part}, which no model has")
-        wanted = dict(seal.paths(omni.nets[part].shapes(), part))
+        wanted = dict(checksums.paths(omni.nets[part].shapes(), part))
         given = {path: array for path, array in arrays.items() if path.split("/")[0] == part}
         for path in sorted(wanted.keys() | given.keys()):
             here = tuple(wanted[path].shape) if path in wanted else "absent"

@@ -12,10 +12,10 @@ import numpy as np
 from omnigen.models.ar import PLACE_DIM, ARConfig
 from omnigen.models.decoder import MODULATIONS, DecoderConfig
 from omnigen.models.decoder import TIME_DIM as DECODER_TIME_DIM
-from omnigen.models.flow_head import ADDED, FlowHeadConfig
-from omnigen.models.flow_head import MODULATIONS as HEAD_MODULATIONS
-from omnigen.models.flow_head import TIME_DIM as HEAD_TIME_DIM
-from omnigen.models.tokenizer import TokenizerConfig
+from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.heads.flow import ADDED, FlowHeadConfig
+from omnigen.models.heads.flow import MODULATIONS as HEAD_MODULATIONS
+from omnigen.models.heads.flow import TIME_DIM as HEAD_TIME_DIM
 
 
 def _block(dim: int, *, heads: int, kv_heads: int, head_dim: int, mlp_dim: int) -> int:

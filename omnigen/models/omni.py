@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow, parallel
-from omnigen.data.latents import Encoding, digest_weights
-from omnigen.data.text import load as load_text
+from omnigen.data.corpus.latents import Encoding, digest_weights
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
-from omnigen.models.flow_head import FlowHead, FlowHeadConfig
-from omnigen.models.tokenizer import Encoder, TokenizerConfig
+from omnigen.models.encoder import Encoder, TokenizerConfig
+from omnigen.models.heads.flow import FlowHead, FlowHeadConfig
 from omnigen.nn.module import Net, Params
 from omnigen.sequence import Specials
+from omnigen.text import load as load_text
 
 MOST_TOKENS = 2**16  # of a picture: 4096 pixels a side in tokens of 16
 MOST_SKETCH = 2**14

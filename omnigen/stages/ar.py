@@ -16,15 +16,15 @@ import numpy as np
 import optax
 
 from omnigen import flow
-from omnigen.data import noise, pipeline
-from omnigen.data.latents import Encoding
-from omnigen.data.split import Split
+from omnigen.data.corpus.latents import Encoding
+from omnigen.data.corpus.split import Split
+from omnigen.data.stream import noise, pipeline
 from omnigen.evals.base import Evaluator
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.models import flops
+from omnigen.models.encoder import add_noise
 from omnigen.models.omni import to_pixels, to_uint8
-from omnigen.models.tokenizer import add_noise
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
 from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
@@ -214,8 +214,8 @@ class ARStage(Stage):
 
     def evaluators(self) -> list[Evaluator]:
         """The held-out loss, and a twelfth of the suite `exact`, one picture a prompt."""
-        from omnigen.evals import exact
         from omnigen.evals.prompted import Prompted
+        from omnigen.evals.suites import exact
 
         suite = exact.benchmark().part(JUDGED)
         return [*super().evaluators(), Prompted(suite, omni=self.omni, count=1)]

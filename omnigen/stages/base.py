@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from omnigen.data.examples import has_held_out
-from omnigen.data.pipeline import DataConfig, longest_sketch
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
+from omnigen.data.stream.examples import has_held_out
+from omnigen.data.stream.pipeline import DataConfig, longest_sketch
 from omnigen.evals.base import Evaluator
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params

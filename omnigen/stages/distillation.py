@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
-from omnigen.data.pipeline import DataConfig
+from omnigen.data.stream.pipeline import DataConfig
 from omnigen.models import flops
-from omnigen.models.flow_head import ADDED, FlowHead
+from omnigen.models.heads.flow import ADDED, FlowHead
 from omnigen.models.omni import OmniConfig
 from omnigen.nn.module import Params
 from omnigen.sequence import Modality, Sequence, without_prompts

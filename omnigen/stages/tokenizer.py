@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
-from omnigen.data import noise, pipeline
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
+from omnigen.data.stream import noise, pipeline
 from omnigen.evals.base import Evaluator
 from omnigen.models import flops
+from omnigen.models.encoder import add_noise
 from omnigen.models.omni import to_pixels, to_uint8
-from omnigen.models.tokenizer import add_noise
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
 from omnigen.stages.base import Batch, Stage
@@ -155,7 +155,7 @@ class TokenizerStage(Stage):
 
     def evaluators(self) -> list[Evaluator]:
         """The held-out loss, and the PSNR of held-out pictures."""
-        from omnigen.evals.reconstruction import Reconstruction
+        from omnigen.evals.suites.reconstruction import Reconstruction
 
         return [*super().evaluators(), Reconstruction(self.omni)]
 

@@ -17,13 +17,13 @@ import optax
 from jax.sharding import Mesh
 
 from omnigen import files, parallel
-from omnigen.checkpoints import checkpoint, position
+from omnigen.checkpoints import manager, position
 from omnigen.checkpoints.graft import graft
 from omnigen.checkpoints.model import Check
 from omnigen.training import guard, metrics, optim, state
 from omnigen.training.changes import NOTHING_KNOWN, Changes, Past, Schema
 from omnigen.training.feed import Feed, Item
-from omnigen.training.ledger import Bucket, Ledger
+from omnigen.training.goodput import Bucket, Ledger
 from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
 from omnigen.training.step import make_gradients, make_step
 from omnigen.training.watchdog import Watchdog
@@ -57,7 +57,7 @@ def _start(
     stage: Stage,
     config: TrainConfig,
     mesh: Mesh,
-    saved: checkpoint.Checkpoints,
+    saved: manager.Checkpoints,
     check: Check | None,
     *,
     optimizer: optax.GradientTransformation,
@@ -88,7 +88,7 @@ def _start(
         return _Start(found.state, found.frozen, place, "the newest checkpoint")
     loaded = None
     if config.init_from:
-        loaded = checkpoint.load_model(config.init_from, check=check)
+        loaded = manager.load_model(config.init_from, check=check)
         for line in Changes(loaded.config, settings, schema).refuse(
             target["params"].keys() & loaded.params.keys(),
             path=loaded.path,
@@ -322,7 +322,7 @@ def run(
             stack.enter_context(_occupied(folder))
         stack.enter_context(jax.set_mesh(mesh))
         ledger = Ledger(folder if first_host else None, began=began or time.time(), warn=say)
-        saved = checkpoint.Checkpoints(folder, keep=config.keep_checkpoints, warn=say)
+        saved = manager.Checkpoints(folder, keep=config.keep_checkpoints, warn=say)
         stack.callback(saved.close)
         with ledger.into(Bucket.CHECKPOINT_RESTORE if saved.steps else Bucket.TRAINING_PREP):
             given: Any = {"settings": settings, "schema": schema, "say": say, "seed": seed}
@@ -427,7 +427,7 @@ def run(
                 stopped = bool(stop.signum) or saved.preempted(step)
                 if last or stopped or due(config.checkpoint_every):
                     with pause(Bucket.CHECKPOINT_SAVE):
-                        snapshot = checkpoint.Snapshot(train_state, frozen, item.position)
+                        snapshot = manager.Snapshot(train_state, frozen, item.position)
                         saved.save(step, snapshot, settings)
                 if stopped and not last:
                     reporter.text(f"told to stop: saving step {step}")

@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from omnigen import parallel
-from omnigen.checkpoints import checkpoint, seal
+from omnigen.checkpoints import checksums, manager
 from omnigen.training import loop, metrics, optim, state, step
 from omnigen.training.changes import NOTHING_KNOWN, Past, Schema
 from omnigen.training.stage import Stage, TrainConfig
@@ -105,20 +105,20 @@ def replay(
     finally:
         feed.close()
     trees = {"state": now, "frozen": frozen} if frozen else {"state": now}
-    differ = seal.damaged_leaves(truth, seal.Digester()(trees)())
+    differ = checksums.damaged_leaves(truth, checksums.Digester()(trees)())
     return Replay(first=first, last=last, losses=wrong, arrays=differ)
 
 
 def _ends(
     workdir: pathlib.Path, first: int, *, say: Callable[[str], None], **restored: Any
-) -> tuple[int, seal.Seal, checkpoint.Snapshot]:
+) -> tuple[int, checksums.Seal, manager.Snapshot]:
     """The step to end at, what its checkpoint must hold, and what that of step `first` holds."""
     if not (workdir / "checkpoints").is_dir():
         raise ValueError(f"{workdir}: no checkpoints to replay")
-    saved = checkpoint.Checkpoints(workdir, keep=2, read_only=True, warn=say)
+    saved = manager.Checkpoints(workdir, keep=2, read_only=True, warn=say)
     try:
         last = _next(saved.steps, first)
-        truth = seal.read(workdir.absolute() / "checkpoints" / str(last))
+        truth = checksums.read(workdir.absolute() / "checkpoints" / str(last))
         if truth is None:
             raise ValueError(f"checkpoint {last} has no digests to compare with")
         return last, truth, saved.restore(first, **restored)

@@ -8,10 +8,10 @@ import tarfile
 import numpy as np
 from PIL import Image
 
-from omnigen.data import ingest
-from omnigen.data.ingest import Settings
-from omnigen.data.records import Corpus
-from omnigen.data.split import Split
+from omnigen.data.corpus.records import Corpus
+from omnigen.data.corpus.split import Split
+from omnigen.data.prepare import ingest
+from omnigen.data.prepare.ingest import Settings
 
 PLAIN = Settings(test_fraction=0.0)
 

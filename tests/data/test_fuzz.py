@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import ingest, pictures
-from omnigen.data.pictures import Size
-from omnigen.data.records import Corpus, Reason, Rejected
+from omnigen.data.corpus import pictures
+from omnigen.data.corpus.pictures import Size
+from omnigen.data.corpus.records import Corpus, Reason, Rejected
+from omnigen.data.prepare import ingest
 
 MAX_PIXELS = 1 << 22
 MEMORY = 10 * MAX_PIXELS + (64 << 20)  # bytes; ten for each pixel of the largest picture
@@ -178,7 +179,7 @@ import json, pathlib, resource, sys, warnings
 warnings.simplefilter("ignore")
 sys.path.insert(0, sys.argv[1])
 import test_fuzz
-from omnigen.data import pictures
+from omnigen.data.corpus import pictures
 pictures.decode(test_fuzz.saved(test_fuzz.Image.new("RGB", (9, 9)), "PNG"))
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 table = test_fuzz.prepare_all(pathlib.Path(sys.argv[2]), int(sys.argv[3]))

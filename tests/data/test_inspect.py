@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data import inspect, records
-from omnigen.data.records import Corpus, Manifest, Record
-from omnigen.data.split import Split
+from omnigen.data import inspect
+from omnigen.data.corpus import records
+from omnigen.data.corpus.records import Corpus, Manifest, Record
+from omnigen.data.corpus.split import Split
 
 COLORS = ["red", "lime", "blue", "yellow"]
 

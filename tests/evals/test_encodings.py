@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from omnigen.evals import exact, likeness, pictures, report
-from omnigen.evals.judges.inception import Features
+from omnigen.evals import picture_files
+from omnigen.evals.networks.inception import Features
 from omnigen.evals.prompted import Prompted
+from omnigen.evals.reports import page
+from omnigen.evals.suites import exact, fidelity
 
 SIDE = 64
 COLORS = ("red", "blue", "black", "orange")
@@ -102,8 +104,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]
 
 
 def wanted(folder: pathlib.Path) -> list[pathlib.Path]:
-    jobs = pictures.jobs([{"prompt": str(i)} for i in range(COUNT)], COUNT)
-    return pictures.locate(folder, jobs)
+    jobs = picture_files.jobs([{"prompt": str(i)} for i in range(COUNT)], COUNT)
+    return picture_files.locate(folder, jobs)
 
 
 def test_pixels_are_the_same(folders: dict[str, pathlib.Path]) -> None:
@@ -112,7 +114,7 @@ def test_pixels_are_the_same(folders: dict[str, pathlib.Path]) -> None:
         assert len({path.name for path in paths}) == COUNT
         for number, path in enumerate(paths):
             expected = np.asarray(circle(*divmod(number, COUNT)))
-            np.testing.assert_array_equal(pictures.read(path), expected, err_msg=name)
+            np.testing.assert_array_equal(picture_files.read(path), expected, err_msg=name)
 
 
 def test_the_judge_says_the_same(folders: dict[str, pathlib.Path], tmp_path: pathlib.Path) -> None:
@@ -153,9 +155,9 @@ def test_sets_are_as_far_apart(folders: dict[str, pathlib.Path], tmp_path: pathl
         circle(number % 3, 3 - number // 3).save(tmp_path / f"{number}.png")
     found = {}
     for name, folder in folders.items():
-        sets = likeness.Folders(folder, reference=tmp_path)
-        found[name] = dict(likeness.KidLite0(sets, network=Means()).run({}, {}))
-        found[name] |= dict(likeness.Fidelity(sets, inception=Corners()).run({}, {}))
+        sets = fidelity.Folders(folder, reference=tmp_path)
+        found[name] = dict(fidelity.KidLite0(sets, network=Means()).run({}, {}))
+        found[name] |= dict(fidelity.Fidelity(sets, inception=Corners()).run({}, {}))
         assert sets.problems == {}
     assert found["rgb"]["drawn_pictures"] == 16 and found["rgb"]["fid"] > 0
     for name in folders:
@@ -164,7 +166,7 @@ def test_sets_are_as_far_apart(folders: dict[str, pathlib.Path], tmp_path: pathl
 
 def test_the_page_shows_the_same(folders: dict[str, pathlib.Path]) -> None:
     shown = {
-        name: [report._picture(p.parent, p.name) for p in wanted(folder)]
+        name: [page._picture(p.parent, p.name) for p in wanted(folder)]
         for name, folder in folders.items()
     }
     assert len(set(shown["rgb"])) == 16
@@ -188,4 +190,4 @@ def test_greys_are_the_same(tmp_path: pathlib.Path) -> None:
     expected = np.repeat(levels[..., None], 3, axis=-1)
     for name, image in saved.items():
         image.save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
-        np.testing.assert_array_equal(pictures.read(tmp_path / name), expected, err_msg=name)
+        np.testing.assert_array_equal(picture_files.read(tmp_path / name), expected, err_msg=name)

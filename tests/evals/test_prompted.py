@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from omnigen import evaluate
-from omnigen.evals import benchmark, exact, prompted
+from omnigen.evals import benchmark, prompted
 from omnigen.evals.prompted import Prompted
+from omnigen.evals.suites import exact
 from omnigen.generation.settings import Sampling
 from omnigen.models.omni import OmniConfig, to_pixels
 

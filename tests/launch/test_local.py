@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from omnigen.checkpoints import checkpoint
+from omnigen.checkpoints import manager
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOCAL = str(ROOT / "launch" / "local.py")
@@ -202,6 +202,6 @@ def test_the_number_of_processes_changes_nothing(tmp_path: pathlib.Path) -> None
         np.testing.assert_allclose(together[-1][name], alone[-1][name], rtol=1e-3)
     drawn = [sorted((tmp_path / n / "samples").iterdir()) for n in ("1", "2")]
     assert [path.name[-6:] for path in drawn[1]] == ["02.png", "03.png"]
-    before, after = (checkpoint.load_model(tmp_path / n).params for n in ("1", "2"))
+    before, after = (manager.load_model(tmp_path / n).params for n in ("1", "2"))
     # Muon divides by the norm of the gradient, so rounding of small ones is seen in the weights.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4), before, after)

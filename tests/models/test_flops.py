@@ -19,8 +19,8 @@ from jax.extend import core
 from omnigen.models import flops
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
-from omnigen.models.flow_head import FlowHead, FlowHeadConfig
-from omnigen.models.tokenizer import Encoder, TokenizerConfig
+from omnigen.models.encoder import Encoder, TokenizerConfig
+from omnigen.models.heads.flow import FlowHead, FlowHeadConfig
 from omnigen.nn.layers import SMALL_TABLE
 from omnigen.nn.module import Net
 from omnigen.sequence import Sequence, padding

@@ -20,22 +20,22 @@ import numpy as np
 import pytest
 
 from omnigen import parallel
-from omnigen.checkpoints import checkpoint
-from omnigen.data.pipeline import DataConfig
-from omnigen.data.text import ByteText
+from omnigen.checkpoints import manager
+from omnigen.data.stream.pipeline import DataConfig
 from omnigen.generation import pretrained
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.generation.settings import Sampling
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
-from omnigen.models.flow_head import ADDED, FlowHeadConfig
+from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.heads.flow import ADDED, FlowHeadConfig
 from omnigen.models.omni import Omni, OmniConfig, to_uint8
-from omnigen.models.tokenizer import TokenizerConfig
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack, ungrouped
 from omnigen.stages.ar import ARObjective, ARStage
 from omnigen.stages.distillation import DistillationObjective, DistillationStage
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage
+from omnigen.text import ByteText
 from omnigen.training import loop, optim, state
 from omnigen.training.stage import TrainConfig
 
@@ -187,7 +187,7 @@ def losses(stage, batch: dict) -> np.ndarray:
 
 def scenes() -> str:
     """A digest of scenes of every kind and split, with their captions and sketches."""
-    from omnigen.data.split import Split
+    from omnigen.data.corpus.split import Split
     from omnigen.scenes.caption import caption
     from omnigen.scenes.compose import compose
     from omnigen.scenes.scene import Kind
@@ -206,8 +206,8 @@ def save_run() -> None:
     """Saves a toy run of one stage, with its optimizer and frozen weights."""
     stage = next(stage for name, stage, _ in stages() if name == "ar")
     held, _ = resumed(stage)
-    saver = checkpoint.Checkpoints(RUN, keep=1)
-    snapshot = checkpoint.Snapshot(held, stage.frozen, b'{"batch": 3}')
+    saver = manager.Checkpoints(RUN, keep=1)
+    snapshot = manager.Snapshot(held, stage.frozen, b'{"batch": 3}')
     saver.save(3, snapshot, {"model": dataclasses.asdict(CONFIG)})
     saver.close()
 
@@ -269,12 +269,12 @@ def test_a_run_of_before_is_restored() -> None:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
         stage.frozen,
     )
-    saver = checkpoint.Checkpoints(RUN, keep=1, read_only=True)
+    saver = manager.Checkpoints(RUN, keep=1, read_only=True)
     found = saver.restore(3, state=target, frozen=frozen)
     saver.close()
     jax.tree.map(np.testing.assert_array_equal, found.state, held)
     jax.tree.map(np.testing.assert_array_equal, found.frozen, stage.frozen)
-    loaded = checkpoint.load_model(RUN)
+    loaded = manager.load_model(RUN)
     assert loaded.step == 3 and loaded.version == "33dc6922afc7"
 
 

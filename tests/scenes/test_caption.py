@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
 from omnigen.scenes import caption as captions
 from omnigen.scenes.caption import caption
 from omnigen.scenes.caption_canvas import Canvas

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
 from omnigen.scenes import layout, palette, words
 from omnigen.scenes.compose import RADII, compose
 from omnigen.scenes.fonts import FAMILIES

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
 from omnigen.scenes.caption import caption
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.compose import compose

@@ -3,7 +3,7 @@
 
 import collections
 
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
 from omnigen.scenes import splits, words
 from omnigen.scenes.compose import compose
 from omnigen.scenes.dice import Dice

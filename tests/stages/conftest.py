@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.data.pipeline import DataConfig
-from omnigen.data.text import ByteText
+from omnigen.data.stream.pipeline import DataConfig
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
-from omnigen.models.flow_head import FlowHeadConfig
+from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.heads.flow import FlowHeadConfig
 from omnigen.models.omni import Omni, OmniConfig
-from omnigen.models.tokenizer import TokenizerConfig
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack
+from omnigen.text import ByteText
 
 SIZE, ROW, PICTURES, TOKENS = 16, 40, 2, 4
 CONFIG = OmniConfig(

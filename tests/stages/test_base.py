@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.data.pipeline import DataConfig
-from omnigen.data.split import Split
+from omnigen.data.corpus.split import Split
+from omnigen.data.stream.pipeline import DataConfig
 from omnigen.parallel import DataShard
 from omnigen.stages import base
 from omnigen.stages.ar import ARObjective, ARStage

@@ -11,11 +11,11 @@ import optax
 import pytest
 
 from omnigen import flow
-from omnigen.data.text import ByteText
-from omnigen.models.flow_head import ADDED
+from omnigen.models.heads.flow import ADDED
 from omnigen.models.omni import Omni
 from omnigen.sequence import ImageSpan, Sequence, Specials, TextSpan, layout, pack, without_prompts
 from omnigen.stages.distillation import DistillationObjective, DistillationStage
+from omnigen.text import ByteText
 
 STEPS = 4
 

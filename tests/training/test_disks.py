@@ -13,16 +13,16 @@ import time
 
 import pytest
 
-from omnigen.checkpoints import checkpoint
+from omnigen.checkpoints import manager
 
 CONFTEST = pathlib.Path(__file__).with_name("conftest.py")
 
 PROGRAM = """
 import json, os, resource, runpy, subprocess, sys, time
 from omnigen import parallel
-from omnigen.checkpoints import seal
+from omnigen.checkpoints import checksums
 from omnigen.training import loop, optim
-from omnigen.checkpoints.checkpoint import Checkpoints
+from omnigen.checkpoints.manager import Checkpoints
 from omnigen.training.stage import TrainConfig
 
 conftest, workdir = sys.argv[1:3]
@@ -99,7 +99,7 @@ if point == "idle":
 if point == "folders":
     hook(os, "mkdir", after=lambda path, *_: str(path) == again and turn())
 if point == "arrays":
-    hook(seal.Digester, "__call__", before=lambda *_: os.path.exists(again) and turn())
+    hook(checksums.Digester, "__call__", before=lambda *_: os.path.exists(again) and turn())
 if point == "seal":
     hook(seal, "write", before=lambda place, *_: str(place) == again and turn())
 if point == "sealed":
@@ -194,7 +194,7 @@ def assert_ends(run, workdir, *, newest):
     assert code == 1
     assert max(numbers(workdir)) == newest
     for step in (newest - 5, newest):
-        assert checkpoint.load_model(workdir / "checkpoints" / str(step)).step == step
+        assert manager.load_model(workdir / "checkpoints" / str(step)).step == step
 
 
 @pytest.mark.parametrize(
@@ -310,5 +310,5 @@ def test_a_slow_disk(tmp_path, slow, capsys):
     assert events.steps[19] < events.due[20] < events.named[10] < events.under_way[20]
     assert stopping < 2 * max(saves) + 8
     for step in numbers(workdir):
-        assert checkpoint.load_model(workdir / "checkpoints" / str(step)).step == step
+        assert manager.load_model(workdir / "checkpoints" / str(step)).step == step
     assert max(numbers(workdir)) == last

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from omnigen import files, parallel
-from omnigen.checkpoints import checkpoint
-from omnigen.data import stream
+from omnigen.checkpoints import manager
+from omnigen.data.stream import batches
 from omnigen.training import loop, optim, state
 from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
@@ -59,7 +59,7 @@ def final(stage, workdir, step):
     shapes = jax.eval_shape(stage.init, jax.random.key(0))
     optimizer = optim.build(OPTIMIZER, axes=stage.axes(), shapes=shapes, total_steps=6)
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
-    saved = checkpoint.Checkpoints(workdir, keep=3)
+    saved = manager.Checkpoints(workdir, keep=3)
     found = saved.restore(step, state=target, frozen={})
     saved.close()
     return jax.device_get(found.state)
@@ -341,7 +341,7 @@ def test_corpora_that_have_changed_are_told_like_settings(make_stage, tmp_path, 
     stage = make_stage()
     batch = batch_of(stage)
     for content, steps in (("a", 1), ("a", 2), ("b", 3)):
-        stage.dataset = lambda size, shard, content=content: stream.Batches(
+        stage.dataset = lambda size, shard, content=content: batches.Batches(
             lambda number: batch, content=content
         )
         run(stage, tmp_path, change(steps=steps))

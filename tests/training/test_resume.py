@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from omnigen import parallel
-from omnigen.checkpoints import checkpoint, seal
-from omnigen.checkpoints.checkpoint import Checkpoints, Snapshot
+from omnigen.checkpoints import checksums, manager
+from omnigen.checkpoints.manager import Checkpoints, Snapshot
 from omnigen.training import loop, replay, state
 from omnigen.training.optim import OptimizerConfig
 from omnigen.training.stage import TrainConfig
@@ -109,7 +109,7 @@ def assert_same_end(workdir, reference, steps):
     assert [line["step"] for line in theirs] == list(range(1, steps + 1))
     for name in ("step", "loss", "grad_norm", "mse"):
         assert [line[name] for line in ours] == [line[name] for line in theirs]
-    seals = [seal.read(folder / "checkpoints" / str(steps)) for folder in (workdir, reference)]
+    seals = [checksums.read(folder / "checkpoints" / str(steps)) for folder in (workdir, reference)]
     assert seals[0].leaves == seals[1].leaves
     parts = {path.split("/")[1] for path in seals[0].leaves}
     assert {"params", "opt", "ema", "step"} <= parts
@@ -159,7 +159,7 @@ def test_killed_at_any_time(tmp_path):
         assert max(complete, default=0) >= acknowledged
         acknowledged = max(complete, default=0)
         if complete:
-            checkpoint.load_model(tmp_path / "checkpoints" / str(acknowledged))
+            manager.load_model(tmp_path / "checkpoints" / str(acknowledged))
     print(f"{rounds} kills, {acknowledged} steps, none lost")
     assert acknowledged > 100
 
@@ -306,4 +306,4 @@ def test_a_run_passes_over_a_damaged_checkpoint(make_stage, finished, tmp_path):
     assert [line["loss"] for line in lines(tmp_path)] == [line["loss"] for line in reference]
     log = (tmp_path / "log.txt").read_text()
     assert log.count("checkpoints/6: damaged checkpoint") == 1 and "going on from step 3" in log
-    assert seal.read(tmp_path / "checkpoints/6") is not None
+    assert checksums.read(tmp_path / "checkpoints/6") is not None

@@ -18,7 +18,7 @@ PROGRAM = """
 import runpy, sys, time
 import jax, numpy as np
 from omnigen import parallel
-from omnigen.checkpoints import seal
+from omnigen.checkpoints import checksums
 from omnigen.training import loop, optim, watchdog
 
 conftest, workdir, place = sys.argv[1:]
@@ -46,7 +46,7 @@ class Hanging(runpy.run_path(conftest)["ToyStage"]):
 
 
 if place == "checkpoint":
-    seal.write = lambda *args, **kwargs: stuck_here(0)
+    checksums.write = lambda *args, **kwargs: stuck_here(0)
 loop.run(
     Hanging(),
     loop.TrainConfig(steps=300, global_batch_size=16, checkpoint_every=4, hang_exit_s=6),

@@ -13,7 +13,7 @@ from absl import flags
 from omnigen import cli, extras, files
 
 if TYPE_CHECKING:
-    from omnigen.data.ingest import Job
+    from omnigen.data.prepare.ingest import Job
 
 PROGRAM = "omnigen.data.corpora"
 USAGE = """
@@ -62,9 +62,9 @@ def build(
     Raises:
         ValueError: an unknown tier or style, or a package cannot be had.
     """
-    from omnigen.data import ingest
     from omnigen.data.corpora import composites as composing
     from omnigen.data.corpora import drawings, recipes, subjects
+    from omnigen.data.prepare import ingest
     from omnigen.scenes import grammar
 
     for tier in tiers:
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             grounds=values.grounds,
             composites=values.composites,
         )
-    from omnigen.data import ingest
+    from omnigen.data.prepare import ingest
 
     with cli.bad_input_exits(PROGRAM, ingest.REFUSALS):
         ingest.run(job, values.workers)

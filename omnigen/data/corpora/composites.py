@@ -16,14 +16,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from omnigen.data import pictures
 from omnigen.data.corpora import drawings, subjects
 from omnigen.data.corpora.drawings import INKS
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Subject
-from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.sources.part import NOTHING, Lost
-from omnigen.data.split import Split
+from omnigen.data.corpus import pictures
+from omnigen.data.corpus.records import Raw, Reason, Rejected
+from omnigen.data.corpus.split import Split
+from omnigen.data.prepare.sources.part import NOTHING, Lost
 from omnigen.scenes import grammar, layout, palette, sketch
 from omnigen.scenes.compose import lines_of_words
 from omnigen.scenes.dice import Dice

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from omnigen.data import pictures
 from omnigen.data.corpora import recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Emoji, Subject
-from omnigen.data.records import Raw, Reason, Rejected
-from omnigen.data.sources.part import NOTHING, Lost
-from omnigen.data.split import Split
+from omnigen.data.corpus import pictures
+from omnigen.data.corpus.records import Raw, Reason, Rejected
+from omnigen.data.corpus.split import Split
+from omnigen.data.prepare.sources.part import NOTHING, Lost
 from omnigen.scenes import sketch
 from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Background, Fill

@@ -9,11 +9,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from omnigen.data import ingest, pictures
 from omnigen.data.corpora import composites, drawings
 from omnigen.data.corpora.recipes import Art, Kind, Tier
-from omnigen.data.records import Corpus, Reason, Rejected
-from omnigen.data.split import Split
+from omnigen.data.corpus import pictures
+from omnigen.data.corpus.records import Corpus, Reason, Rejected
+from omnigen.data.corpus.split import Split
+from omnigen.data.prepare import ingest
 from omnigen.scenes import grammar, palette, words
 from omnigen.scenes.dice import Dice
 

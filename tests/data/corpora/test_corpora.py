@@ -13,13 +13,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from omnigen.data import pictures
 from omnigen.data.corpora import __main__ as door
 from omnigen.data.corpora import drawings, recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.corpora.subjects import Emoji, Subject
-from omnigen.data.records import Corpus, Rejected
-from omnigen.data.split import Split
+from omnigen.data.corpus import pictures
+from omnigen.data.corpus.records import Corpus, Rejected
+from omnigen.data.corpus.split import Split
 from omnigen.scenes import grammar
 from omnigen.scenes.dice import Dice
 

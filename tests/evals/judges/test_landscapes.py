@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from omnigen.evals import landscape
 from omnigen.evals.judges import landscapes
+from omnigen.evals.suites import landscape_prompts
 from omnigen.scenes.compose import compose
 from omnigen.scenes.render import render
 from omnigen.scenes.scene import Element, Kind, Scene
@@ -120,12 +120,14 @@ def test_garbage_holds_nothing_that_was_asked_for() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (128, 128, 3), np.uint8)
     blank = np.full((128, 128, 3), 255, np.uint8)
-    prompts = landscape.prompts()[::6]
+    prompts = landscape_prompts.prompts()[::6]
     for image in (noise, blank):
-        assert not any(landscape.verdict(metadata, image)["correct"] for metadata in prompts)
+        assert not any(
+            landscape_prompts.verdict(metadata, image)["correct"] for metadata in prompts
+        )
     others = zip(prompts, prompts[1:], strict=False)
     assert not any(
-        landscape.verdict(metadata, render(landscape.truth(other), 128))["correct"]
+        landscape_prompts.verdict(metadata, render(landscape_prompts.truth(other), 128))["correct"]
         for metadata, other in others
     )
 

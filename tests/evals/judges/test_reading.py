@@ -11,9 +11,9 @@ import string
 import numpy as np
 import pytest
 
-from omnigen.evals import text_prompts, truth
 from omnigen.evals.judges import reading
 from omnigen.evals.judges.reading import Line
+from omnigen.evals.suites import references, text_prompts
 from omnigen.scenes.render import render
 
 
@@ -122,7 +122,7 @@ needs_ocr = pytest.mark.skipif(
 @needs_ocr
 def test_true_words_are_read_and_a_wrong_letter_is_seen() -> None:
     for metadata in text_prompts.prompts()[3::67]:
-        scene = truth.words(metadata["lines"], seed=metadata["prompt"])
+        scene = references.words(metadata["lines"], seed=metadata["prompt"])
         assert scene is not None
         lines = reading.rapidocr(render(scene, 128))
         read = " ".join(line.text for line in lines)
@@ -144,7 +144,7 @@ def test_nothing_is_read_off_noise() -> None:
 
 @pytest.mark.skipif(not reading._tesseract_version(), reason="Tesseract is not installed")
 def test_the_second_reader_reads() -> None:
-    scene = truth.words([["Harbour"]], seed="second")
+    scene = references.words([["Harbour"]], seed="second")
     assert scene is not None
     assert reading.compare([["Harbour"]], reading.tesseract(render(scene, 256)) or "").exact
 
@@ -185,7 +185,7 @@ def test_one_letter_changed_is_caught(reader: str, most: float, side: int) -> No
         lines = metadata["lines"]
 
         def right(shown: list[list[str]], wanted: list[list[str]] = lines) -> tuple[bool, ...]:
-            scene = truth.words(shown, seed=str(wanted))
+            scene = references.words(shown, seed=str(wanted))
             if scene is None:  # the new letter is so wide that the line has no room
                 return ()
             return reading.compare(wanted, READERS[reader](render(scene, side)) or "").right

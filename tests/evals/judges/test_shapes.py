@@ -22,15 +22,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from omnigen.evals.judges import (
-    agreement,
-    colors,
-    detector,
-    geneval,
-    lite0,
-    outlines,
-    shapes,
-)
+from omnigen.evals.judges import agreement, colors, detector, geneval, outlines, shapes
+from omnigen.evals.networks import lite0
 from omnigen.scenes.compose import compose
 from omnigen.scenes.render import render
 from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size

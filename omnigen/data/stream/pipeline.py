@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of scenes and corpora: pictures alone, or packed rows of captions and pictures.
+
+Every example is made from its index alone (see `examples`). A batch is in turn a function of its
+number and of the place in the data from which on batches have had their size, so that any batch can
+be made by any process at any time (see `stream`).
+
+Packing keeps that. Consecutive rows form windows of `WINDOW_ROWS`, and consecutive examples form
+windows of as many as these rows could hold at most; a window's rows pack the first of its examples
+that fit (see `packing`) and skip the others, which nobody misses in an endless stream; of a corpus
+it is others in every epoch. A packer that carries open rows from batch to batch would fill a few
+percent more, but only by going through all examples in order, in one process. What fits depends on
+captions, not on pictures, so finding out is cheap.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omnigen import sequence
+from omnigen.data.corpus import pictures
+from omnigen.data.corpus.latents import Encoding
+from omnigen.data.corpus.pictures import Size
+from omnigen.data.corpus.records import Record, Rejected, spread
+from omnigen.data.corpus.split import Split
+from omnigen.data.corpus.thumbnail import LENGTH, LETTERS, MARK, thumbnail
+from omnigen.data.stream import tars
+from omnigen.data.stream.examples import DataConfig, Examples, Order, Stock, require
+from omnigen.data.stream.mixing import START, Place, shorten
+from omnigen.data.stream.packing import Bins
+from omnigen.parallel import DataShard
+from omnigen.scenes.caption import caption
+from omnigen.scenes.compose import compose
+from omnigen.scenes.dice import Dice
+from omnigen.scenes.scene import Kind, Scene
+from omnigen.scenes.sketch import MAX_BYTES
+from omnigen.text import TextTokenizer
+
+if TYPE_CHECKING:
+    from omnigen.data.stream.batches import Batch, Batches
+
+WINDOW_ROWS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioned:
+    """A caption and its picture, uint8 `[S, S, 3]`."""
+
+    caption: str
+    image: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Example(Captioned):
+    """The same, and the scene that both were made from."""
+
+    scene: Scene
+
+
+def images_dataset(config: DataConfig, batch_size: int, shard: DataShard) -> "Batches":
+    """Pictures without captions.
+
+    Args:
+        config: what to draw.
+        batch_size: pictures in a local batch.
+        shard: which part of each global batch is made here.
+
+    Returns:
+        An endless stream of `{"image": uint8 [B, H, W, 3]}`; all of a global batch have one size.
+
+    Raises:
+        ValueError: if a corpus is missing.
+    """
+    from omnigen.data.stream.batches import Batches
+
+    _check_shard(batch_size, shard)
+    batches = ImageBatches(config, batch_size, shard)
+    return Batches(batches, workers=config.workers, content=batches.stock.content)
+
+
+def sequence_dataset(
+    config: DataConfig,
+    text: TextTokenizer,
+    token_grid: tuple[int, int],
+    batch_size: int,
+    shard: DataShard,
+    encoding: Encoding | None = None,
+    *,
+    block: int = 1,
+) -> "Batches":
+    """Packed rows of captions, each followed by its picture.
+
+    Args:
+        config: what to draw and how to pack it.
+        text: tokenizer of captions.
+        token_grid: rows and columns of the tokens of a square picture of the config's size.
+        batch_size: rows in a local batch.
+        shard: which part of each global batch is made here.
+        encoding: of the latents to read instead of pictures.
+        block: picture tokens that are predicted together.
+
+    Returns:
+        An endless stream of the fields of `Sequence`, `[B, row_length]`, and `image`, uint8
+        `[B, images_per_row, H, W, 3]`, black where a row holds fewer; or `latents`, float16
+        `[B, images_per_row * tokens, latent_dim]`. `slot` counts a row's tokens picture after
+        picture.
+
+    Raises:
+        ValueError: if a row cannot hold the longest example, a corpus is missing, or latents are
+            missing or stale.
+    """
+    from omnigen.data.stream.batches import Batches
+
+    _check_shard(batch_size, shard)
+    rows = RowBatches(config, batch_size, shard, text, token_grid, encoding, block)
+    rows.check()
+    return Batches(rows, workers=config.workers, content=rows.stock.content)
+
+
+def longest_sketch(config: DataConfig) -> int:
+    """Bytes of the longest sketch that is trained on; 0 if there are none."""
+    scenes = MAX_BYTES if config.sketches else 0
+    return max(scenes, LENGTH if config.thumbnails else 0)
+
+
+def eval_examples(config: DataConfig, kind: Kind, *, count: int, start: int) -> list[Example]:
+    """Held-out examples, the same ones whatever was trained on.
+
+    Args:
+        config: gives the picture's size and the caption's limit; its split and seed do not matter.
+        kind: family of scenes.
+        count: how many.
+        start: number of the first; examples of other numbers are other ones.
+
+    Returns:
+        Examples number `start` to `start + count - 1` of the test split.
+    """
+    from omnigen.scenes.render import render
+
+    examples = []
+    for seed in range(start, start + count):
+        scene = compose(seed, kind, held_out=True)
+        words = caption(scene, seed, config.max_caption_bytes)
+        examples.append(Example(words, render(scene, config.image_size), scene))
+    return examples
+
+
+def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
+    """What to look at in training: held-out examples of whatever is trained on.
+
+    Args:
+        config: gives the mixture.
+        count: how many of each corpus, and of each kind of scene if there are scenes at all.
+
+    Returns:
+        The same ones every time; fewer of a corpus that holds fewer out. If nothing is held out,
+        what is trained on.
+    """
+
+    def use(record: Record) -> Captioned:
+        image = pictures.load(record.image, Size.square(config.image_size))
+        words = record.captions[0] if record.captions else ""
+        return Captioned(shorten(words, most=config.max_caption_bytes), image)
+
+    kinds = Kind if config.kinds else ()
+    found: list[Captioned] = []
+    for kind in kinds:
+        found += eval_examples(config, kind, count=count, start=0)
+    for split in Split.TEST, Split.TRAIN:
+        for folder in config.corpora if split == Split.TEST or not found else ():
+            found += spread(tars.open_records(folder, split), count, use)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Course:
+    """Which examples a local batch holds, by the batch's number; see `stream.Course`."""
+
+    config: DataConfig
+    batch_size: int
+    shard: DataShard
+
+    @functools.cached_property
+    def stock(self) -> Stock:
+        """Where pictures come from."""
+        return Stock(self.config)
+
+    @property
+    def _global_size(self) -> int:
+        return self.batch_size * self.shard.count
+
+    def place(self, batch: int, since: Place) -> Place:
+        """The place in the data after so many batches in all, if they were as here since then."""
+        return self.stock.place(batch, since, self._global_size)
+
+    def find(self, state: Mapping[str, Any]) -> Place:
+        """The place that an iterator's state describes."""
+        return self.stock.find(state, self._global_size)
+
+    def _first(self, number: int, since: Place) -> tuple[Examples, int]:
+        """The bucket of a batch, and the first of its examples that belong here."""
+        examples, first = self.stock.at(number, since, self._global_size)
+        return examples, first + self.shard.index * self.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBatches(_Course):
+    """Local batches of pictures by number."""
+
+    def __call__(self, number: int, since: Place = START) -> "Batch":
+        """Draws a batch."""
+        examples, start = self._first(number, since)
+        size = examples.size
+        image = np.empty((self.batch_size, size.height, size.width, 3), np.uint8)
+        for place in range(self.batch_size):
+            image[place] = examples.picture(start + place)
+        return {"image": image}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Packed:
+    """An example that has its place in a row."""
+
+    index: int
+    ids: Sequence[int]
+    sketch: Sequence[int] | None  # None: the picture's thumbnail
+    draw: Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class RowBatches(_Course):
+    """Local batches of packed rows by number; what is counted as examples are the rows."""
+
+    text: TextTokenizer
+    token_grid: tuple[int, int]
+    encoding: Encoding | None = None
+    block: int = 1
+
+    @functools.cached_property
+    def stock(self) -> Stock:
+        """Where captions and pictures come from."""
+        return Stock(self.config, self.encoding)
+
+    def grid(self, size: Size) -> tuple[int, int]:
+        """Rows and columns of the tokens of a picture."""
+        rows, cols, side = *self.token_grid, self.config.image_size
+        return size.height * rows // side, size.width * cols // side
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """The grid of the most tokens."""
+        return max(map(self.grid, self.config.sizes), key=lambda grid: grid[0] * grid[1])
+
+    @property
+    def specials(self) -> sequence.Specials:
+        """Ids of the special tokens."""
+        return sequence.Specials(self.text.vocab_size)
+
+    def length(self, text_length: int, grid: tuple[int, int] | None = None) -> int:
+        """Elements of an example whose texts have this many ids; of the largest grid if None."""
+        return text_length + len(self._sample(0, (), (), grid or self.largest).token)
+
+    def check(self) -> None:
+        """Checks that the longest example fits a row.
+
+        Raises:
+            ValueError: it does not, or the text tokenizer cannot write thumbnails.
+        """
+        config, encode = self.config, self.text.encode
+        if config.thumbnails and any(len(encode(letter)) != 1 for letter in MARK + LETTERS):
+            raise ValueError(
+                "thumbnails is True; allowed: with a text tokenizer that has an id for each letter"
+            )
+        sketched = longest_sketch(config)
+        longest = self.length(config.max_caption_bytes + sketched)
+        if longest > config.row_length:
+            raise ValueError(
+                f"row_length is {config.row_length}; allowed: at least {longest}, which a caption "
+                f"of max_caption_bytes = {config.max_caption_bytes}, {sketched} of a sketch and "
+                f"{self.largest} picture tokens need"
+            )
+
+    def __call__(self, number: int, since: Place = START) -> "Batch":
+        """Draws a batch."""
+        examples, start = self._first(number, since)
+        return self.of(examples, start, start + self.batch_size)
+
+    def of(self, examples: Examples, start: int, stop: int) -> "Batch":
+        """Rows `start` to `stop - 1` of the examples of a bucket."""
+        rows: list[Batch] = []
+        for window in range(start // WINDOW_ROWS, (stop - 1) // WINDOW_ROWS + 1):
+            packed = self.window(examples, window)
+            first = window * WINDOW_ROWS
+            wanted = packed[max(start - first, 0) : stop - first]
+            rows += [self._row(row, examples.size) for row in wanted]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def window(self, examples: Examples, number: int) -> list[list[_Packed]]:
+        """What is in each row of a window of the examples of a bucket."""
+        bins = Bins(WINDOW_ROWS, self.config.row_length, self.config.images_per_row)
+        base = self.length(0, self.grid(examples.size))
+        first = number * bins.rows * bins.count
+        found: list[_Packed] = []
+
+        def lengths():
+            for index in itertools.count(first):
+                candidate = examples.candidate(index)
+                ids, sketched = self.text.encode(candidate.caption), None
+                if candidate.sketch is not None:
+                    sketched = self.text.encode(candidate.sketch)
+                found.append(_Packed(index, ids, sketched, candidate.draw))
+                yield base + len(ids) + (LENGTH if sketched is None else len(sketched))
+
+        return [[found[i] for i in row] for row in bins.fill(lengths())]
+
+    def _row(self, examples: Sequence[_Packed], size: Size) -> "Batch":
+        pictures, samples = self._no_pictures(size), []
+        for place, example in enumerate(examples):
+            try:
+                pictures[place] = example.draw()
+                bad = False
+            except Rejected:  # keeps its place, so that no other example has to move
+                bad = True
+            sketch = example.sketch
+            if sketch is None:
+                sketch = [i for c in thumbnail(pictures[place]) for i in self.text.encode(c)]
+            sample = self._sample(example.index, example.ids, sketch, self.grid(size))
+            if bad:
+                sample = dataclasses.replace(sample, weight=np.zeros_like(sample.weight))
+            samples.append(sample)
+        row = sequence.pack(samples, self.config.row_length, self.specials.pad)
+        if self.block == 1:
+            row = sequence.ungrouped(row)
+        fields = {name: np.asarray(value) for name, value in row.fields().items()}
+        if self.encoding:
+            return {**fields, "latents": pictures.reshape(-1, self.encoding.latent_dim)}
+        return {**fields, "image": pictures}
+
+    def _no_pictures(self, size: Size) -> np.ndarray:
+        """Room for the pictures of a row, or for their latents."""
+        count = self.config.images_per_row
+        if self.encoding:
+            return np.zeros((count, self.encoding.tokens, self.encoding.latent_dim), np.float16)
+        return np.zeros((count, size.height, size.width, 3), np.uint8)
+
+    def _sample(
+        self, index: int, ids: Sequence[int], sketch: Sequence[int], grid: tuple[int, int]
+    ) -> sequence.Sequence:
+        rows, cols = grid
+        order = None
+        if self.config.order == Order.RANDOM:
+            dice = Dice("order", self.config.seed, index)
+            order = np.array(sorted(range(rows * cols), key=lambda _: dice.unit()))
+        role = sequence.Role.GENERATED if self.config.learn_captions else sequence.Role.GIVEN
+        image = sequence.ImageSpan(rows, cols, order=order, sketch=sketch, block=self.block)
+        spans = [sequence.TextSpan(ids, role), image]
+        return sequence.layout(spans, self.specials, self.text.encode)
+
+
+def _check_shard(batch_size: int, shard: DataShard) -> None:
+    require("batch_size", batch_size, batch_size >= 1, "at least 1")
+    assert 0 <= shard.index < shard.count

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of the model is decided on, and shapes show what they are said to show."""
+
+import dataclasses
+import enum
+import json
+
+import jax
+import pytest
+
+from omnigen import config
+from omnigen.models import compatibility
+from omnigen.models.ar import AR
+from omnigen.models.omni import Omni, OmniConfig
+from omnigen.nn.module import Net
+from omnigen.training.changes import flat
+
+# Small, and no size equal to another, so that no two settings make up for each other.
+SMALL = OmniConfig(
+    image_size=32,
+    tokenizer=config.build(
+        type(OmniConfig().tokenizer),
+        {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 48, "latent_dim": 8},
+    ),
+    decoder=config.build(
+        type(OmniConfig().decoder),
+        {"embed_dim": 64, "num_layers": 1, "num_heads": 4, "mlp_dim": 80, "latent_dim": 8},
+    ),
+    ar=config.build(
+        type(OmniConfig().ar),
+        {"embed_dim": 40, "num_layers": 1, "num_heads": 4, "num_kv_heads": 2, "head_dim": 12,
+         "mlp_dim": 56, "latent_dim": 8, "vocab_size": 264},
+    ),
+    head=config.build(
+        type(OmniConfig().head),
+        {"cond_dim": 40, "embed_dim": 24, "num_blocks": 1, "mlp_dim": 72, "latent_dim": 8},
+    ),
+)  # fmt: skip
+DIMS = [f"{part}.latent_dim" for part in ("tokenizer", "decoder", "ar", "head")]
+# What cannot change alone, and what else changes with it.
+WITH = {
+    **dict.fromkeys(DIMS, DIMS),
+    "head.cond_dim": ["ar.embed_dim", "head.cond_dim"],
+    "ar.embed_dim": ["ar.embed_dim", "head.cond_dim"],
+    "tokenizer.merge": ["tokenizer.merge", "decoder.token_size"],
+    "tokenizer.patch_size": ["tokenizer.patch_size", "decoder.token_size"],
+    "decoder.token_size": ["tokenizer.merge", "decoder.token_size"],
+}
+OTHER = {"image_size": 64, "ar.vocab_size": 264, "ar.num_kv_heads": 4, "decoder.patch_size": 4,
+         "decoder.noise_scale": 0.5}  # fmt: skip
+
+
+def shapes(model: OmniConfig) -> dict[str, dict]:
+    nets = Omni(model).nets
+    return {
+        part: jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), net.shapes())
+        for part, net in nets.items()
+    }
+
+
+def another(key: str) -> OmniConfig:
+    """The small model with another value of a setting."""
+    values = json.loads(config.to_json(SMALL))
+    for name in WITH.get(key, [key]):
+        *groups, last = name.split(".")
+        node = values
+        for group in groups:
+            node = node[group]
+        old = node[last]
+        kind = type(getattr(getattr(SMALL, groups[0]), last) if groups else getattr(SMALL, last))
+        if name in OTHER:
+            node[last] = OTHER[name]
+        elif issubclass(kind, enum.Enum):
+            node[last] = next(member.value for member in kind if member.value != old)
+        elif last == "dtype":
+            node[last] = "bfloat16"
+        elif kind is bool:
+            node[last] = not old
+        else:
+            node[last] = 2 * old if old else 1
+    return config.build(OmniConfig, values)
+
+
+def test_every_setting_is_decided_on() -> None:
+    groups = [set(compatibility.UNSEEN), compatibility.SHAPES, compatibility.FREE]
+    assert set.union(*groups) == flat(config.to_dict(OmniConfig())).keys()
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert set(compatibility.UNSEEN.values()) <= Omni(SMALL).nets.keys()
+
+
+@pytest.mark.parametrize("key", sorted(compatibility.SHAPES - {"ar.vocab_size"}))
+def test_shapes_show_what_they_are_said_to_show(key: str) -> None:
+    assert shapes(another(key)) != shapes(SMALL)
+
+
+def test_the_vocabulary_is_a_shape() -> None:
+    wider = Net(lambda rngs: AR(dataclasses.replace(SMALL.ar, vocab_size=300), rngs=rngs))
+    found = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), wider.shapes())
+    assert found != shapes(SMALL)["ar"]
+
+
+@pytest.mark.parametrize(
+    "key", sorted((compatibility.UNSEEN.keys() | compatibility.FREE) - {"text"})
+)
+def test_shapes_show_nothing_of_the_others(key: str) -> None:
+    assert another(key) != SMALL and shapes(another(key)) == shapes(SMALL)
