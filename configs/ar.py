@@ -2,7 +2,7 @@
 """Stage 2: the autoregressive transformer and its flow head, on the tokenizer's latents.
 
     python -m omnigen.train --config configs/ar.py:nano --workdir runs/ar \
-        --config.train.tokenizer=runs/tokenizer
+        --config.train.frozen_from=runs/tokenizer
 
 | size | hardware | time | flow MSE; text, nats a token |
 |---|---|---|---|

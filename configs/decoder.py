@@ -2,7 +2,7 @@
 """Stage 3, optional: the decoder alone, on the latents of a frozen encoder.
 
     python -m omnigen.train --config configs/decoder.py:nano --workdir runs/decoder \
-        --config.train.tokenizer=runs/ar --config.train.init_from=runs/ar
+        --config.train.frozen_from=runs/ar --config.train.init_from=runs/ar
 
 | size | hardware | time | held-out PSNR, before and after |
 |---|---|---|---|
@@ -40,7 +40,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     size, debug = sizes.parse(arg)
     batch, steps, learning_rate = (16, 20, 1e-3) if debug else RUNS[size]
     model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
-    model["tokenizer"]["noise_max"] = NOISE_MAX
+    model["encoder"]["noise_max"] = NOISE_MAX
     draws_means = model["decoder"].get("noise_scale") == 0.0
     return ml_collections.ConfigDict(
         {

@@ -2,7 +2,7 @@
 """Stage 4, optional: pictures in two steps a token and without guidance's second branch.
 
     python -m omnigen.train --config configs/distillation.py:nano --workdir runs/fast \
-        --config.train.tokenizer=runs/ar --config.train.init_from=runs/ar
+        --config.train.frozen_from=runs/ar --config.train.init_from=runs/ar
 
 The first checkpoint is the teacher, the second where the student starts: the same. What comes out
 draws in one, two, four or eight steps (`--head_steps`), at any guidance up to 5.

@@ -15,7 +15,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "image_size": 128,
         "text": "bytes",
         "sketch_length": 128,
-        "tokenizer": {
+        "encoder": {
             "patch_size": 8,
             "merge": 2,
             "latent_dim": 64,
@@ -59,7 +59,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "base": {
         "image_size": 256,
         "text": "bytes",
-        "tokenizer": {
+        "encoder": {
             "patch_size": 8,
             "merge": 2,
             "latent_dim": 16,
@@ -98,7 +98,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "3b": {
         "image_size": 256,
         "text": "bytes",
-        "tokenizer": {
+        "encoder": {
             "patch_size": 16,
             "merge": 1,
             "latent_dim": 16,
@@ -137,7 +137,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "14b": {
         "image_size": 1024,
         "text": "bytes",
-        "tokenizer": {
+        "encoder": {
             "patch_size": 16,
             "merge": 1,
             "latent_dim": 32,
@@ -185,7 +185,7 @@ MESHES: dict[str, dict[str, int]] = {
 
 # What `debug` puts in place of any size's values: a model that takes a laptop seconds.
 DEBUG: dict[str, dict[str, Any]] = {
-    "tokenizer": {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 64},
+    "encoder": {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 64},
     "decoder": {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 64, "num_steps": 2},
     "ar": {
         "embed_dim": 64,
@@ -230,9 +230,9 @@ def model(size: str, *, debug: bool, remat: str = "none") -> dict[str, Any]:
     compute: dict[str, Any] = {"dtype": "float32" if debug else "bfloat16"}
     parts = {
         name: {**SIZES[size][name], **(DEBUG[name] if debug else {}), **compute}
-        for name in ("tokenizer", "decoder", "ar", "head")
+        for name in ("encoder", "decoder", "ar", "head")
     }
-    for name in ("tokenizer", "decoder", "ar"):
+    for name in ("encoder", "decoder", "ar"):
         parts[name]["remat"] = remat
     image_size = DEBUG_IMAGE_SIZE if debug else SIZES[size]["image_size"]
     return {

@@ -73,8 +73,8 @@ class Group:
     process group, with whatever they start, so that nothing of a run outlives it.
 
     Args:
-      command: what each of them executes.
-      processes: how many.
+        command: what each of them executes.
+        processes: how many.
     """
 
     def __init__(self, command: Sequence[str], *, processes: int) -> None:

@@ -15,13 +15,13 @@ size="${2:-nano}"
 workers="$(python -c 'import os; n = os.cpu_count(); print(n - 2 if n > 3 else 0)')"
 
 # Tokens that tell of the whole picture, as long as no picture comes twice.
-whole=(--config.model.tokenizer.local=False)
+whole=(--config.model.encoder.local=False)
 python -m omnigen.train --config "configs/tokenizer.py:$size" --workdir "$runs/tokenizer" \
   --config.data.workers="$workers" "${whole[@]}"
 
 # Sharper letters from the same latents.
 python -m omnigen.train --config "configs/decoder.py:$size" --workdir "$runs/decoder" \
-  --config.train.tokenizer="$runs/tokenizer" --config.train.init_from="$runs/tokenizer" \
+  --config.train.frozen_from="$runs/tokenizer" --config.train.init_from="$runs/tokenizer" \
   --config.data.workers="$workers" --config.data.seed=11 "${whole[@]}"
 
 # Three legs on scenes, as the weights that ship came about: eight layers, whose steps take two
@@ -36,19 +36,19 @@ steps_8=() steps_12=() layers=1
 plain=(--config.model.sketch_length=0 --config.data.sketches=False --config.data.learn_captions=True
   --config.data.uncolored=0.0 --config.objective.text_weight=0.1)
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar-8" \
-  --config.train.tokenizer="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" \
+  --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" \
   --config.model.ar.num_layers="$layers" --config.optimizer.learning_rate=2e-3 \
   --config.optimizer.decay_fraction=0.5 --config.objective.time_mean=0.0 "${steps_8[@]}" \
   --config.data.mixture="{'shapes': 1, 'words': 1, 'landscapes': 1, 'mixed': 1}" "${whole[@]}"
 
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar-12" \
-  --config.train.tokenizer="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" \
+  --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" \
   --config.train.init_from="$runs/ar-8" --config.data.seed=1 "${steps_12[@]}" \
   --config.data.mixture="{'shapes': 1, 'words': 1.5, 'landscapes': 0.75, 'mixed': 1.25}" \
   "${whole[@]}"
 
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar-scenes" \
-  --config.train.tokenizer="$runs/decoder" --config.data.workers="$workers" \
+  --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" \
   --config.train.init_from="$runs/ar-12" --config.data.seed=2 "${whole[@]}"
 
 # Drawings, each on eleven backgrounds, and pictures composed of them; needs npm and `.[corpora]`.
@@ -66,10 +66,10 @@ encoder="'tests/data/noto': 1.5" art="'tests/data/noto': 6"
 
 # Those come many times: tokens of their own pixels alone, for the decoder nearly as it is.
 python -m omnigen.train --config "configs/tokenizer.py:$size" --workdir "$runs/local" \
-  --config.train.init_from="$runs/decoder" --config.train.relearn=model.tokenizer.local \
+  --config.train.init_from="$runs/decoder" --config.train.relearn=model.encoder.local \
   --config.data.workers="$workers" --config.data.seed=81 --config.optimizer.learning_rate=1.2e-3 "${steps_local[@]}" \
   --config.optimizer.rules="({'pattern': 'decoder/.*', 'learning_rate': 0.3},)" \
-  --config.model.tokenizer.noise_max=0.3 --config.objective.time_mean=1.2 \
+  --config.model.encoder.noise_max=0.3 --config.objective.time_mean=1.2 \
   --config.objective.regress=0.6 --config.objective.detail=0.5 \
   --config.data.mixture="{'landscapes': 2, 'words': 1.8, 'mixed': 1.6, 'shapes': 0.6, $encoder}"
 
@@ -77,7 +77,7 @@ python -m omnigen.train --config "configs/tokenizer.py:$size" --workdir "$runs/l
 # drawings on one background each and no composites, 11 400 on six and with 45 000 composites,
 # 17 561 on eleven and with 90 000, and 20 318 with captions as they are now.)
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar" \
-  --config.train.tokenizer="$runs/local" --config.data.workers="$workers" \
+  --config.train.frozen_from="$runs/local" --config.data.workers="$workers" \
   --config.train.init_from="$runs/ar-scenes" --config.data.seed=101 \
   --config.optimizer.learning_rate=1.3e-3 --config.objective.context_noise=0.25 \
   --config.data.mixture="{'words': 2, 'mixed': 1.4, 'shapes': 1.8, 'landscapes': 1.1, $art}" \

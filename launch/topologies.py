@@ -41,7 +41,7 @@ def settings(name: str, *, slices: int = 1, asked: Sequence[str] = ()) -> dict[s
     """Returns the variables that the scripts beside this one use.
 
     Raises:
-      ValueError: no such TPU topology, or flags that are not meant for its chip.
+        ValueError: no such TPU topology, or flags that are not meant for its chip.
     """
     topology = topologies.find(name)
     chip = topology.chip

@@ -22,6 +22,9 @@ from omnigen import cli
 
 T = typing.TypeVar("T")
 
+# Keys that had other names: what older recipes, commands and checkpoints say, and what is meant.
+RENAMED = {"model.tokenizer": "model.encoder", "train.tokenizer": "train.frozen_from"}
+
 
 def load_config(location: str) -> dict[str, Any]:
     """Runs `get_config` of a recipe, given as `path/to/recipe.py` or `path/to/recipe.py:argument`.
@@ -50,6 +53,28 @@ def load_config(location: str) -> dict[str, Any]:
     return (module.get_config(argument) if argument else module.get_config()).to_dict()
 
 
+def current(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested settings with the names that keys have now; see `RENAMED`.
+
+    Where both names are there, nothing is renamed, and `build` refuses the old one.
+    """
+    found = dict(settings)
+    for old, new in RENAMED.items():
+        (group, was), name = old.split("."), new.partition(".")[2]
+        members = found.get(group)
+        if isinstance(members, Mapping) and was in members and name not in members:
+            found[group] = {name if key == was else key: value for key, value in members.items()}
+    return found
+
+
+def current_key(key: str) -> str:
+    """Returns the name that a key with dots, or its group, has now; see `RENAMED`."""
+    for old, new in RENAMED.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key.removeprefix(old)
+    return key
+
+
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Returns nested dicts with the values of `--config.key.key=value` arguments.
 
@@ -70,6 +95,7 @@ def _set(config: dict[str, Any], argument: str) -> None:
     path, equals, text = argument.removeprefix("--config.").partition("=")
     if not equals:
         raise ValueError(f"{argument}: write --config.{path}=VALUE")
+    path = current_key(path)
     *groups, name = path.split(".")
     node: Any = config
     for depth, group in enumerate((*groups, name)):

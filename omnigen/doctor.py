@@ -43,10 +43,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-      mark: how it ended.
-      what: was looked at.
-      found: what there is.
-      mend: what to do about it; nothing if it is well.
+        mark: how it ended.
+        what: was looked at.
+        found: what there is.
+        mend: what to do about it; nothing if it is well.
     """
 
     mark: Mark

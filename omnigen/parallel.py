@@ -98,7 +98,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     all-reduce of gradients crosses the slow network.
 
     Raises:
-      ValueError: the axis sizes do not multiply to the number of devices.
+        ValueError: the axis sizes do not multiply to the number of devices.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = _sizes(config, len(devices))
@@ -130,7 +130,7 @@ def spec(names: Names) -> PartitionSpec:
     """Translates the names of an array's dims to mesh axes by `RULES`; None is not sharded.
 
     Raises:
-      ValueError: a name is not in `RULES`, or two dims would use the same mesh axis.
+        ValueError: a name is not in `RULES`, or two dims would use the same mesh axis.
     """
     entries, used = [], {}
     for name in names:
@@ -167,7 +167,7 @@ def fitting_spec(shape: Sequence[int], names: Names) -> PartitionSpec:
     on a large mesh too; batches of training are checked by `data_shard`.
 
     Raises:
-      ValueError: the wrong number of names, or a name that `spec` refuses.
+        ValueError: the wrong number of names, or a name that `spec` refuses.
     """
     if len(names) != len(shape):
         raise ValueError(f"{len(names)} dim names {names} for an array of shape {shape}")
@@ -186,7 +186,7 @@ def shard(x: jax.Array, *names: str | None) -> jax.Array:
     """Pins the layout of an activation whose dims are called `names`; no-op outside `jax.set_mesh`.
 
     Raises:
-      ValueError: as `fitting_spec`.
+        ValueError: as `fitting_spec`.
     """
     layout = fitting_spec(x.shape, names)
     if jax.sharding.get_abstract_mesh().empty:
@@ -260,7 +260,7 @@ def data_shard(
     weights (tensor, sequence) hold the same rows and must load the same ones.
 
     Raises:
-      ValueError: the batch does not divide over the mesh.
+        ValueError: the batch does not divide over the mesh.
     """
     split = _mesh_axes(batch_sharding.spec[0])
     ways = math.prod(batch_sharding.mesh.shape[axis] for axis in split)

@@ -23,12 +23,12 @@ MOST_TOKENIZER_BYTES = 1 << 28
 # Widths that each mesh axis splits, by part of the model.
 SPLITS = {
     "tensor": {
-        "tokenizer": ("num_heads", "mlp_dim"),
+        "encoder": ("num_heads", "mlp_dim"),
         "decoder": ("num_heads", "mlp_dim"),
         "ar": ("num_heads", "num_kv_heads", "mlp_dim", "vocab_size"),
         "head": ("mlp_dim", "embed_dim"),
     },
-    "fsdp": {part: ("embed_dim",) for part in ("tokenizer", "decoder", "ar", "head")},
+    "fsdp": {part: ("embed_dim",) for part in ("encoder", "decoder", "ar", "head")},
 }
 
 
@@ -129,7 +129,7 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: see `config.build`; or an unknown stage.
     """
-    recipe = config.build(Recipe, values)
+    recipe = config.build(Recipe, config.current(values))
     objective = stages.find(recipe.stage).Objective
     built = config.build(objective, recipe.objective, "objective")
     return _expanded(dataclasses.replace(recipe, objective=built))
@@ -145,7 +145,7 @@ def _expanded(recipe: Recipe) -> Recipe:
             data, mixture={cli.expand(name): weight for name, weight in data.mixture.items()}
         ),
         train=dataclasses.replace(
-            train, tokenizer=cli.expand(train.tokenizer), init_from=cli.expand(train.init_from)
+            train, frozen_from=cli.expand(train.frozen_from), init_from=cli.expand(train.init_from)
         ),
     )
 

@@ -18,17 +18,17 @@ class Chip:
     """One accelerator.
 
     Args:
-      name: as topology names begin.
-      kinds: how jax's `device_kind` of it may begin.
-      bf16_tflops: dense bfloat16 peak, TFLOP/s.
-      hbm_GiB: memory.
-      hbm_GB_per_s: memory bandwidth.
-      link_GB_per_s: of all links to other chips of the slice, or of NVLink, each way.
-      shapes: the slices there are, chips along each axis of the torus; of GPUs, just how many.
-      per_host: chips of one host of a slice that has several.
-      counted: what one chip adds to the number in a topology's name.
-      devices: JAX devices of one chip.
-      cloud_name: what Google Cloud writes for `name` in accelerator types, if something else.
+        name: as topology names begin.
+        kinds: how jax's `device_kind` of it may begin.
+        bf16_tflops: dense bfloat16 peak, TFLOP/s.
+        hbm_GiB: memory.
+        hbm_GB_per_s: memory bandwidth.
+        link_GB_per_s: of all links to other chips of the slice, or of NVLink, each way.
+        shapes: the slices there are, chips along each axis of the torus; of GPUs, just how many.
+        per_host: chips of one host of a slice that has several.
+        counted: what one chip adds to the number in a topology's name.
+        devices: JAX devices of one chip.
+        cloud_name: what Google Cloud writes for `name` in accelerator types, if something else.
     """
 
     name: str
@@ -147,7 +147,7 @@ def find(name: str) -> Topology:
     """Returns the topology that a name stands for.
 
     Raises:
-      ValueError: there is none; says which valid one is nearest.
+        ValueError: there is none; says which valid one is nearest.
     """
     topologies = {key: value for chip in CHIPS.values() for key, value in of(chip).items()}
     if name in topologies:

@@ -21,7 +21,7 @@ PROGRAM = "omnigen.train"
 USAGE = """
 Trains a stage:    python -m omnigen.train --config configs/ar.py:nano --workdir runs/ar
 Changes a recipe:  add --config.train.steps=100, or any other of its keys
-Fine-tunes:        add --config.train.init_from=shipped --config.train.tokenizer=shipped, or name
+Fine-tunes:        add --config.train.init_from=shipped --config.train.frozen_from=shipped, or name
                    other checkpoints than the model that ships
 Resumes:           the same command again
 Finds bad chips:   add --replay STEP to make the steps between two of the workdir's checkpoints
@@ -53,7 +53,7 @@ def _check_workdir(location: str) -> None:
 
 
 def build_stage(recipe: "Recipe") -> "Stage":
-    """Makes the stage of a recipe, with its frozen parts from `train.tokenizer`.
+    """Makes the stage of a recipe, with its frozen parts from `train.frozen_from`.
 
     Raises:
         ValueError: no such checkpoint, or one that lacks a part, has it in another shape, or whose
@@ -69,14 +69,14 @@ def build_stage(recipe: "Recipe") -> "Stage":
 
     stage = stages.find(recipe.stage)
     frozen = {}
-    if stage.needed and recipe.train.tokenizer:
-        loaded = manager.load_model(locate(recipe.train.tokenizer), check=check_weights)
+    if stage.needed and recipe.train.frozen_from:
+        loaded = manager.load_model(locate(recipe.train.frozen_from), check=check_weights)
         nets = Omni(recipe.model).nets
         given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
         frozen = graft(given, loaded, added=stage.added)
         past = Changes(loaded.config, recipes.settings(recipe), recipes.schema(recipe))
         past.refuse(given.keys(), path=loaded.path)
-        learnt = config.build(OmniConfig, loaded.config["model"], "model")
+        learnt = config.build(OmniConfig, config.current(loaded.config)["model"], "model")
         if "head" in stage.needed and learnt.head.average:
             raise ValueError(f"{loaded.path} is distilled already; it can be no teacher")
     return stage(recipe.model, recipe.objective, recipe.data, frozen)

@@ -175,15 +175,34 @@ def test_home_folders_in_a_recipes_paths(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HOME", "/homes/ada")
     location = f"{pathlib.Path(__file__).parents[1] / 'configs' / 'ar.py'}:debug"
     overrides = [
-        "--config.train.tokenizer=~/runs/tokenizer",
+        "--config.train.frozen_from=~/runs/tokenizer",
         "--config.train.init_from=~/runs/ar",
         "--config.model.text=~/tokenizer.json",
         "--config.data.mixture={'~/corpora/pets': 3.0, 'shapes': 1.0, '/tars/~/a': 1.0}",
     ]
     found = recipe_module.read(location, overrides)
-    assert found.train.tokenizer == "/homes/ada/runs/tokenizer"
+    assert found.train.frozen_from == "/homes/ada/runs/tokenizer"
     assert found.train.init_from == "/homes/ada/runs/ar"
     assert found.model.text == "/homes/ada/tokenizer.json"
     assert found.data.mixture == {"/homes/ada/corpora/pets": 3, "shapes": 1, "/tars/~/a": 1}
     with pytest.raises(ValueError, match="~nobody-at-all/x: there is no home"):
         recipe_module.read(location, ["--config.train.init_from=~nobody-at-all/x"])
+
+
+def test_keys_of_older_recipes_and_commands() -> None:
+    old = {"stage": "ar", "model": {"image_size": 8, "tokenizer": {"merge": 1}}, "train": 3}
+    assert config.current(old) == {
+        "stage": "ar",
+        "model": {"image_size": 8, "encoder": {"merge": 1}},
+        "train": 3,
+    }
+    both = {"train": {"tokenizer": "a", "frozen_from": "b"}}
+    assert config.current(both) == both
+    assert config.current_key("model.tokenizer.local") == "model.encoder.local"
+    assert config.current_key("model.tokenizers") == "model.tokenizers"
+    location = f"{pathlib.Path(__file__).parents[1] / 'configs' / 'ar.py'}:debug"
+    arguments = ["model.tokenizer.noise_max=0.25", "train.tokenizer=runs/a"]
+    arguments += ["train.relearn=model.tokenizer.local, model.text"]
+    found = recipe_module.read(location, [f"--config.{argument}" for argument in arguments])
+    assert found.model.encoder.noise_max == 0.25 and found.train.frozen_from == "runs/a"
+    assert found.train.relearnt == ("model.encoder.local", "model.text")

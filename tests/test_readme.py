@@ -125,7 +125,7 @@ def tune(tmp_path: pathlib.Path, monkeypatch, *few: str) -> dict:
         assert drawn.info["prompt"] == "a sleeping cat"
     assert "from the weights of" in pathlib.Path("runs/pets/log.txt").read_text()
     settings = json.loads(pathlib.Path("runs/pets/config.json").read_text())
-    assert settings["train"]["init_from"] == settings["train"]["tokenizer"] == "shipped"
+    assert settings["train"]["init_from"] == settings["train"]["frozen_from"] == "shipped"
     return json.loads(pathlib.Path("runs/pets/metrics.jsonl").read_text().splitlines()[-1])
 
 

@@ -84,7 +84,7 @@ AR = ["--config", f"{CONFIGS / 'ar'}.py:debug", "--workdir", "run"]
         ([*AR, "--config.train.microbatches=3"], "is not a multiple of train.microbatches=3"),
         ([*AR, "--config.mesh.fsdp=16"], "mesh"),
         ([*AR, "--config.model.ar.num_kv_heads=0"], "ar num_kv_heads is 0; it must be at least 1"),
-        ([*AR, "--config.model.tokenizer.merge=0"], "tokenizer merge is 0; it must be at least 1"),
+        ([*AR, "--config.model.encoder.merge=0"], "encoder merge is 0; it must be at least 1"),
         ([*AR, "--config.model.decoder.num_steps=0"], "decoder num_steps is 0; it must be"),
         ([*AR, "--config.model.head.embed_dim=-4"], "head embed_dim is -4; it must be at least 1"),
         ([*AR, "--config.model.ar.dtype=int32"], "ar dtype is 'int32'; choose from: float32"),
@@ -94,8 +94,8 @@ AR = ["--config", f"{CONFIGS / 'ar'}.py:debug", "--workdir", "run"]
         ([*AR, "--config.seed=-1"], "seed is -1"),
         ([*AR, "--config.optimizer.rules=[{'pattern':'('}]"], "'(' is no regular expression"),
         ([*AR, "--config.mesh.data=2"], "does not fit 8 devices"),
-        (AR, "set config.train.tokenizer to a checkpoint"),
-        ([*AR, "--config.train.tokenizer=absent"], "absent: no such checkpoint folder"),
+        (AR, "set config.train.frozen_from to a checkpoint"),
+        ([*AR, "--config.train.frozen_from=absent"], "absent: no such checkpoint folder"),
         (["--config", f"{CONFIGS / 'ar'}.py:huge", "--workdir", "run"], "'huge': write one of"),
         (["--config", "absent.py", "--workdir", "run"], "config 'absent.py': no such file"),
         ([*AR[:2], "--workdir", "file"], "--workdir file: file is not a folder"),
@@ -129,8 +129,8 @@ def runs(one_device: None, tmp_path_factory: pytest.TempPathFactory) -> pathlib.
     """A folder with a short run of every stage, each on what came before."""
     folder = tmp_path_factory.mktemp("runs")
     _train("tokenizer", folder / "tokenizer", *FEW)
-    _train("ar", folder / "ar", *FEW, f"--config.train.tokenizer={folder / 'tokenizer'}")
-    given = [f"--config.train.{key}={folder / 'ar'}" for key in ("tokenizer", "init_from")]
+    _train("ar", folder / "ar", *FEW, f"--config.train.frozen_from={folder / 'tokenizer'}")
+    given = [f"--config.train.{key}={folder / 'ar'}" for key in ("frozen_from", "init_from")]
     _train("decoder", folder / "decoder", *FEW, *given)
     _train("distillation", folder / "distillation", *FEW, *given)
     return folder
@@ -182,7 +182,7 @@ def test_the_same_command_goes_on(runs: pathlib.Path) -> None:
 
 def test_a_workdir_of_another_stage_is_refused(runs: pathlib.Path, capsys) -> None:
     with pytest.raises(SystemExit):
-        _train("ar", runs / "tokenizer", f"--config.train.tokenizer={runs / 'tokenizer'}")
+        _train("ar", runs / "tokenizer", f"--config.train.frozen_from={runs / 'tokenizer'}")
     assert "of another model: frozen/" in capsys.readouterr().err
 
 
@@ -229,7 +229,7 @@ def test_teachers_of_another_kind_are_refused(runs: pathlib.Path, capsys) -> Non
         ("distillation", "", "is distilled already; it can be no teacher"),
     ):
         with pytest.raises(SystemExit):
-            given = f"--config.train.tokenizer={runs / folder}"
+            given = f"--config.train.frozen_from={runs / folder}"
             _train("distillation", runs / "other", given, *([change] if change else []))
         assert message in capsys.readouterr().err
 
@@ -238,17 +238,17 @@ def test_teachers_of_another_kind_are_refused(runs: pathlib.Path, capsys) -> Non
     ("change", "message"),
     [
         ("mlp_dim=32", "does not fit this model"),
-        ("local={other}", "model.tokenizer.local is {other}; the encoder of"),
+        ("local={other}", "model.encoder.local is {other}; the encoder of"),
     ],
 )
 def test_another_tokenizer_is_refused(
     runs: pathlib.Path, change: str, message: str, capsys
 ) -> None:
-    other = not recipe.read("configs/ar.py:debug").model.tokenizer.local
-    given = f"--config.train.tokenizer={runs / 'tokenizer'}"
+    other = not recipe.read("configs/ar.py:debug").model.encoder.local
+    given = f"--config.train.frozen_from={runs / 'tokenizer'}"
     with pytest.raises(SystemExit):
         change = change.format(other=other)
-        _train("ar", runs / "other", given, f"--config.model.tokenizer.{change}")
+        _train("ar", runs / "other", given, f"--config.model.encoder.{change}")
     error = capsys.readouterr().err
     assert message.format(other=other) in error and error.count("\n") == 1
     assert not (runs / "other").exists()

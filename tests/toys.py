@@ -8,7 +8,7 @@ import pytest
 
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
-from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.encoder import EncoderConfig
 from omnigen.models.heads.flow import FlowHeadConfig
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.sequence import Specials, layout
@@ -16,7 +16,7 @@ from omnigen.text import ByteText
 
 CONFIG = OmniConfig(
     image_size=32,
-    tokenizer=TokenizerConfig(
+    encoder=EncoderConfig(
         patch_size=4, merge=2, latent_dim=6, embed_dim=32, num_layers=2, num_heads=2, mlp_dim=48
     ),
     decoder=DecoderConfig(

@@ -138,7 +138,7 @@ def grown(recipe: Any, axis: str, value: int) -> Any:
         ar = dataclasses.replace(model.ar, num_layers=value)
         return dataclasses.replace(recipe, model=dataclasses.replace(model, ar=ar))
     assert axis == "tokens" and math.isqrt(value) ** 2 == value, (axis, value)
-    side = math.isqrt(value) * model.tokenizer.token_size
+    side = math.isqrt(value) * model.encoder.token_size
     return dataclasses.replace(
         recipe,
         model=dataclasses.replace(model, image_size=side),
@@ -159,7 +159,7 @@ def grow(
         tell: gets each point as soon as it is measured.
     """
     if jax.default_backend() == "cpu":
-        parts = ("tokenizer", "decoder", "ar", "head")
+        parts = ("encoder", "decoder", "ar", "head")
         wide = {p: dataclasses.replace(getattr(recipe.model, p), dtype="float32") for p in parts}
         recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **wide))
     recipe, points = grown(recipe, "batch", 1), []

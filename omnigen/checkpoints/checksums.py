@@ -52,9 +52,9 @@ class Seal:
     """What a checkpoint was when it was written.
 
     Attributes:
-      step: of the run.
-      leaves: arrays by path, such as `state/params/ar/scale`.
-      files: size and digest by path within the folder; of other hosts' files only the size.
+        step: of the run.
+        leaves: arrays by path, such as `state/params/ar/scale`.
+        files: size and digest by path within the folder; of other hosts' files only the size.
     """
 
     step: int
@@ -185,8 +185,8 @@ def wait_for_notes(folder: pathlib.Path, *, seconds: float = 10.0) -> None:
     Else the file could change after it was digested, and a sound checkpoint be taken for damaged.
 
     Args:
-      folder: the checkpoint's, which has no seal yet.
-      seconds: how long to wait at most.
+        folder: the checkpoint's, which has no seal yet.
+        seconds: how long to wait at most.
     """
     path, end = folder / _NOTES, time.monotonic() + seconds
     while path.exists() and b'"item_handlers": {' not in path.read_bytes():
@@ -220,7 +220,7 @@ def read(folder: pathlib.Path) -> Seal | None:
     """Returns the seal of a checkpoint, None if it has none.
 
     Raises:
-      DamagedError: an unreadable seal, or the seal of another step.
+        DamagedError: an unreadable seal, or the seal of another step.
     """
     path = folder / NAME
     if not os.path.lexists(path):
@@ -266,12 +266,12 @@ def damaged_files(
     """Returns the files that are not what they were.
 
     Args:
-      folder: of the checkpoint.
-      seal: its seal.
-      sizes: its files, from `store.check_folder`; no other is opened, whatever the seal names.
-      index: of this host, which looks at its share alone.
-      count: of hosts.
-      most: bytes of the files whose digests are compared, if not of all.
+        folder: of the checkpoint.
+        seal: its seal.
+        sizes: its files, from `store.check_folder`; no other is opened, whatever the seal names.
+        index: of this host, which looks at its share alone.
+        count: of hosts.
+        most: bytes of the files whose digests are compared, if not of all.
     """
     found = []
     for name, (size, wanted) in sorted(seal.files.items())[index::count]:

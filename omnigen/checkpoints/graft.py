@@ -17,13 +17,13 @@ def graft(
     """Returns `params` with those top-level parts replaced that `model` has.
 
     Args:
-      params: arrays or shapes, by part.
-      model: where weights come from.
-      axes: dim names of `params`; if given, stacks of fewer layers are deepened (see `deepen`).
-      added: layers of a part that are zero where `model` lacks them.
+        params: arrays or shapes, by part.
+        model: where weights come from.
+        axes: dim names of `params`; if given, stacks of fewer layers are deepened (see `deepen`).
+        added: layers of a part that are zero where `model` lacks them.
 
     Raises:
-      ValueError: no part in common, or a part of another shape.
+        ValueError: no part in common, or a part of another shape.
     """
     shared = params.keys() & model.params.keys()
     if not shared:
@@ -56,9 +56,9 @@ def deepen(given: Any, wanted: Any, axes: tuple[str | None, ...]) -> Any:
     stream is zero at first (Wu et al. 2024, "LLaMA Pro").
 
     Args:
-      given: a weight; as it is unless it is of a stack, `[layers, ...]`.
-      wanted: has the shape of the same weight in the deeper stack.
-      axes: the weight's dim names; those of matrices that write to the stream end in "embed".
+        given: a weight; as it is unless it is of a stack, `[layers, ...]`.
+        wanted: has the shape of the same weight in the deeper stack.
+        axes: the weight's dim names; those of matrices that write to the stream end in "embed".
     """
     if axes[0] != "layers" or given.shape[0] >= wanted.shape[0]:
         return given

@@ -53,10 +53,10 @@ class Checkpoints:
     """The checkpoints of one run; saving happens in the background.
 
     Args:
-      workdir: the run's folder.
-      keep: how many checkpoints to keep, the newest.
-      read_only: makes, saves and removes nothing; a run may be saving there meanwhile.
-      warn: gets a line for each checkpoint that had to be passed over, or has no seal.
+        workdir: the run's folder.
+        keep: how many checkpoints to keep, the newest.
+        read_only: makes, saves and removes nothing; a run may be saving there meanwhile.
+        warn: gets a line for each checkpoint that had to be passed over, or has no seal.
     """
 
     def __init__(
@@ -169,8 +169,8 @@ class Checkpoints:
         `accept` gets the stored config and the folder before arrays are read, and may raise.
 
         Raises:
-          DamagedError: it is not what was saved; names the file and the array.
-          ValueError: the checkpoint is of another model.
+            DamagedError: it is not what was saved; names the file and the array.
+            ValueError: the checkpoint is of another model.
         """
         folder, trees = self._folder / str(step), _items(state, frozen)
         items = {name: ocp.args.StandardRestore(tree) for name, tree in trees.items()}
@@ -215,7 +215,7 @@ class Checkpoints:
         Damaged ones that are newer are renamed to `<step>.damaged`, with a warning.
 
         Raises:
-          ValueError: see `restore`; or all are damaged.
+            ValueError: see `restore`; or all are damaged.
         """
         for step in reversed(steps := self.steps):
             try:
@@ -302,7 +302,7 @@ def _check_steps(folder: pathlib.Path) -> None:
     A link there is refused, too: saving would write, and remove old steps, where it leads.
 
     Raises:
-      ValueError: one line, naming what is neither file nor folder.
+        ValueError: one line, naming what is neither file nor folder.
     """
     refuse_link(folder)
     if not folder.is_dir():

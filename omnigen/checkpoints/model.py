@@ -73,12 +73,12 @@ def load_model(
     are its averages, with what it kept frozen. Of a workdir it is the newest sound checkpoint.
 
     Args:
-      path: where it is.
-      dtype: of the weights; as they are stored if None.
-      check: called before arrays are read, again for each older checkpoint that is tried.
+        path: where it is.
+        dtype: of the weights; as they are stored if None.
+        check: called before arrays are read, again for each older checkpoint that is tried.
 
     Raises:
-      ValueError: nothing there, truncated, damaged, or not a checkpoint of omnigen; one line.
+        ValueError: nothing there, truncated, damaged, or not a checkpoint of omnigen; one line.
     """
     named = pathlib.Path(path).absolute()
     folders = _locate(named)
@@ -174,8 +174,8 @@ def read_header(folder: pathlib.Path) -> dict[str, Any]:
     """What `describe` wrote.
 
     Raises:
-      DamagedError: unreadable.
-      ValueError: of a format of the future, or with nonsense in it.
+        DamagedError: unreadable.
+        ValueError: of a format of the future, or with nonsense in it.
     """
     try:
         header = store.read_json(folder / "config" / "metadata", most=_MOST_CONFIG)
@@ -202,7 +202,7 @@ def export_model(
     """Writes the model of a checkpoint as a model-only checkpoint, sealed; all of it or nothing.
 
     Raises:
-      ValueError: see `load_model`; or `output` exists.
+        ValueError: see `load_model`; or `output` exists.
     """
     output = pathlib.Path(output).absolute()
     if output.exists():
@@ -279,7 +279,7 @@ def refuse_link(folder: pathlib.Path) -> None:
     """Refuses a folder within the one that was named if it is a link.
 
     Raises:
-      ValueError: one line that says what to do instead.
+        ValueError: one line that says what to do instead.
     """
     if folder.is_symlink():
         raise ValueError(

@@ -52,8 +52,8 @@ def read(folder: pathlib.Path) -> bytes:
     """Returns the place, which is the same for all processes, whatever their number was.
 
     Raises:
-      OSError: there is none, or it cannot be read.
-      ValueError: it is no regular file, or too large.
+        OSError: there is none, or it cannot be read.
+        ValueError: it is no regular file, or too large.
     """
     ours = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
     others = [] if ours.exists() else sorted(folder.glob("process_0-of-*.json"))
@@ -64,9 +64,9 @@ def changes(then: bytes, now: bytes, *, step: int) -> list[str]:
     """A line if the corpora hold something else than they did when a run was at that step.
 
     Args:
-      then: the place that was stored; empty for a run that begins.
-      now: a place later in the same run.
-      step: of the checkpoint with the first.
+        then: the place that was stored; empty for a run that begins.
+        now: a place later in the same run.
+        step: of the checkpoint with the first.
     """
     was, found = (_state(place).get("content") for place in (then, now))
     if not was or not found or was == found:  # of corpora that come or go, settings tell
@@ -81,8 +81,8 @@ def with_size(place: bytes, settings: Mapping[str, Any]) -> bytes:
     """Adds the size of its batches to a place that an older version stored as their number alone.
 
     Args:
-      place: what `read` returned.
-      settings: those that were stored with it.
+        place: what `read` returned.
+        settings: those that were stored with it.
     """
     state = _state(place)
     if "batch" not in state or "examples" in state:

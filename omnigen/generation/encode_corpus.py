@@ -39,7 +39,7 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
     loaded = manager.load_model(path, check=check_weights)
     if "encoder" not in loaded.params:
         raise ValueError(f"{loaded.path}: has no weights of the encoder")
-    omni = Omni(config.build(OmniConfig, loaded.config["model"], "model"))
+    omni = Omni(config.build(OmniConfig, config.current(loaded.config)["model"], "model"))
     encoder = _Encoder(omni, loaded.params["encoder"], batch_size)
     corpora = [Corpus(folder, split) for split in Split]
     digest = corpora[0].manifest.digest + encoder.encoding.encoder

@@ -19,7 +19,7 @@ from omnigen.nn.module import DTYPES, Params
 
 NANO = pathlib.Path(__file__).parents[1] / "assets" / "nano"  # the model that ships
 SHIPPED = "shipped"  # what users call it wherever a checkpoint is named
-PARTS = ("tokenizer", "decoder", "ar", "head")
+PARTS = ("encoder", "decoder", "ar", "head")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _configure(settings: Mapping[str, Any], dtype: str | None) -> OmniConfig:
     """The model of a run's settings, computing in `dtype`, or as it was trained if None."""
     if "model" not in settings:
         raise ValueError("its config has no model")
-    model = config.build(OmniConfig, settings["model"], "model")
+    model = config.build(OmniConfig, config.current(settings)["model"], "model")
     if dtype is None:
         return model
     parts = {name: dataclasses.replace(getattr(model, name), dtype=dtype) for name in PARTS}

@@ -9,14 +9,14 @@ setting: it is the same for all models of a checkpoint format.
 UNSEEN = {
     "text": "ar",  # which id stands for which text
     "block": "ar",  # which tokens see each other, and what a hidden state predicts
-    "tokenizer.local": "encoder",  # what a token tells of
+    "encoder.local": "encoder",  # what a token tells of
     "head.prediction": "head",  # what its output is
 }
 """Weights look the same but mean something else: the part of the model to which they belong."""
 
 SHAPES = {
-    *("tokenizer.patch_size", "tokenizer.merge", "tokenizer.latent_dim", "tokenizer.embed_dim"),
-    *("tokenizer.num_layers", "tokenizer.num_heads", "tokenizer.mlp_dim"),
+    *("encoder.patch_size", "encoder.merge", "encoder.latent_dim", "encoder.embed_dim"),
+    *("encoder.num_layers", "encoder.num_heads", "encoder.mlp_dim"),
     *("decoder.token_size", "decoder.latent_dim", "decoder.patch_size", "decoder.embed_dim"),
     *("decoder.num_layers", "decoder.num_heads", "decoder.mlp_dim"),
     *("ar.vocab_size", "ar.latent_dim", "ar.embed_dim", "ar.num_layers", "ar.num_heads"),
@@ -29,7 +29,7 @@ SHAPES = {
 FREE = {
     "image_size",  # positions are rotary and count tokens: other sizes are learnt on
     "sketch_length",  # how long what it writes may be
-    *("tokenizer.noise_max", "tokenizer.dtype", "tokenizer.remat", "tokenizer.unroll"),
+    *("encoder.noise_max", "encoder.dtype", "encoder.remat", "encoder.unroll"),
     *("decoder.num_steps", "decoder.noise_scale"),  # of drawing
     *("decoder.dtype", "decoder.remat", "decoder.unroll"),
     *("ar.dtype", "ar.remat", "ar.unroll"),

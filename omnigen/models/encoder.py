@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokenizer encoder: pixels to continuous tokens on a sphere.
+"""The encoder: pixels to continuous tokens on a sphere.
 
 A ViT over patches; each `merge * merge` square of them becomes one token of `latent_dim` numbers,
 projected on the sphere of radius √latent_dim. Token norms that differ drift under guidance in
@@ -31,7 +31,7 @@ from omnigen.sequence import places
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerConfig:
+class EncoderConfig:
     """Size of the encoder.
 
     Attributes:
@@ -63,14 +63,14 @@ class TokenizerConfig:
     unroll: bool = False
 
     def __post_init__(self) -> None:
-        check_sizes("tokenizer", self)
+        check_sizes("encoder", self)
         if self.embed_dim % (2 * self.num_heads):
             raise ValueError(
-                f"tokenizer embed_dim {self.embed_dim} is not a multiple of twice num_heads, "
+                f"encoder embed_dim {self.embed_dim} is not a multiple of twice num_heads, "
                 f"{2 * self.num_heads}; rotary positions need pairs"
             )
         if self.noise_max < 0:
-            raise ValueError(f"tokenizer noise_max is {self.noise_max}; it must be at least 0")
+            raise ValueError(f"encoder noise_max is {self.noise_max}; it must be at least 0")
 
     @property
     def token_size(self) -> int:
@@ -81,7 +81,7 @@ class TokenizerConfig:
 class Encoder(nnx.Module):
     """The ViT and its projection to tokens."""
 
-    def __init__(self, config: TokenizerConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
         c = config
         self.config = c
         pixels = 3 * c.patch_size**2

@@ -12,7 +12,7 @@ import numpy as np
 from omnigen.models.ar import PLACE_DIM, ARConfig
 from omnigen.models.decoder import MODULATIONS, DecoderConfig
 from omnigen.models.decoder import TIME_DIM as DECODER_TIME_DIM
-from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.encoder import EncoderConfig
 from omnigen.models.heads.flow import ADDED, FlowHeadConfig
 from omnigen.models.heads.flow import MODULATIONS as HEAD_MODULATIONS
 from omnigen.models.heads.flow import TIME_DIM as HEAD_TIME_DIM
@@ -23,7 +23,7 @@ def _block(dim: int, *, heads: int, kv_heads: int, head_dim: int, mlp_dim: int) 
     return dim * head_dim * (2 * heads + 2 * kv_heads) + 3 * dim * mlp_dim
 
 
-def encoder(config: TokenizerConfig, height: int, width: int | None = None) -> float:
+def encoder(config: EncoderConfig, height: int, width: int | None = None) -> float:
     """Encoding one image of this size in pixels, square without a width."""
     c = config
     patches = (height // c.patch_size) * ((width or height) // c.patch_size)

@@ -18,7 +18,7 @@ from omnigen import flow, parallel
 from omnigen.data.corpus.latents import Encoding, digest_weights
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
-from omnigen.models.encoder import Encoder, TokenizerConfig
+from omnigen.models.encoder import Encoder, EncoderConfig
 from omnigen.models.heads.flow import FlowHead, FlowHeadConfig
 from omnigen.nn.module import Net, Params
 from omnigen.sequence import Specials
@@ -40,7 +40,7 @@ class OmniConfig:
             included; 0 draws at once.
         block: image tokens that are drawn together, each knowing only the groups before its own: 1
             is autoregression, all of them diffusion.
-        tokenizer: encoder.
+        encoder: sizes of the encoder.
         decoder: decoder.
         ar: transformer.
         head: flow head.
@@ -50,13 +50,13 @@ class OmniConfig:
     text: str = "bytes"
     sketch_length: int = 0
     block: int = 1
-    tokenizer: TokenizerConfig = TokenizerConfig()
+    encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
     ar: ARConfig = ARConfig()
     head: FlowHeadConfig = FlowHeadConfig()
 
     def __post_init__(self) -> None:
-        size = self.tokenizer.token_size
+        size = self.encoder.token_size
         if self.image_size < 1 or self.image_size % size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of the token size {size}"
@@ -82,10 +82,10 @@ class OmniConfig:
             )
         if self.decoder.token_size != size:
             raise ValueError(
-                f"decoder token_size is {self.decoder.token_size}; the tokenizer's is {size}"
+                f"decoder token_size is {self.decoder.token_size}; the encoder's is {size}"
             )
         dims = {
-            part: getattr(self, part).latent_dim for part in ("tokenizer", "decoder", "ar", "head")
+            part: getattr(self, part).latent_dim for part in ("encoder", "decoder", "ar", "head")
         }
         if len(set(dims.values())) > 1:
             raise ValueError(f"latent_dim must be the same in all parts, got {dims}")
@@ -97,7 +97,7 @@ class OmniConfig:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tokens."""
-        side = self.image_size // self.tokenizer.token_size
+        side = self.image_size // self.encoder.token_size
         return side, side
 
     @property
@@ -123,7 +123,7 @@ class Omni:
                 f"ar vocab_size is {config.ar.vocab_size}; text tokenizer {config.text!r} needs "
                 f"{needed}"
             )
-        self.encoder: Net[Encoder] = Net(lambda rngs: Encoder(config.tokenizer, rngs=rngs))
+        self.encoder: Net[Encoder] = Net(lambda rngs: Encoder(config.encoder, rngs=rngs))
         self.decoder: Net[Decoder] = Net(lambda rngs: Decoder(config.decoder, rngs=rngs))
         self.ar: Net[AR] = Net(lambda rngs: AR(config.ar, rngs=rngs))
         self.head: Net[FlowHead] = Net(lambda rngs: FlowHead(config.head, rngs=rngs))
@@ -149,7 +149,7 @@ class Omni:
 
     def encoding(self, params: Params) -> Encoding:
         """What decides the latents that `encode` makes with the encoder's weights `params`."""
-        c, (rows, cols) = self.config.tokenizer, self.config.grid
+        c, (rows, cols) = self.config.encoder, self.config.grid
         weights = digest_weights(params) + "-local" * c.local
         return Encoding(weights, self.config.image_size, rows * cols, c.latent_dim)
 

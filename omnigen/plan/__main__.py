@@ -20,7 +20,7 @@ and chip-hours. Exit code 2 if it does not fit. TPU topologies need: pip install
 """
 KNOBS = """What helps, the first first:
   --config.train.microbatches={parts}   cut the batch into more parts
-  --config.model.ar.remat=full (and decoder, tokenizer)   keep less of each layer
+  --config.model.ar.remat=full (and decoder, encoder)     keep less of each layer
   --config.mesh.tensor={tensor}, or a larger --topology   split weights and activations further
   or let --fit search"""
 

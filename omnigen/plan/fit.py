@@ -33,7 +33,7 @@ def change(recipe: Recipe, *, mesh: MeshConfig, remat: Remat, parts: int) -> Rec
     """Returns the recipe trained in another way; what it learns stays the same."""
     models = {
         part: dataclasses.replace(getattr(recipe.model, part), remat=remat)
-        for part in ("tokenizer", "decoder", "ar")
+        for part in ("encoder", "decoder", "ar")
     }
     return dataclasses.replace(
         recipe,

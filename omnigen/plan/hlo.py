@@ -37,8 +37,8 @@ class Collective:
     """One instruction that moves data between devices.
 
     Attributes:
-      kind: one of `KINDS`.
-      nbytes: that a device sends and receives, each, in one execution.
+        kind: one of `KINDS`.
+        nbytes: that a device sends and receives, each, in one execution.
     """
 
     kind: str

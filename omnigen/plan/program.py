@@ -28,19 +28,19 @@ class Program:
     """What a training step takes. Bytes are of one device; the rest is of all.
 
     Attributes:
-      weights: of trained and frozen parameters.
-      optimizer: its state.
-      averages: of the weights.
-      temporary: activations, gradients and buffers, from the compiler; None if it gave up.
-      needed: all of the above with the batch, as the compiler counts it, also if it gave up.
-      traffic: bytes that a device moves in a step, by kind of collective.
-      flops: model FLOPs of a step, by formula.
-      executed_flops: with what rematerialisation computes again.
-      images: in a step.
-      tokens: in a step.
-      parameters: that are trained.
-      mesh: sizes of its axes.
-      compile_s: what the compiler took.
+        weights: of trained and frozen parameters.
+        optimizer: its state.
+        averages: of the weights.
+        temporary: activations, gradients and buffers, from the compiler; None if it gave up.
+        needed: all of the above with the batch, as the compiler counts it, also if it gave up.
+        traffic: bytes that a device moves in a step, by kind of collective.
+        flops: model FLOPs of a step, by formula.
+        executed_flops: with what rematerialisation computes again.
+        images: in a step.
+        tokens: in a step.
+        parameters: that are trained.
+        mesh: sizes of its axes.
+        compile_s: what the compiler took.
     """
 
     weights: int
@@ -70,12 +70,12 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
     """Compiles the recipe's step as `omnigen.train` would; nothing is allocated, no data read.
 
     Args:
-      recipe: what to train.
-      devices: what for.
-      optimize: takes several times longer; memory is hardly different.
+        recipe: what to train.
+        devices: what for.
+        optimize: takes several times longer; memory is hardly different.
 
     Raises:
-      ValueError: the mesh does not fit the devices, the model or the batch.
+        ValueError: the mesh does not fit the devices, the model or the batch.
     """
     mesh = parallel.make_mesh(recipe.mesh, devices=devices)
     recipe.check_mesh(mesh.shape)

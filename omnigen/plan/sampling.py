@@ -23,10 +23,10 @@ class Sampling:
     """Of one batch. Bytes are of all devices together.
 
     Attributes:
-      weights: of the parts that draw.
-      cache: keys and values of all rows at full length.
-      read_s: the time in which memory can deliver what the tokens need.
-      compute_s: the time of the decoder's and transformer's arithmetic at the chips' peak.
+        weights: of the parts that draw.
+        cache: keys and values of all rows at full length.
+        read_s: the time in which memory can deliver what the tokens need.
+        compute_s: the time of the decoder's and transformer's arithmetic at the chips' peak.
     """
 
     weights: int
@@ -46,10 +46,10 @@ def sampling(
     """Returns what `batch_size` pictures take when every chip holds a part of every layer.
 
     Args:
-      config: the model.
-      topology: the chips.
-      batch_size: pictures at a time.
-      guided: whether each is drawn twice, with and without its prompt.
+        config: the model.
+        topology: the chips.
+        batch_size: pictures at a time.
+        guided: whether each is drawn twice, with and without its prompt.
     """
     ar, head, nets = config.ar, config.head, Omni(config).nets
     size = {

@@ -97,7 +97,7 @@ class ARStage(Stage):
         config, encoding = self.omni.config, None
         if self.data.latents:
             rows, cols = config.grid
-            dim = config.tokenizer.latent_dim
+            dim = config.encoder.latent_dim
             encoding = Encoding("", config.image_size, tokens=rows * cols, latent_dim=dim)
         return noise.rows(
             self.data, self.omni.text, config.grid, batch_size, encoding, block=config.block
@@ -202,14 +202,14 @@ class ARStage(Stage):
         is_image = batch["modality"] == Modality.IMAGE
         image_tokens, elements = float(is_image.sum()), float(lengths.sum())
         size = batch["image"].shape[2:4] if "image" in batch else (config.image_size,) * 2
-        images = image_tokens * config.tokenizer.token_size**2 / np.prod(size)
+        images = image_tokens * config.encoder.token_size**2 / np.prod(size)
         trained = flops.ar(
             config.ar,
             lengths,
             text_tokens=elements - image_tokens,
             image_tokens=image_tokens,
         ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
-        encode = flops.encoder(config.tokenizer, *size) if "image" in batch else 0.0
+        encode = flops.encoder(config.encoder, *size) if "image" in batch else 0.0
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
 
     def evaluators(self) -> list[Evaluator]:

@@ -63,7 +63,7 @@ class Stage:
         if missing:
             raise ValueError(
                 f"stage {self.name} needs trained weights of {', '.join(missing)}: "
-                "set config.train.tokenizer to a checkpoint that has them"
+                "set config.train.frozen_from to a checkpoint that has them"
             )
         if data.image_size != model.image_size:
             raise ValueError(
@@ -76,7 +76,7 @@ class Stage:
                 f"which sketches can have with data.sketches {data.sketches} and data.thumbnails "
                 f"{data.thumbnails}"
             )
-        side = model.tokenizer.token_size
+        side = model.encoder.token_size
         if any(size.height % side or size.width % side for size in data.sizes):
             raise ValueError(
                 f"data.buckets is {data.buckets!r}; allowed: sides that are multiples of the "

@@ -92,7 +92,7 @@ class DistillationStage(ARStage):
             ValueError: a part is missing, or a size takes more or fewer letters to tell.
         """
         super().__init__(model, objective, data, frozen)
-        pixels = model.tokenizer.token_size
+        pixels = model.encoder.token_size
         for size in data.sizes:
             told = f"{size.height // pixels}*{size.width // pixels}"
             if len(self.omni.text.encode(told)) != self._size_length:

@@ -113,7 +113,7 @@ class TokenizerStage(Stage):
         keys = jax.vmap(lambda key: jax.random.split(key, 6), out_axes=1)(keys_B)
         z_BNZ = self._latents(params, frozen, image_BHWC)
         sigma_B = flow.TimeDensity(kind=flow.Density.UNIFORM).sample(keys[0], (size,))
-        z_BNZ = add_noise(z_BNZ, sigma_B * self.omni.config.tokenizer.noise_max, keys[1])
+        z_BNZ = add_noise(z_BNZ, sigma_B * self.omni.config.encoder.noise_max, keys[1])
         known_BN = self._known(keys[2], z_BNZ.shape[1])
         is_mean_B = jax.vmap(lambda key: jax.random.bernoulli(key, objective.regress))(keys[5])
         t_B = jnp.where(is_mean_B, 1.0, objective.density.sample(keys[3], (size,)))
@@ -145,8 +145,8 @@ class TokenizerStage(Stage):
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
         """Images, tokens and FLOPs of a local batch."""
         config, (count, *size, _) = self.omni.config, batch["image"].shape
-        images, side = float(count), config.tokenizer.token_size
-        encode = flops.encoder(config.tokenizer, *size)
+        images, side = float(count), config.encoder.token_size
+        encode = flops.encoder(config.encoder, *size)
         decode = flops.decoder(config.decoder, *size)
         times = {"encoder": 3.0 if "encoder" in self.trained else 1.0, "decoder": 3.0}
         total = times["encoder"] * encode + times["decoder"] * decode

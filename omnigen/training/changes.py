@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from omnigen import config
 from omnigen.cli import printable
 
 MOST_LINES = 50
@@ -20,17 +21,17 @@ _NEW_RUN = (
     "; to go on with another, start a new workdir with train.init_from and train.relearn={key}"
 )
 _NAMES = {"ar": "transformer"}  # of parts, for people
-_WITHOUT_EFFECT = {"train.init_from", "train.tokenizer"}  # once there is a checkpoint
+_WITHOUT_EFFECT = {"train.init_from", "train.frozen_from"}  # once there is a checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-    """What is known about settings by their keys, such as `model.tokenizer.local`.
+    """What is known about settings by their keys, such as `model.encoder.local`.
 
     Attributes:
-      defaults: nested settings; they count for keys that a checkpoint does not have yet.
-      unseen: keys whose value gives weights another meaning that shapes do not show, with the part
-        of the model that has these weights.
+        defaults: nested settings; they count for keys that a checkpoint does not have yet.
+        unseen: keys whose value gives weights another meaning that shapes do not show, with the
+            part of the model that has these weights.
     """
 
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -44,7 +45,7 @@ class Past:
     """What the checkpoint that a run goes on from was made with.
 
     Attributes:
-      lines: what has changed since.
+        lines: what has changed since.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Past:
         """Takes the settings that lie in a checkpoint's folder.
 
         Raises:
-          ValueError: they give the weights another meaning.
+            ValueError: they give the weights another meaning.
         """
         changes = Changes(stored, self._settings, self._schema)
         changes.refuse(self._parts, path=folder, hint=_NEW_RUN)
@@ -77,16 +78,16 @@ class Changes:
     """The differences between the settings in a checkpoint and those of a run.
 
     Args:
-      stored: nested settings, as JSON gave them. `digests` among them has, by key, digests of files
-        that settings name: what tells whether the setting means another file.
-      given: those of the run.
-      schema: what is known about their keys.
+        stored: nested settings, as JSON gave them. `digests` among them has, by key, digests of
+            files that settings name: what tells whether the setting means another file.
+        given: those of the run.
+        schema: what is known about their keys.
     """
 
     def __init__(self, stored: Mapping[str, Any], given: Mapping[str, Any], schema: Schema) -> None:
         self._unseen = schema.unseen
         self._now = flat(json.loads(json.dumps(given)))
-        then = flat(stored)
+        then = flat(config.current(stored))
         missing = {k: v for k, v in flat(schema.defaults).items() if k in self._now}
         self._then = {**missing, **then}
 
@@ -104,16 +105,16 @@ class Changes:
         """Refuses weights that would mean something else.
 
         Args:
-          parts: those of the model whose weights are taken.
-          path: the checkpoint, for the message.
-          learning: keys that may differ, as the weights are to learn the new value.
-          hint: what to do instead; `{key}` stands for the key.
+            parts: those of the model whose weights are taken.
+            path: the checkpoint, for the message.
+            learning: keys that may differ, as the weights are to learn the new value.
+            hint: what to do instead; `{key}` stands for the key.
 
         Returns:
-          A line for each key of `learning` that does differ.
+            A line for each key of `learning` that does differ.
 
         Raises:
-          ValueError: names the key, its value and the one that was learnt with.
+            ValueError: names the key, its value and the one that was learnt with.
         """
         lines = []
         for key, part in sorted(self._unseen.items()):

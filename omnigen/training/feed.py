@@ -32,14 +32,14 @@ class Feed:
     store the `position` of the last batch that was trained on.
 
     Args:
-      dataset: yields dicts of numpy arrays `[local batch, ...]`; its iterators have `get_state`
-        and `set_state`, as Grain's do.
-      position: where to go on, or empty to start.
-      rates: what a local batch holds.
-      sharding: of the batch dim.
-      local_batch_size: rows of a batch of the dataset.
-      global_batch_size: rows over all processes.
-      depth: how many batches to hold ready.
+        dataset: yields dicts of numpy arrays `[local batch, ...]`; its iterators have `get_state`
+            and `set_state`, as Grain's do.
+        position: where to go on, or empty to start.
+        rates: what a local batch holds.
+        sharding: of the batch dim.
+        local_batch_size: rows of a batch of the dataset.
+        global_batch_size: rows over all processes.
+        depth: how many batches to hold ready.
     """
 
     def __init__(

@@ -39,9 +39,9 @@ class Ledger:
     """Counts the seconds of this start of a run, and remembers those of the starts before.
 
     Args:
-      folder: the run's; None keeps no file, as on all hosts but the first.
-      began: when the process began, `time.time()`.
-      warn: gets a line if what is remembered cannot be read.
+        folder: the run's; None keeps no file, as on all hosts but the first.
+        began: when the process began, `time.time()`.
+        warn: gets a line if what is remembered cannot be read.
     """
 
     def __init__(

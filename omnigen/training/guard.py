@@ -110,13 +110,13 @@ def leave_evidence(
     """Writes why a run gave up: the batch, where its randomness came from, every layer's numbers.
 
     Args:
-      folder: the run's; `evidence-<step>/` in it receives report.json and, from each host, its part
-        of the batch as .npz.
-      error: with the last steps' reports.
-      item: the last batch that was skipped.
-      seed: of the run; with the step it gives all random keys.
-      params: the weights.
-      grads: gradients of the batch at these weights.
+        folder: the run's; `evidence-<step>/` in it receives report.json and, from each host, its
+            part of the batch as .npz.
+        error: with the last steps' reports.
+        item: the last batch that was skipped.
+        seed: of the run; with the step it gives all random keys.
+        params: the weights.
+        grads: gradients of the batch at these weights.
     """
     folder = folder / f"evidence-{error.step}"
     folder.mkdir(parents=True, exist_ok=True)

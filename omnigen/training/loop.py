@@ -247,7 +247,7 @@ def _occupied(folder: pathlib.Path) -> Iterator[None]:
     """Makes the run's folder and keeps other runs out of it.
 
     Raises:
-      ValueError: another run is there, or something that this one cannot write to.
+        ValueError: another run is there, or something that this one cannot write to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder, work="a run"):
@@ -281,26 +281,26 @@ def run(
     On SIGTERM or SIGINT it saves after the running step and exits with 143 or 130.
 
     Args:
-      stage: what to train.
-      config: settings of the loop.
-      optimizer: settings of the optimizer.
-      mesh: the devices.
-      workdir: the run's folder; it receives checkpoints, metrics, logs and samples.
-      settings: the resolved config of the run, as JSON; stored in each checkpoint, and compared
-        with what is stored there.
-      schema: what is known about the keys of the settings.
-      seed: of weights and of everything random in training.
-      began: when the process began, `time.time()`, for the ledger; by default now.
-      started: called when nothing is left that could be bad input; until then nothing is written.
-      check: of the checkpoint that `config.init_from` names; see `model.load_model`.
+        stage: what to train.
+        config: settings of the loop.
+        optimizer: settings of the optimizer.
+        mesh: the devices.
+        workdir: the run's folder; it receives checkpoints, metrics, logs and samples.
+        settings: the resolved config of the run, as JSON; stored in each checkpoint, and compared
+            with what is stored there.
+        schema: what is known about the keys of the settings.
+        seed: of weights and of everything random in training.
+        began: when the process began, `time.time()`, for the ledger; by default now.
+        started: called when nothing is left that could be bad input; until then nothing is written.
+        check: of the checkpoint that `config.init_from` names; see `model.load_model`.
 
     Returns:
-      The values of the last line.
+        The values of the last line.
 
     Raises:
-      ValueError: a batch that the mesh does not divide, a rule of the optimizer without a
-        parameter, a checkpoint that does not fit, or another run in the workdir.
-      FloatingPointError: ten steps in a row that were skipped; see `guard`.
+        ValueError: a batch that the mesh does not divide, a rule of the optimizer without a
+            parameter, a checkpoint that does not fit, or another run in the workdir.
+        FloatingPointError: ten steps in a row that were skipped; see `guard`.
     """
     shard = parallel.data_shard(
         parallel.sharding(mesh, ("batch",)),

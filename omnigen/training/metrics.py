@@ -51,8 +51,8 @@ class SkippedError(FloatingPointError):
     """So many steps in a row were skipped that the run gives up.
 
     Attributes:
-      step: the last of them.
-      reports: what they reported, by step.
+        step: the last of them.
+        reports: what they reported, by step.
     """
 
     def __init__(self, step: int, reports: dict[int, dict[str, float]]) -> None:
@@ -85,13 +85,13 @@ def rates(
     """Returns the speed over some steps.
 
     Args:
-      images: drawn in all those steps, by all hosts.
-      tokens: likewise.
-      flops: model FLOPs of those steps, by formula.
-      steps: how many.
-      seconds: wall time they took.
-      data_wait: the part of it, in seconds, in which no batch was ready.
-      devices: that computed them.
+        images: drawn in all those steps, by all hosts.
+        tokens: likewise.
+        flops: model FLOPs of those steps, by formula.
+        steps: how many.
+        seconds: wall time they took.
+        data_wait: the part of it, in seconds, in which no batch was ready.
+        devices: that computed them.
     """
     device = jax.local_devices()[0]
     tflops = flops / seconds / devices / 1e12
@@ -118,11 +118,11 @@ class Window:
     the host.
 
     Args:
-      steps: of the whole run.
-      log_every: steps between lines.
-      start: the step from which the run goes on.
-      devices: that compute.
-      parts: of the global batch, of which this host's is one.
+        steps: of the whole run.
+        log_every: steps between lines.
+        start: the step from which the run goes on.
+        devices: that compute.
+        parts: of the global batch, of which this host's is one.
     """
 
     def __init__(self, *, steps: int, log_every: int, start: int, devices: int, parts: int) -> None:
@@ -242,7 +242,7 @@ def check_files(folder: pathlib.Path) -> None:
     """Refuses what a run would hang or fail on when it writes into its folder.
 
     Raises:
-      ValueError: one of its files is a pipe, a folder or a device, or one of its folders is none.
+        ValueError: one of its files is a pipe, a folder or a device, or one of its folders is none.
     """
     for name in _FILES:
         for path in folder.glob(name):
@@ -281,7 +281,7 @@ class Terminal:
     """Standard output, as long as somebody reads it; silent on all hosts but the first.
 
     Attributes:
-      said: what was said, with its time, for a log that is opened later.
+        said: what was said, with its time, for a log that is opened later.
     """
 
     def __init__(self) -> None:
@@ -326,10 +326,10 @@ class Reporter:
     """Writes what a run reports into its workdir; silent on all hosts but the first.
 
     Args:
-      workdir: the run's folder.
-      step: the step from which the run goes on; what was reported after it is dropped, so that
-        metrics.jsonl has each step once.
-      terminal: where lines are shown; what was said there already is logged.
+        workdir: the run's folder.
+        step: the step from which the run goes on; what was reported after it is dropped, so that
+            metrics.jsonl has each step once.
+        terminal: where lines are shown; what was said there already is logged.
     """
 
     def __init__(

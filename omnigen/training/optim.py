@@ -72,19 +72,19 @@ class OptimizerConfig:
     """Settings of the optimizer.
 
     Attributes:
-      name: the algorithm.
-      learning_rate: between warmup and decay, for AdamW and Muon alike.
-      warmup_steps: steps of linear warmup.
-      decay_fraction: the last part of all steps, over which the learning rate falls.
-      decay: the shape of that fall.
-      final_fraction: what it falls to, as a fraction of `learning_rate`.
-      beta1: decay of the first moment.
-      beta2: decay of the second moment.
-      eps: added to the root of the second moment.
-      momentum: decay of Muon's momentum.
-      weight_decay: multiplied with the learning rate, as in AdamW.
-      clip_norm: the gradient is scaled down to this global norm; 0 never clips.
-      rules: the first rule that matches a parameter holds.
+        name: the algorithm.
+        learning_rate: between warmup and decay, for AdamW and Muon alike.
+        warmup_steps: steps of linear warmup.
+        decay_fraction: the last part of all steps, over which the learning rate falls.
+        decay: the shape of that fall.
+        final_fraction: what it falls to, as a fraction of `learning_rate`.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        eps: added to the root of the second moment.
+        momentum: decay of Muon's momentum.
+        weight_decay: multiplied with the learning rate, as in AdamW.
+        clip_norm: the gradient is scaled down to this global norm; 0 never clips.
+        rules: the first rule that matches a parameter holds.
     """
 
     name: Algorithm = Algorithm.ADAMW
@@ -156,16 +156,16 @@ def treatments(config: OptimizerConfig, axes: Any, shapes: Any) -> Any:
     """Decides what happens to each parameter.
 
     Args:
-      config: the settings.
-      axes: tree of tuples of dim names, as the weights declare them.
-      shapes: the same tree of arrays or shapes.
+        config: the settings.
+        axes: tree of tuples of dim names, as the weights declare them.
+        shapes: the same tree of arrays or shapes.
 
     Returns:
-      The same tree of `Treatment`.
+        The same tree of `Treatment`.
 
     Raises:
-      ValueError: a rule that matches no parameter (naming the nearest), or names that do not fit
-        a shape.
+        ValueError: a rule that matches no parameter (naming the nearest), or names that do not fit
+            a shape.
     """
     used: set[Rule] = set()
 
@@ -264,7 +264,7 @@ def build(
     is right after a skipped update, after a resume, and when `total_steps` changes.
 
     Raises:
-      ValueError: see `treatments`.
+        ValueError: see `treatments`.
     """
     tree = treatments(config, axes, shapes)
     learning_rate = schedule(config, total_steps)

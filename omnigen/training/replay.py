@@ -26,10 +26,11 @@ class Replay:
     """What a replay found.
 
     Attributes:
-      first: step of the checkpoint it began with.
-      last: step of the checkpoint it was compared with.
-      losses: steps whose loss differs from the one in metrics.jsonl; only lines of one step count.
-      arrays: those that differ at the end, by path.
+        first: step of the checkpoint it began with.
+        last: step of the checkpoint it was compared with.
+        losses: steps whose loss differs from the one in metrics.jsonl; only lines of one step
+            count.
+        arrays: those that differ at the end, by path.
     """
 
     first: int
@@ -68,8 +69,8 @@ def replay(
     bad input. `settings` and `schema` are those of `loop.run`; what has changed since is said.
 
     Raises:
-      ValueError: no such checkpoint, none after it, one without digests, or one whose weights mean
-        something else with these settings.
+        ValueError: no such checkpoint, none after it, one without digests, or one whose weights
+            mean something else with these settings.
     """
     sharding = parallel.sharding(mesh, ("batch",))
     shard = parallel.data_shard(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from omnigen import parallel
+from omnigen import config, parallel
 from omnigen.training import state
 from omnigen.training.metrics import Rates
 
@@ -86,24 +86,24 @@ class TrainConfig:
     """Settings of the loop. Counts are in steps; 0 switches samples and evaluation off.
 
     Attributes:
-      steps: the whole run.
-      global_batch_size: examples a step, over all hosts.
-      microbatches: parts of a batch that are computed one after the other, to save memory.
-      log_every: steps between lines.
-      checkpoint_every: steps between checkpoints; the last step always has one.
-      sample_every: steps between sample grids.
-      eval_every: steps between evaluations.
-      keep_checkpoints: how many to keep.
-      ema_decay: of the average of the weights.
-      init_from: checkpoint whose weights the run starts from, or ""; it may have fewer layers. In
-        recipes "shipped" is the model that ships, here and in `tokenizer`.
-      relearn: keys with commas between them, such as "model.tokenizer.local", whose values may
-        differ from those that the weights of `init_from` learnt with: they are to learn these.
-      tokenizer: checkpoint of the frozen parts, or ""; read by whoever builds the stage.
-      spike_sigmas: a step whose loss lies this many standard deviations above the running mean is
-        skipped; 0 skips none. A run keeps it on or off for its life.
-      hang_exit_s: seconds without progress after which the process ends itself, for its launcher to
-        start it again; 0 waits for ever.
+        steps: the whole run.
+        global_batch_size: examples a step, over all hosts.
+        microbatches: parts of a batch that are computed one after the other, to save memory.
+        log_every: steps between lines.
+        checkpoint_every: steps between checkpoints; the last step always has one.
+        sample_every: steps between sample grids.
+        eval_every: steps between evaluations.
+        keep_checkpoints: how many to keep.
+        ema_decay: of the average of the weights.
+        init_from: checkpoint whose weights the run starts from, or ""; it may have fewer layers. In
+            recipes "shipped" is the model that ships, here and in `frozen_from`.
+        relearn: keys with commas between them, such as "model.encoder.local", whose values may
+            differ from those that the weights of `init_from` learnt with: they are to learn these.
+        frozen_from: checkpoint of the frozen parts, or ""; read by whoever builds the stage.
+        spike_sigmas: a step whose loss lies this many standard deviations above the running mean is
+            skipped; 0 skips none. A run keeps it on or off for its life.
+        hang_exit_s: seconds without progress after which the process ends itself, for its launcher
+            to start it again; 0 waits for ever.
     """
 
     steps: int = 1000
@@ -117,14 +117,15 @@ class TrainConfig:
     ema_decay: float = 0.999
     init_from: str = ""
     relearn: str = ""
-    tokenizer: str = ""
+    frozen_from: str = ""
     spike_sigmas: float = 0.0
     hang_exit_s: float = 1800.0
 
     @property
     def relearnt(self) -> tuple[str, ...]:
         """The keys of `relearn`."""
-        return tuple(key.strip() for key in self.relearn.split(",") if key.strip())
+        keys = (key.strip() for key in self.relearn.split(","))
+        return tuple(config.current_key(key) for key in keys if key)
 
     def __post_init__(self) -> None:
         for name in (

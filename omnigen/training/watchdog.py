@@ -28,8 +28,8 @@ class Watchdog:
     """A thread that expects `beat` to be called again and again.
 
     Args:
-      path: of the file for stacks, which is made when there is something to write.
-      exit_s: ends the process after so many seconds without a beat; 0 never does.
+        path: of the file for stacks, which is made when there is something to write.
+        exit_s: ends the process after so many seconds without a beat; 0 never does.
     """
 
     def __init__(self, path: pathlib.Path, *, exit_s: float) -> None:

@@ -18,8 +18,8 @@ from omnigen.training.changes import flat
 # Small, and no size equal to another, so that no two settings make up for each other.
 SMALL = OmniConfig(
     image_size=32,
-    tokenizer=config.build(
-        type(OmniConfig().tokenizer),
+    encoder=config.build(
+        type(OmniConfig().encoder),
         {"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 48, "latent_dim": 8},
     ),
     decoder=config.build(
@@ -36,15 +36,15 @@ SMALL = OmniConfig(
         {"cond_dim": 40, "embed_dim": 24, "num_blocks": 1, "mlp_dim": 72, "latent_dim": 8},
     ),
 )  # fmt: skip
-DIMS = [f"{part}.latent_dim" for part in ("tokenizer", "decoder", "ar", "head")]
+DIMS = [f"{part}.latent_dim" for part in ("encoder", "decoder", "ar", "head")]
 # What cannot change alone, and what else changes with it.
 WITH = {
     **dict.fromkeys(DIMS, DIMS),
     "head.cond_dim": ["ar.embed_dim", "head.cond_dim"],
     "ar.embed_dim": ["ar.embed_dim", "head.cond_dim"],
-    "tokenizer.merge": ["tokenizer.merge", "decoder.token_size"],
-    "tokenizer.patch_size": ["tokenizer.patch_size", "decoder.token_size"],
-    "decoder.token_size": ["tokenizer.merge", "decoder.token_size"],
+    "encoder.merge": ["encoder.merge", "decoder.token_size"],
+    "encoder.patch_size": ["encoder.patch_size", "decoder.token_size"],
+    "decoder.token_size": ["encoder.merge", "decoder.token_size"],
 }
 OTHER = {"image_size": 64, "ar.vocab_size": 264, "ar.num_kv_heads": 4, "decoder.patch_size": 4,
          "decoder.noise_scale": 0.5}  # fmt: skip

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.models.encoder import Encoder, TokenizerConfig, add_noise
+from omnigen.models.encoder import Encoder, EncoderConfig, add_noise
 from omnigen.nn.module import Net
 
 
@@ -57,7 +57,7 @@ def test_attention_joins_all_of_the_picture(omni, params):
 
 
 def test_local_tokens_are_those_of_their_own_pixels(omni, params):
-    config = dataclasses.replace(omni.config.tokenizer, local=True)
+    config = dataclasses.replace(omni.config.encoder, local=True)
     net = Net(lambda rngs: Encoder(config, rngs=rngs))
     encode = jax.jit(lambda images: net.bind(params["encoder"])(images))
     images = gaussian(0, 2, 16, 24, 3)
@@ -71,7 +71,7 @@ def test_local_tokens_are_those_of_their_own_pixels(omni, params):
 
 
 def test_bfloat16_tokens_are_exactly_normed(omni, params):
-    config = dataclasses.replace(omni.config.tokenizer, dtype="bfloat16")
+    config = dataclasses.replace(omni.config.encoder, dtype="bfloat16")
     net = Net(lambda rngs: Encoder(config, rngs=rngs))
     image = gaussian(0, 1, 32, 32, 3)
     z = jax.jit(lambda image: net.bind(params["encoder"])(image))(image)
@@ -95,8 +95,8 @@ def test_noise_is_that_of_the_image_s_own_key():
 
 
 def test_impossible_configs_are_refused():
-    assert TokenizerConfig(patch_size=4, merge=3).token_size == 12
+    assert EncoderConfig(patch_size=4, merge=3).token_size == 12
     with pytest.raises(ValueError, match="embed_dim 30 is not a multiple of twice num_heads, 8"):
-        TokenizerConfig(embed_dim=30, num_heads=4)
+        EncoderConfig(embed_dim=30, num_heads=4)
     with pytest.raises(ValueError, match="noise_max is -1"):
-        TokenizerConfig(noise_max=-1)
+        EncoderConfig(noise_max=-1)

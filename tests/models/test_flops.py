@@ -19,7 +19,7 @@ from jax.extend import core
 from omnigen.models import flops
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
-from omnigen.models.encoder import Encoder, TokenizerConfig
+from omnigen.models.encoder import Encoder, EncoderConfig
 from omnigen.models.heads.flow import FlowHead, FlowHeadConfig
 from omnigen.nn.layers import SMALL_TABLE
 from omnigen.nn.module import Net
@@ -54,7 +54,7 @@ def traced_flops(function, *args):
 
 
 def encoder_case(layers, **fields):
-    config = TokenizerConfig(
+    config = EncoderConfig(
         merge=2, latent_dim=32, embed_dim=256, num_layers=layers, num_heads=2, mlp_dim=640, **fields
     )
     net = Net(lambda rngs: Encoder(config, rngs=rngs))

@@ -38,9 +38,9 @@ def test_parts_that_do_not_fit_are_refused(omni):
     config = omni.config
     with pytest.raises(ValueError, match="image_size 36 is not a multiple of the token size 8"):
         dataclasses.replace(config, image_size=36)
-    with pytest.raises(ValueError, match="decoder token_size is 8; the tokenizer's is 16"):
-        tokenizer = dataclasses.replace(config.tokenizer, merge=4)
-        dataclasses.replace(config, tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="decoder token_size is 8; the encoder's is 16"):
+        encoder = dataclasses.replace(config.encoder, merge=4)
+        dataclasses.replace(config, encoder=encoder)
     with pytest.raises(ValueError, match="latent_dim must be the same.*'head': 5"):
         dataclasses.replace(config, head=dataclasses.replace(config.head, latent_dim=5))
     with pytest.raises(ValueError, match="head cond_dim is 33; the ar embed_dim is 32"):

@@ -84,7 +84,7 @@ def test_every_weight_divides_over_the_mesh(name, fsdp, tensor):
 def test_forward_shapes(name):
     omni = model(name)
     config, shapes = omni.config, {part: net.shapes() for part, net in omni.nets.items()}
-    size, (rows, cols), width = config.image_size, config.grid, config.tokenizer.latent_dim
+    size, (rows, cols), width = config.image_size, config.grid, config.encoder.latent_dim
     z = jax.eval_shape(
         lambda p, x: omni.encoder.bind(p)(x), shapes["encoder"], floats(2, size, size, 3)
     )

@@ -28,7 +28,7 @@ from omnigen.generation.prompt import prompt_rows
 from omnigen.generation.settings import Sampling
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
-from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.encoder import EncoderConfig
 from omnigen.models.heads.flow import ADDED, FlowHeadConfig
 from omnigen.models.omni import Omni, OmniConfig, to_uint8
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack, ungrouped
@@ -45,7 +45,7 @@ _DECIDING = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")
 SIZE, TOKENS, STEPS = 16, 4, 20
 CONFIG = OmniConfig(
     image_size=SIZE,
-    tokenizer=TokenizerConfig(
+    encoder=EncoderConfig(
         patch_size=4, merge=2, latent_dim=6, embed_dim=16, num_layers=1, num_heads=2, mlp_dim=24
     ),
     decoder=DecoderConfig(

@@ -9,7 +9,7 @@ import pytest
 from omnigen.data.stream.pipeline import DataConfig
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
-from omnigen.models.encoder import TokenizerConfig
+from omnigen.models.encoder import EncoderConfig
 from omnigen.models.heads.flow import FlowHeadConfig
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack
@@ -18,7 +18,7 @@ from omnigen.text import ByteText
 SIZE, ROW, PICTURES, TOKENS = 16, 40, 2, 4
 CONFIG = OmniConfig(
     image_size=SIZE,
-    tokenizer=TokenizerConfig(
+    encoder=EncoderConfig(
         patch_size=4, merge=2, latent_dim=6, embed_dim=32, num_layers=1, num_heads=2, mlp_dim=48
     ),
     decoder=DecoderConfig(

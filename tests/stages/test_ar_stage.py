@@ -242,7 +242,7 @@ def test_rates_count_elements_without_padding(stage, config, rows):
     trained = flops.ar(
         config.ar, np.array(lengths), text_tokens=sum(lengths) - 16, image_tokens=16
     ) + flops.flow_head(config.head, 16, draws=2)
-    encoded = 4 * flops.encoder(config.tokenizer, 16)
+    encoded = 4 * flops.encoder(config.encoder, 16)
     np.testing.assert_allclose(rates.flops, 3 * trained + encoded, rtol=1e-9)
 
 

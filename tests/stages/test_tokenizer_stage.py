@@ -106,13 +106,13 @@ def test_pictures_need_not_be_square(config, stage, run, params, pictures, keys)
     velocity, _ = by_hand(stage, params, np.asarray(batch["image"]), keys(4))
     np.testing.assert_allclose(loss, velocity, rtol=1e-4)
     rates = stage.rates(pictures(4, width=24))
-    encode, decode = flops.encoder(config.tokenizer, 16, 24), flops.decoder(config.decoder, 16, 24)
+    encode, decode = flops.encoder(config.encoder, 16, 24), flops.decoder(config.decoder, 16, 24)
     assert (rates.images, rates.tokens) == (4.0, 24.0)
     np.testing.assert_allclose(rates.flops, 4 * (3 * encode + 3 * decode))
 
 
 def test_unrolled_layers_learn_the_same(config, data, pictures, keys, assert_close_gradients):
-    depths = {"tokenizer": 2, "decoder": 3}
+    depths = {"encoder": 2, "decoder": 3}
 
     def of(**fields):
         parts = {
@@ -229,7 +229,7 @@ def test_decoder_stage_learns_the_decoder_alone(config, data, weights, pictures,
 def test_rates(config, data, weights, pictures, cls, encoder_times):
     rates = cls(config, HALF_SHORT, data, weights).rates(pictures(5))
     assert (rates.images, rates.tokens) == (5.0, 20.0)
-    encode, decode = flops.encoder(config.tokenizer, 16), flops.decoder(config.decoder, 16)
+    encode, decode = flops.encoder(config.encoder, 16), flops.decoder(config.decoder, 16)
     np.testing.assert_allclose(rates.flops, 5 * (encoder_times * encode + 3 * decode))
 
 

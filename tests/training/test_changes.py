@@ -45,14 +45,14 @@ def test_what_means_another_thing_is_refused() -> None:
 
 def test_every_other_change_is_a_line() -> None:
     stored = {**GIVEN, "rate": 0.2, "old": "\x1b[31m" + "x" * 500, "mix": {"a/b": 1}}
-    assert Changes(stored, {**GIVEN, "mix": {"c": 2}, "train": {"tokenizer": "t"}}, SCHEMA).lines(
+    assert Changes(stored, {**GIVEN, "mix": {"c": 2}, "train": {"frozen_from": "t"}}, SCHEMA).lines(
         step=7
     ) == [
         "changed since step 7: mix.a/b was 1, is absent",
         "changed since step 7: mix.c was absent, is 2",
         "changed since step 7: old was '\\x1b[31m" + "x" * 110 + "…, is absent",
         "changed since step 7: rate was 0.2, is 0.1",
-        "changed since step 7: train.tokenizer was absent, is 't'"
+        "changed since step 7: train.frozen_from was absent, is 't'"
         " (without effect: the weights are the checkpoint's)",
     ]
     many = Changes({str(n): n for n in range(10_000)}, {}, SCHEMA).lines(step=1)
@@ -94,13 +94,13 @@ def test_settings_of_a_recipe(tmp_path) -> None:
     built = recipe.read("configs/ar.py:debug")
     schema, settings = recipe.schema(built), json.loads(json.dumps(recipe.settings(built)))
     assert Changes(settings, settings, schema).lines(step=1) == []
-    del settings["model"]["tokenizer"]["local"], settings["train"]["spike_sigmas"]
-    settings["model"]["tokenizer"]["noise_max"] = 0.25
-    default = OmniConfig().tokenizer.local
+    del settings["model"]["encoder"]["local"], settings["train"]["spike_sigmas"]
+    settings["model"]["encoder"]["noise_max"] = 0.25
+    default = OmniConfig().encoder.local
     (change, noise) = Changes(settings, recipe.settings(built), schema).lines(step=1)
-    now = built.model.tokenizer
-    assert change.endswith(f"model.tokenizer.local was {default}, is {now.local}")
-    assert noise.endswith(f"model.tokenizer.noise_max was 0.25, is {now.noise_max}")
+    now = built.model.encoder
+    assert change.endswith(f"model.encoder.local was {default}, is {now.local}")
+    assert noise.endswith(f"model.encoder.noise_max was 0.25, is {now.noise_max}")
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises(ValueError, match="train.relearn is 'x'; allowed: model.text, model.block"):
         recipe.read("configs/ar.py:debug", ["--config.train.relearn=x"])

@@ -113,7 +113,7 @@ def test_twenty_steps_on_five_meshes(stage, untrained, tmp_path, monkeypatch, ca
         workdir = tmp_path / name
         flags = [f"--config.mesh.{axis}={size}" for axis, size in sizes.items()]
         flags += ["--config.train.steps=20", "--config.train.log_every=1"]
-        flags += ["--config.optimizer.name=adamw", f"--config.train.tokenizer={untrained}"]
+        flags += ["--config.optimizer.name=adamw", f"--config.train.frozen_from={untrained}"]
         recipe = f"{CONFIGS / stage}.py:debug"
         train.main(["--config", recipe, "--workdir", str(workdir), *flags])
         lines = (workdir / "metrics.jsonl").read_text().splitlines()

@@ -122,7 +122,7 @@ class Reconstruction:
             scores |= _scores(f"{kind}/", [r for r in records if r["tag"] == kind])
         scores |= _scores("", records)
         scores["tokens_per_image"] = tokens
-        scores["bits_per_image"] = 16 * tokens * self._omni.config.tokenizer.latent_dim
+        scores["bits_per_image"] = 16 * tokens * self._omni.config.encoder.latent_dim
         ceiling: dict[str, Estimate | float] = {}
         for part in (*(f"{kind}/" for kind in Kind), ""):
             mine = [r for r in records if f"{r['tag']}/" == part or not part]

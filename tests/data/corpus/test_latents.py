@@ -60,7 +60,7 @@ def encoded(folder, untrained):
 @pytest.fixture(scope="module")
 def stages(encoded, untrained):
     """The stage ar on pictures, and on their latents."""
-    base = recipe.read("configs/ar.py:debug", [f"--config.train.tokenizer={untrained}"])
+    base = recipe.read("configs/ar.py:debug", [f"--config.train.frozen_from={untrained}"])
     data = dataclasses.replace(base.data, mixture={str(encoded): 1.0}, bad_limit=1.0)
     cached = dataclasses.replace(data, latents=True)
     return [train.build_stage(dataclasses.replace(base, data=d)) for d in (data, cached)]
@@ -193,9 +193,7 @@ def test_digests_of_weights():
 def test_an_encoder_that_sees_less_is_another():
     model = recipe.read("configs/ar.py:debug").model
     omni, local = (
-        Omni(
-            dataclasses.replace(model, tokenizer=dataclasses.replace(model.tokenizer, local=local))
-        )
+        Omni(dataclasses.replace(model, encoder=dataclasses.replace(model.encoder, local=local)))
         for local in (False, True)
     )
     weights = {"c": np.zeros(2, np.float32)}
