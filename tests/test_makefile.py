@@ -30,7 +30,9 @@ def make(
 ) -> tuple[str, str]:
     """Returns what make said, on stdout and on stderr, with nothing but these variables set."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), **environment}
-    done = subprocess.run(["make", *words], cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", *words], cwd=cwd, env=environment, capture_output=True, text=True
+    )
     assert bool(done.returncode) == fails, done.stderr
     return done.stdout, done.stderr
 
@@ -69,7 +71,10 @@ def drawn(stub: pathlib.Path) -> list[dict[str, str]]:
 def test_without_an_environment_one_is_made_first(checkout: pathlib.Path, target: str) -> None:
     lines = make("-n", target, cwd=checkout)[0].splitlines()
     extras = "." if target == "picture" else "'.[test]'"
-    steps = ["python3 -m venv .venv", f".venv/bin/python -m pip install --quiet --editable {extras}"]
+    steps = [
+        "python3 -m venv .venv",
+        f".venv/bin/python -m pip install --quiet --editable {extras}",
+    ]
     assert [line for line in lines if line in steps] == steps
     made = {
         "picture": '.venv/bin/python -m omnigen.sample --prompt "$PROMPT" --output "$OUTPUT"',
@@ -134,7 +139,7 @@ def test_an_old_python_is_told_in_one_line(checkout: pathlib.Path, tmp_path: pat
 
 @pytest.mark.slow
 def test_a_shallow_clone_draws_and_tests_itself(tmp_path: pathlib.Path) -> None:
-    """Clone, `make picture`, `make test` of one file: three minutes, most of which are downloads."""
+    """Clone, `make picture`, `make test` of one file: three minutes, most of it downloads."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         pytest.skip("only a clone can be cloned, and by git alone")
     clone, home = tmp_path / "clone", tmp_path / "home"
