@@ -13,9 +13,8 @@ The only file that knows the convention: t = 0 is data x, t = 1 is noise e ~ N(0
 
     (7)  grad log p_t(x_t) = -e_hat / t             score, with e_hat = x_t + (1 - t) v
     (8)  x <- x - h (v + e_hat) + sqrt(2 t h) N(0, I)      Euler-Maruyama step from t to t - h
-    (9)  v = v_u + s (v_c - v_u)                    guidance; ramp: s = 1 + (scale - 1) fraction
+    (9)  v = v_u + s (v_c - v_u)                    guidance
     (10) (t - r) u(z_t, t, r) = int_r^t v(z_q, q) dq       average velocity
-    (11) u = v - (t - r) (v grad_z u + du/dt)       MeanFlow: d/dt of (10) along the path
 
 A net trained with (5) gives v(x, t) = E[v | x_t = x]; dx/dt = v then has the marginals p_t of (1).
 As x_t | x ~ N((1 - t) x, t^2 I), the score is -E[e | x_t] / t, which (3) turns into (7). Backwards
@@ -67,18 +66,7 @@ class Density(_Choice):
 class Method(_Choice):
     """Integrator of a Solver."""
 
-    EULER, HEUN, EULER_MARUYAMA = "euler", "heun", "euler_maruyama"
-
-
-class GuidanceSchedule(_Choice):
-    """How the guidance scale depends on the fraction of the image already drawn."""
-
-    CONSTANT, RAMP = "constant", "ramp"
-
-    def at(self, scale: ArrayLike, fraction: ArrayLike) -> Array:
-        """Guidance scale when `fraction` in [0, 1] is drawn; both may be traced."""
-        constant = self is GuidanceSchedule.CONSTANT
-        return jnp.asarray(scale, jnp.float32) if constant else ramp(scale, fraction)
+    EULER, EULER_MARUYAMA = "euler", "euler_maruyama"
 
 
 def _wide(x: ArrayLike) -> Array:
@@ -112,13 +100,6 @@ def to_velocity(
         return output
     divisor = jnp.maximum(_like(t, x_t), t_min)
     return ((_wide(x_t) - _wide(output)) / divisor).astype(output.dtype)
-
-
-def to_data(output: Array, x_t: Array, t: ArrayLike, prediction: str) -> Array:
-    """Clean data that a net's `output` at x_t means, equation (3)."""
-    if Prediction(prediction) is Prediction.DATA:
-        return output
-    return (_wide(x_t) - _like(t, x_t) * _wide(output)).astype(output.dtype)
 
 
 def velocity_weight(t: ArrayLike, prediction: str, *, t_min: float = T_MIN) -> Array:
@@ -193,21 +174,13 @@ class TimeDensity:
 
         return _draw(draw, key, shape)
 
-    def pdf(self, t: ArrayLike) -> Array:
-        """Density at t in [0, 1]; at the ends, its limit."""
-        inside = (_wide(t) > 0) & (_wide(t) < 1)
-        t = jnp.where(inside, _wide(t), 0.5)
-        z = (jnp.log(t / (1 - t)) - self.mean) / self.std
-        bell = jnp.exp(-z * z / 2) / (self.std * math.sqrt(2 * math.pi) * t * (1 - t))
-        return self._flat + (1 - self._flat) * jnp.where(inside, bell, 0.0)
-
 
 @dataclasses.dataclass(frozen=True)
 class Solver:
     """How to integrate from noise to data; hashable, so it may be a static argument.
 
     `euler` (order 1) and `euler_maruyama` (stochastic, equation (8)) evaluate the net `num_steps`
-    times, `heun` (order 2) 2 num_steps - 1 times. `shift` is s of (6), over evenly spaced times.
+    times. `shift` is s of (6), over evenly spaced times.
     """
 
     method: Method | str = Method.EULER
@@ -279,29 +252,21 @@ def solve(
         raise ValueError("euler_maruyama is stochastic: solve needs a key")
     times = solver.times()
     at, step = times[:-1], times[:-1] - times[1:]
-    back, churn = np.zeros_like(at), np.append(step[:-1], 0.0)
-    if solver.method is Method.HEUN:
-        # Evaluations alternate: predict x - h v, then correct it to x - h (v + v') / 2, which is
-        # the predicted point less (h / 2) (v' - v). The last step stays a prediction.
-        at, step = np.repeat(times, 2)[1:-2], np.repeat(step, 2)[:-1]
-        back = np.resize([0.0, 1.0], at.size)
-        step = step * (1 - back / 2)
+    churn = np.append(step[:-1], 0.0)
     x = _wide(noise)
-    at, step, back, churn = (jnp.asarray(table, x.dtype) for table in (at, step, back, churn))
+    at, step, churn = (jnp.asarray(table, x.dtype) for table in (at, step, churn))
 
-    def body(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        x, v_old = carry
+    def body(i: Array, x: Array) -> Array:
         v = velocity_fn(x.astype(noise.dtype), at[i].astype(jnp.float32)).astype(x.dtype)
-        x_new = x - step[i] * (v - back[i] * v_old)
+        x_new = x - step[i] * v
         if key is not None:
             fresh = _draw(lambda k, shape: gaussian(jax.random.fold_in(k, i), shape), key, x.shape)
             e_hat = x + (1 - at[i]) * v
             x_new += jnp.sqrt(2 * at[i] * churn[i]) * fresh - churn[i] * e_hat
-        return x_new, v
+        return x_new
 
     gaussian = functools.partial(jax.random.normal, dtype=x.dtype)
-    x, _ = jax.lax.fori_loop(0, at.size, body, (x, jnp.zeros_like(x)))
-    return x.astype(noise.dtype)
+    return jax.lax.fori_loop(0, at.size, body, x).astype(noise.dtype)
 
 
 def euler(velocity_fn: Callable[[Array, Array, Array], Array], noise: Array, steps: Steps) -> Array:
@@ -319,44 +284,14 @@ def euler(velocity_fn: Callable[[Array, Array, Array], Array], noise: Array, ste
     return jax.lax.fori_loop(0, count, body, _wide(noise)).astype(noise.dtype)
 
 
-def ramp(scale: ArrayLike, fraction: ArrayLike) -> Array:
-    """Guidance scale growing from 1 to `scale` as `fraction` goes from 0 to 1, equation (9)."""
-    return 1 + (jnp.asarray(scale, jnp.float32) - 1) * jnp.asarray(fraction, jnp.float32)
-
-
-def guide(
-    v_cond: Array,
-    v_uncond: Array,
-    scale: ArrayLike,
-    *,
-    rescale: float = 0.0,
-    axis: int | Shape = -1,
-) -> Array:
+def guide(v_cond: Array, v_uncond: Array, scale: ArrayLike) -> Array:
     """Classifier-free guidance, equation (9): exactly `v_cond` at scale 1, `v_uncond` at 0.
 
-    `scale`, of shape v_cond.shape[:k], may be traced: changing it compiles nothing. A result longer
-    than v_cond is shrunk by the part `rescale` in [0, 1] of the way to the length of v_cond, taken
-    over `axis`: -1 for a token, (-3, -2, -1) for an NHWC image.
+    `scale`, of shape v_cond.shape[:k], may be traced: changing it compiles nothing.
     """
     cond, uncond = _wide(v_cond), _wide(v_uncond)
     scale = _like(scale, cond)
-    v = scale * cond + (1 - scale) * uncond
-    limit, square = (jnp.sum(jnp.square(u), axis=axis, keepdims=True) for u in (cond, v))
-    shrink = jnp.sqrt(jnp.minimum(1.0, limit / jnp.maximum(square, 1e-12)))
-    return (v * (1 + rescale * (shrink - 1))).astype(v_cond.dtype)
-
-
-def meanflow_target(
-    u_fn: Callable[[Array, Array, Array], Array], z_t: Array, t: Array, r: Array, v: Array
-) -> Array:
-    """Target of the average velocity u(z, t, r) from t back to r <= t, equation (11); no gradient.
-
-    The derivative follows the path, so it is one forward-mode product with tangents (v, 1, 0). At
-    r = t the target is v: plain flow matching. t and r have one shape, z_t.shape[:k], and dtype.
-    """
-    tangents = (v.astype(z_t.dtype), jnp.ones_like(t), jnp.zeros_like(r))
-    _, du_dt = jax.jvp(u_fn, (z_t, t, r), tangents)
-    return jax.lax.stop_gradient(_wide(v) - _like(t - r, z_t) * _wide(du_dt))
+    return (scale * cond + (1 - scale) * uncond).astype(v_cond.dtype)
 
 
 def sphere(z: Array) -> Array:

@@ -5,7 +5,7 @@ The teacher, a trained transformer with its plain head, is frozen. From the nois
 walks to the token as in drawing: Euler steps of the guided velocity. How far it gets between two
 of its times, divided by the time, is the average velocity of (10) in `flow`, which the student
 regresses. The spans are those of samplers of 1, 2, 4, ... steps, each as often as any other.
-MeanFlow (Geng et al. 2025) derives the same average from a differential equation, (11), for want of
+MeanFlow (Geng et al. 2025) derives the same average from a differential equation, for want of
 a teacher; the integral needs no derivative.
 
 The student's transformer learns too: its hidden state has to tell what the teacher's two branches
