@@ -27,11 +27,11 @@ _LETTER, _LINE = 6, 11  # pixels of Pillow's own font
 
 
 def describe(corpus: Records, *, most: int) -> list[str]:
-    """Lines about the records of a split, those at equal distances if there are more than `most`.
+    """Returns lines about the records of a split, or about `most` of them at equal distances.
 
     Args:
-        corpus: a split.
-        most: records to read.
+        corpus: Split to describe.
+        most: Largest number of records to read.
     """
     sides, captions, lengths, bytes_, bad = [], [], [], [], Counter()
     for index in _spread(len(corpus), most):
@@ -66,7 +66,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def contact_sheet(corpus: Records) -> np.ndarray:
-    """Pictures spread over a split, each above its first caption, uint8 `[H, W, 3]`."""
+    """Draws pictures spread over a split, each above its first caption, uint8 `[H, W, 3]`."""
     from PIL import Image, ImageDraw
 
     height = SIDE + LINES * _LINE + 4

@@ -135,7 +135,10 @@ LOOSELY: dict[Kind, Sequence[str]] = {
 
 
 def is_colored(seed: int, uncolored: float) -> bool:
-    """Whether a seed is not among the share whose captions name objects by their shapes alone."""
+    """Returns whether captions of this seed may name the objects' colours.
+
+    A share `uncolored` of the seeds names objects by their shapes alone.
+    """
     return not Dice("uncolored", seed).chance(uncolored)
 
 
@@ -143,11 +146,11 @@ def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) 
     """Describes a scene in English.
 
     Args:
-        scene: what is in the picture.
-        seed: decides between the true captions of the scene.
-        max_bytes: the longest caption allowed, in UTF-8.
-        uncolored: share of the captions that name objects by their shapes alone where sizes are
-            not told either, as in "a star left of a ring".
+        scene: What is in the picture.
+        seed: Decides between the true captions of the scene.
+        max_bytes: Bytes of UTF-8 that the caption may have.
+        uncolored: Share of the captions that name objects by their shapes alone where they do not
+            name sizes either, as in "a star left of a ring".
 
     Returns:
         A caption without line breaks. All words of the scene are in it verbatim, in double quotes.

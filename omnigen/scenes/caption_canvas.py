@@ -53,17 +53,17 @@ class Group:
 
     @property
     def noun(self) -> str:
-        """What one of them is called, such as `small red circle`."""
+        """What one object of the group is called, such as `small red circle`."""
         return " ".join([*(p.value for p in (self.size, self.color) if p), self.shape or "shape"])
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """Where they are."""
+        """Where the objects of the group are."""
         return tuple(Box(o.x, o.y, o.radius, o.radius) for o in self.objects)
 
     @property
     def is_plural(self) -> bool:
-        """Whether there are several."""
+        """Whether there are several objects."""
         return len(self.objects) > 1
 
 
@@ -71,7 +71,7 @@ class Canvas(grammar.Slots):
     """Slots of shapes and words."""
 
     def __init__(self, scene: Scene, dice: Dice, *, colored: bool = True) -> None:
-        """See `Slots`; without colours, objects are named by their shapes."""
+        """Prepares to describe a scene, as in `Slots`; without colours, by shapes alone."""
         super().__init__(scene, dice)
         self.colored = colored
         self.digits = self.dice.chance(0.3)
@@ -79,53 +79,53 @@ class Canvas(grammar.Slots):
         self.quotes_first = self.dice.chance(0.3)
 
     def listed(self) -> str | None:
-        """Every object by count, colour and shape, and the words."""
+        """Returns every object by count, colour and shape, and the words."""
         return self._list(self._things(self._named()))
 
     def sized(self) -> str | None:
-        """Every object by count, size, colour and shape, and the words."""
+        """Returns every object by count, size, colour and shape, and the words."""
         return self._list(self._things(self._sized())) if self.scene.objects else None
 
     def placed(self) -> str | None:
-        """As `listed`, with places."""
+        """Returns what `listed` does, with places."""
         return self._list_placed(self._things(self._named()))
 
     def detailed(self) -> str | None:
-        """As `sized`, with places."""
+        """Returns what `sized` does, with places."""
         return self._list_placed(self._things(self._sized())) if self.scene.objects else None
 
     def shapes(self) -> str | None:
-        """Every object, without the words."""
+        """Returns every object, without the words."""
         return self._list(self._named())
 
     def shapes_placed(self) -> str | None:
-        """As `shapes`, with places."""
+        """Returns what `shapes` does, with places."""
         return self._list_placed(self._named())
 
     def written(self) -> str | None:
-        """The words alone."""
+        """Returns the words alone."""
         return self._list(self.quotations)
 
     def written_placed(self) -> str | None:
-        """As `written`, with places."""
+        """Returns what `written` does, with places."""
         return self._list_placed(self.quotations)
 
     def it_says(self) -> str | None:
-        """The words as a sentence."""
+        """Returns the words as a sentence."""
         if not self.quotations:
             return None
         subject = self.dice.pick(("it says", "the text says", "the text reads", "it reads"))
         return f"{subject} {self.bare_quotes()}"
 
     def there(self) -> str | None:
-        """`there is` or `there are`, as the first thing of `listed` wants if that is a shape."""
+        """Returns `there is` or `there are`, as agrees with the first thing of `listed`."""
         things = self._things(self._named())
         if not things or isinstance(things[0], Quote):
             return None
         return "there are" if things[0].is_plural else "there is"
 
     def there_quotes(self) -> str | None:
-        """`there are the words` and so on, with the quotations."""
+        """Returns `there are the words` and so on, with the quotations."""
         if not self.quotations:
             return None
         first = self.quotations[0]
@@ -134,7 +134,7 @@ class Canvas(grammar.Slots):
         return f"there {verb} {article}{first.word} {self.bare_quotes()}"
 
     def pair(self) -> str | None:
-        """The two things of a scene of two, and how they stand to each other."""
+        """Returns the two things of a scene of two, and how they stand to each other."""
         things = self._things(self._named())
         if len(things) != 2:
             return None
@@ -145,15 +145,15 @@ class Canvas(grammar.Slots):
         return f"{self._phrase(things[0])} {words} {self._phrase(things[1])}"
 
     def relation(self) -> str | None:
-        """How two things stand to each other, as a sentence."""
+        """Returns how two things stand to each other, as a sentence."""
         return self._relation(sentence=True)
 
     def relation_clause(self) -> str | None:
-        """How two things stand to each other, as a clause."""
+        """Returns how two things stand to each other, as a clause."""
         return self._relation(sentence=False)
 
     def background(self) -> str | None:
-        """The background as a noun."""
+        """Returns the background as a noun."""
         background = self.scene.background
         if background is None:
             return None
@@ -175,7 +175,7 @@ class Canvas(grammar.Slots):
         return grammar.article(self.dice.pick(forms))
 
     def ground(self) -> str | None:
-        """The background as a sentence."""
+        """Returns the background as a sentence."""
         background = self.scene.background
         if background is None:
             return None
@@ -189,17 +189,17 @@ class Canvas(grammar.Slots):
         )
 
     def nothing(self) -> str | None:
-        """The background, if that is all there is."""
+        """Returns the background, if that is all there is."""
         return None if self.scene.objects or self.quotations else self.background()
 
     def total(self) -> str | None:
-        """How many shapes there are, in scenes of shapes alone."""
+        """Returns the number of shapes, in scenes of shapes alone."""
         if len(self._named()) < 2 or self.quotations:
             return None
         return f"{self._number(len(self.scene.objects))} shapes"
 
     def some(self) -> str | None:
-        """The objects, loosely."""
+        """Returns the objects in loose words."""
         objects = self.scene.objects
         if not objects:
             return None
@@ -221,15 +221,15 @@ class Canvas(grammar.Slots):
         return self.dice.pick(forms)
 
     def terse(self) -> str | None:
-        """As `listed`, in as few bytes as possible."""
+        """Returns what `listed` does, in as few bytes as possible."""
         return self._tersely(self._named())
 
     def terse_shapes(self) -> str | None:
-        """Counts of shapes in as few bytes as possible."""
+        """Returns the counts of shapes in as few bytes as possible."""
         return self._tersely(self._groups(lambda o: (None, None, o.shape)))
 
     def terse_count(self) -> str | None:
-        """The count of all in as few bytes as possible."""
+        """Returns the count of all in as few bytes as possible."""
         return self._tersely(self._groups(lambda o: (None, None, None)))
 
     def _named(self) -> list[Group]:

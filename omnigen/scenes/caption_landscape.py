@@ -91,7 +91,7 @@ class Outdoors(grammar.Slots):
     """Slots of landscapes."""
 
     def __init__(self, scene: Scene, dice: Dice) -> None:
-        """See `Slots`."""
+        """Prepares to describe a scene, as in `Slots`."""
         super().__init__(scene, dice)
         assert scene.landscape is not None
         self.tone = scene.landscape.sky
@@ -106,7 +106,7 @@ class Outdoors(grammar.Slots):
             self.low.reverse()
 
     def above(self) -> str | None:
-        """The sky with all that is in it, as `a cloud floating on the blue sky`."""
+        """Returns the sky with all that is in it, as `a cloud floating on the blue sky`."""
         if not self.high:
             return self.sky()
         verb = ""
@@ -117,26 +117,26 @@ class Outdoors(grammar.Slots):
         return f"{things}{verb} {self.dice.pick(('in', 'in', 'on'))} {self.sky()}"
 
     def sky_with(self) -> str | None:
-        """The sky with all that is in it, as `a blue sky with a cloud`."""
+        """Returns the sky with all that is in it, as `a blue sky with a cloud`."""
         if not self.high:
             return self.sky()
         return f"{self.sky()} with {grammar.listing([self._phrase(e) for e in self.high])}"
 
     def sky(self) -> str | None:
-        """The sky with its article."""
+        """Returns the sky with its article."""
         name = self.sky_name()
         return f"the {name}" if self.dice.chance(0.5) else grammar.article(name)
 
     def sky_name(self) -> str:
-        """The sky without an article."""
+        """Returns the sky without an article."""
         return f"{self.dice.pick(SKIES[self.tone])} sky"
 
     def when(self) -> str:
-        """The hour or the weather."""
+        """Returns the hour or the weather."""
         return self.dice.pick(MOMENTS[self.tone])
 
     def below(self) -> str | None:
-        """All that is not in the sky."""
+        """Returns all that is not in the sky."""
         if not self.low:
             return None
         phrases = [self._phrase(element) for element in self.low]
@@ -145,7 +145,7 @@ class Outdoors(grammar.Slots):
         return grammar.listing(phrases)
 
     def there(self) -> str | None:
-        """`there is` or `there are`, as the first thing of `below` wants."""
+        """Returns `there is` or `there are`, as agrees with the first thing of `below`."""
         if not self.low:
             return None
         first = self.low[0]
@@ -153,14 +153,14 @@ class Outdoors(grammar.Slots):
         return "there are" if plural else "there is"
 
     def everything(self) -> str | None:
-        """All elements but the sky."""
+        """Returns all elements but the sky."""
         elements = self.high + self.low if self.dice.chance(0.5) else self.low + self.high
         if not elements:
             return None
         return grammar.listing([self._phrase(element) for element in elements])
 
     def part(self) -> str | None:
-        """One or two of the elements."""
+        """Returns one or two of the elements."""
         elements = [*self.high, *self.low]
         if not elements:
             return None
@@ -169,7 +169,7 @@ class Outdoors(grammar.Slots):
         return grammar.listing([self._phrase(element) for element in chosen])
 
     def text(self) -> str:
-        """The words, after everything else; nothing if they are told along with what holds them."""
+        """Returns the words, or nothing if they were named with what holds them."""
         untold = [q for q in self.quotations if not (self.embedded and q.lines[0].holder)]
         if not untold:
             return ""
@@ -181,7 +181,7 @@ class Outdoors(grammar.Slots):
         return tail
 
     def terse_text(self) -> str:
-        """The words in as few bytes as possible."""
+        """Returns the words in as few bytes as possible."""
         return f", {self.bare_quotes()}" if self.quotations else ""
 
     def _words(self, quote: Quote) -> dict[str, str]:

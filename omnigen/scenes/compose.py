@@ -75,7 +75,7 @@ def _sizes(dice: Dice, count: int) -> list[Size]:
 
 
 def _alike(dice: Dice, colors: tuple[Color, ...]) -> tuple[Color | None, Shape | None]:
-    """The colour and the shape that all objects of a scene share, or None."""
+    """Returns the colour and the shape that all objects of a scene share, or None."""
     color, shape = dice.pick(colors), dice.pick(_SHAPES)
     if splits.tables().single[splits.index(color, shape)]:
         return None, None
@@ -92,7 +92,7 @@ def _objects(
     colors: tuple[Color, ...],
     held_out: bool,
 ) -> tuple[Object, ...]:
-    """Gives the circles colours and shapes; of the train split, so that no held-out atom arises."""
+    """Gives colours and shapes to circles, so that no atom of the test split arises."""
     shared_color, shared_shape = _alike(dice, colors)
     single = splits.tables().single
     chosen: list[tuple[int, float, float]] = []
@@ -113,7 +113,7 @@ def _objects(
 
 
 def _sides(dice: Dice, count: int) -> tuple[list[layout.Circle], list[layout.Circle]] | None:
-    """Circles of which the first are all left of the second, or above them, as captions say it."""
+    """Returns circles, the first group all left of, or all above, the second."""
     radii = [dice.between(*RADII[size]) for size in _sizes(dice, count)]
     centre, across = dice.between(BAND, 1 - BAND), dice.chance(0.5)
     low, high = centre - BAND, centre + BAND
@@ -130,7 +130,7 @@ def _sides(dice: Dice, count: int) -> tuple[list[layout.Circle], list[layout.Cir
 
 
 def _grouped(dice: Dice) -> Scene | None:
-    """Two kinds of object as in `_sides`, of which nothing is held out; None if it fails."""
+    """Returns two kinds of object as in `_sides`, with nothing held out, or None if it fails."""
     background, single = _background(dice), splits.tables().single
     halves = _sides(dice, dice.weigh({3: 0.4, 4: 0.3, 5: 0.2, 6: 0.1}))
     if halves is None:
@@ -188,15 +188,15 @@ def lines_of_words(
     large: float,
     room: float = 1 - 2 * layout.MARGIN,
 ) -> list[Text]:
-    """Lines of words still to be placed.
+    """Returns lines of words still to be placed.
 
     Args:
-        dice: decide.
-        count: of lines.
-        inks: colours of letters to choose from.
-        held_out: whether fonts and words of the test may occur.
-        large: share of big letters.
-        room: most width of a line.
+        dice: Source of all choices.
+        count: Number of lines.
+        inks: Colours of letters to choose from.
+        held_out: Whether fonts and words of the test may occur.
+        large: Share of lines with big letters.
+        room: Largest width of a line.
     """
     fonts, lines = _FONTS[held_out], []
     font, color, mixed = dice.pick(fonts), dice.pick(inks), dice.chance(0.3)
@@ -254,11 +254,11 @@ _MAKERS = {
 
 
 def compose(seed: int, kind: Kind, *, held_out: bool) -> Scene:
-    """The scene of a seed, the same on every machine.
+    """Returns the scene of a seed, the same on every machine.
 
     Args:
-        seed: any integer; every seed of every kind, held out or not, gives another scene.
-        kind: the family of scenes.
+        seed: Any integer; every seed of every kind, held out or not, gives another scene.
+        kind: The family of scenes.
         held_out: False gives scenes without a held-out atom, True those with at least one (see
             `splits`).
     """

@@ -18,23 +18,23 @@ class Dice:
         self.unit = random.Random(int.from_bytes(digest, "big")).random
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Returns True with this probability."""
         return self.unit() < probability
 
     def between(self, low: float, high: float) -> float:
-        """A float uniform in [low, high), to four decimals so that it is short in JSON."""
+        """Returns a float uniform in [low, high), to four decimals so that it is short in JSON."""
         return round(low + (high - low) * self.unit(), 4)
 
     def integer(self, low: int, high: int) -> int:
-        """An integer uniform in low..high, both included."""
+        """Returns an integer uniform in low..high, both included."""
         return low + int(self.unit() * (high - low + 1))
 
     def pick(self, items: Sequence[T]) -> T:
-        """One of the items."""
+        """Returns one of the items."""
         return items[int(self.unit() * len(items))]
 
     def weigh(self, weights: dict[T, float]) -> T:
-        """One of the keys, as likely as its value says."""
+        """Returns one of the keys, as likely as its value says."""
         left = self.unit() * sum(weights.values())
         for key, weight in weights.items():
             left -= weight
@@ -43,5 +43,5 @@ class Dice:
         return next(key for key in reversed(weights) if weights[key] > 0)
 
     def seed(self) -> int:
-        """A small seed to keep in a scene."""
+        """Returns a small seed to keep in a scene."""
         return int(self.unit() * 1_000_000)

@@ -20,9 +20,9 @@ class Family:
     """A vendored font.
 
     Attributes:
-        file: name of the TrueType file in `fonts/`, beside the text of its licence.
-        style: what it looks like, in a word.
-        held_out: whether only test scenes use it.
+        file: Name of the TrueType file in `fonts/`, beside the text of its licence.
+        style: The look of the letters, in a word.
+        held_out: Whether only test scenes use it.
     """
 
     file: str
@@ -73,7 +73,7 @@ class Ink:
 
     @property
     def width(self) -> float:
-        """From the leftmost to the rightmost stroke."""
+        """The distance from the leftmost to the rightmost stroke."""
         return self.right - self.left
 
 
@@ -89,7 +89,7 @@ def _metrics() -> dict[str, dict[str, Any]]:
 
 
 def em(family: str) -> float:
-    """The font size at which a capital letter is 1 high."""
+    """Returns the font size at which a capital letter is 1 high."""
     entry = _metrics()[family]
     return entry["em"] / entry["cap"]
 
@@ -99,7 +99,7 @@ def measure(string: str, *, family: str) -> Ink:
     """Measures a line of printable ASCII.
 
     Raises:
-        ValueError: if a character is not printable ASCII.
+        ValueError: If a character is not printable ASCII.
     """
     boxes = _metrics()[family]["boxes"]
     pen, left, top, right, bottom = 0.0, 1e9, 0.0, 0.0, 0.0

@@ -126,33 +126,33 @@ class Box:
 
 
 def number(count: int, *, digits: bool) -> str:
-    """A count of 2 to 20 as a digit or a word, whatever is larger as digits."""
+    """Returns a count of 2 to 20 as a digit or a word, and a larger one in digits."""
     return str(count) if digits or count >= len(NUMBERS) else NUMBERS[count]
 
 
 def plural(noun: str) -> str:
-    """The nouns of scenes are regular."""
+    """Returns the plural of a noun; those of scenes are all regular."""
     return noun + ("es" if noun.endswith("s") else "s")
 
 
 def article(phrase: str) -> str:
-    """The phrase behind its indefinite article."""
+    """Returns the phrase with its indefinite article."""
     return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
 
 
 def listing(parts: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Returns the items as an enumeration: `a`, `a and b`, `a, b and c`."""
     *rest, last = parts
     return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def capital(sentence: str) -> str:
-    """The sentence with a capital first letter."""
+    """Returns the sentence with a capital first letter."""
     return sentence[:1].upper() + sentence[1:]
 
 
 def place(boxes: Sequence[Box], dice: Dice) -> str | None:
-    """The part of the canvas that holds the centres of all boxes, None if it has no plain name."""
+    """Returns the part of the canvas that holds all centres, or None if it has no plain name."""
     rows = {_third(box.y) for box in boxes}
     columns = {_third(box.x) for box in boxes}
     row = rows.pop() if len(rows) == 1 else None
@@ -166,14 +166,14 @@ def place(boxes: Sequence[Box], dice: Dice) -> str | None:
 
 
 def column(boxes: Sequence[Box], dice: Dice) -> str | None:
-    """The side of the canvas on which all centres are, or None if they are on neither."""
+    """Returns the side of the canvas on which all centres are, or None if they are on neither."""
     columns = {_third(box.x) for box in boxes}
     names = EDGES["column"].get(columns.pop() or 0) if len(columns) == 1 else None
     return dice.pick(names) if names else None
 
 
 def side(subject: Sequence[Box], reference: Sequence[Box]) -> str | None:
-    """On which side of every reference every subject is, None where people could disagree."""
+    """Returns the side of every reference on which every subject is, or None if disputable."""
     sides = {_side(one, other) for one in subject for other in reference}
     return sides.pop() if len(sides) == 1 else None
 
@@ -231,7 +231,7 @@ class Quote:
 
 
 def quotes(scene: Scene) -> list[Quote]:
-    """The quotations of a scene; lines in one holder are one phrase, others are one each."""
+    """Returns the quotations of a scene: the lines in one holder are one, others one each."""
     held: dict[object, list[Text]] = {}
     for index, text in enumerate(scene.texts):
         held.setdefault(text.holder or index, []).append(text)
@@ -252,7 +252,7 @@ def _any_word(dice: Dice) -> str:
 
 
 def asked(dice: Dice) -> str:
-    """What a request may begin with, and a space: "draw", "a pic of", "make a dusty image with"."""
+    """Returns a way to begin a request, such as "draw a pic of ", or nothing."""
     if not dice.chance(ASKED):
         return ""
     verb, medium = _one_of(VERBS, dice, ANY / 2), _one_of(MEDIA, dice, ANY)
@@ -264,7 +264,7 @@ def asked(dice: Dice) -> str:
 
 
 def punctuated(text: str, dice: Dice, *, sentences: bool = False) -> str:
-    """Now and then with a capital or a full stop, which whole sentences mostly have."""
+    """Returns a text, at times with a capital and a full stop, as whole sentences mostly have."""
     if dice.chance(0.6 if sentences else 0.25):
         text = capital(text)
     if not text.endswith('"') and dice.chance(0.7 if sentences else 0.2):
@@ -273,7 +273,7 @@ def punctuated(text: str, dice: Dice, *, sentences: bool = False) -> str:
 
 
 class Untold(Exception):
-    """A template speaks of something that the scene lacks."""
+    """Raised when a template speaks of something that the scene lacks."""
 
 
 class Slots:
@@ -309,9 +309,9 @@ class Slots:
         return punctuated(text, self.dice, sentences=". " in template or "{text}" in template)
 
     def draw(self) -> str:
-        """What a request may begin with."""
+        """Returns a way to begin a request."""
         return asked(self.dice)
 
     def bare_quotes(self) -> str:
-        """Nothing but the quotations."""
+        """Returns nothing but the quotations."""
         return listing([quote.quoted for quote in self.quotations]) if self.quotations else ""

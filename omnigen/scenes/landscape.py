@@ -56,7 +56,7 @@ class _Plan:
 
 
 def _cloud_style(dice: Dice) -> _Plan:
-    """Words in a cloud of a clear sky, over mountains and a river: asked for more than others."""
+    """Returns words in a cloud of a clear sky over mountains and a river, a frequent request."""
     extras = {
         Element.SUN: 0.15,
         Element.TREES: 0.2,
@@ -104,7 +104,7 @@ def _plan(dice: Dice) -> _Plan:
 def _lines(
     dice: Dice, *, holder: Element, paper: palette.RGB, fonts: Sequence[str], held_out: bool
 ) -> list[Text]:
-    """One line of words or, but on a banner, two that are read on, both about the origin."""
+    """Returns one line of words, or on a banner two to be read on, both about the origin."""
     room = 0.92 - 2 * PADDING[holder][0]
     color, font = dice.pick(palette.holder_inks(paper)), dice.pick(fonts)
     cap = dice.between(0.078, 0.115)
@@ -141,7 +141,7 @@ def _lines(
 def _hold(
     dice: Dice, plan: _Plan, *, fonts: Sequence[str], held_out: bool
 ) -> tuple[Prop, tuple[Text, ...]]:
-    """The cloud, sign or banner of a plan, as large as its words need."""
+    """Returns the cloud, sign or banner of a plan, as large as its words need."""
     holder = plan.holder
     assert holder is not None
     seed = dice.seed()
@@ -178,7 +178,7 @@ def _prop(dice: Dice, element: Element, box: Box) -> Prop:
 
 
 def _in_sky(dice: Dice, plan: _Plan, taken: Sequence[Box], *, ridge: float) -> list[Prop]:
-    """Sun, moon, stars, clouds and birds, clear of the boxes taken, mostly above the ridge."""
+    """Returns sun, moon, stars, clouds and birds, clear of taken boxes, mostly above the ridge."""
     props = []
     if Element.STARS in plan.elements:
         props.append(_prop(dice, Element.STARS, Box(0.0, 0.0, 1.0, ridge)))
@@ -230,7 +230,7 @@ def _disk(x: float, y: float, size: float) -> Box:
 
 
 def _river(dice: Dice, plan: _Plan, taken: Sequence[Box]) -> Prop:
-    """A river from the horizon to the bottom, away from what stands before it."""
+    """Returns a river from the horizon to the bottom, away from what stands before it."""
 
     def box() -> Box:
         width = dice.between(0.36, 0.6)
@@ -267,17 +267,17 @@ def _boat(dice: Dice, water: Prop) -> Prop:
 
 
 def river_middle(river: Prop, depth: float) -> float:
-    """Where the middle of a river is, from the horizon (depth 0) to the canvas's bottom (1)."""
+    """Returns the middle of a river at a depth, 0 at the horizon to 1 at the bottom."""
     return river.x + (river.width / 2 - river_half(river, depth)) * river_bend(river.seed, depth)
 
 
 def river_half(river: Prop, depth: float) -> float:
-    """Half the width of a river at a depth: it comes nearer."""
+    """Returns half the width of a river at a depth, which grows as the river comes nearer."""
     return 0.012 + 0.3 * river.width * depth**1.5
 
 
 def river_bend(seed: int, depth: float) -> float:
-    """Which way a river bends at a depth, -1 to 1: two turns, tighter in the distance."""
+    """Returns how a river bends at a depth, -1 to 1: two turns, tighter in the distance."""
     turn = (depth**0.55) * 2.6 - 0.55
     swing = 1 - (abs((turn % 2) - 1)) * 2
     smooth = swing * (1.5 - 0.5 * swing * swing)
@@ -285,7 +285,7 @@ def river_bend(seed: int, depth: float) -> float:
 
 
 def _on_ground(dice: Dice, plan: _Plan, water: Sequence[Prop], taken: Sequence[Box]) -> list[Prop]:
-    """Trees and a house, on the banks and beside one another."""
+    """Returns trees and a house, on the banks and beside one another."""
     props: list[Prop] = []
     horizon = plan.horizon
     river = water[0] if Element.RIVER in plan.elements else None
@@ -316,7 +316,7 @@ def _on_ground(dice: Dice, plan: _Plan, water: Sequence[Prop], taken: Sequence[B
 
 
 def _visible(props: Sequence[Prop]) -> bool:
-    """Whether no prop is hidden beyond its limit by the opaque ones in front of it."""
+    """Returns whether no prop is hidden beyond its limit by the opaque ones in front of it."""
     boxes = [layout.prop_box(prop) for prop in props]
     for index, (prop, box) in enumerate(zip(props, boxes, strict=True)):
         limit = _HIDDEN.get(prop.element, 0.4) * box.area
@@ -330,12 +330,12 @@ def _visible(props: Sequence[Prop]) -> bool:
 
 
 def compose_landscape(dice: Dice, *, fonts: Sequence[str], held_out: bool) -> Scene | None:
-    """A random landscape, or None if what was drawn for it hides one another.
+    """Returns a random landscape, or None if its drawn elements hide one another.
 
     Args:
-        dice: decides everything.
-        fonts: families for the words.
-        held_out: whether words of the test split may be written.
+        dice: Source of all choices.
+        fonts: Font families for the words.
+        held_out: Whether words of the test split may be written.
     """
     plan = _plan(dice)
     holder, texts = None, ()

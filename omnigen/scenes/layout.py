@@ -30,22 +30,22 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Width times height."""
+        """The width times the height."""
         return (self.right - self.left) * (self.bottom - self.top)
 
     def grown(self, by: float) -> "Box":
-        """The box with every side moved out."""
+        """Returns the box with every side moved out."""
         return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
 
     def overlap(self, other: "Box") -> float:
-        """The area that both cover."""
+        """Returns the area that both cover."""
         width = min(self.right, other.right) - max(self.left, other.left)
         if width <= 0:
             return 0.0
         return width * max(min(self.bottom, other.bottom) - max(self.top, other.top), 0.0)
 
     def distance(self, x: float, y: float) -> float:
-        """From the point to the nearest point of the box; zero inside."""
+        """Returns the distance from a point to the nearest point of the box, zero inside."""
         across = max(self.left - x, 0.0, x - self.right)
         down = max(self.top - y, 0.0, y - self.bottom)
         return (across * across + down * down) ** 0.5
@@ -61,13 +61,13 @@ class Circle:
 
 
 def prop_box(prop: Prop) -> Box:
-    """The box of a landscape's element."""
+    """Returns the box of a landscape's element."""
     half_width, half_height = prop.width / 2, prop.height / 2
     return Box(prop.x - half_width, prop.y - half_height, prop.x + half_width, prop.y + half_height)
 
 
 def text_box(text: Text) -> Box:
-    """The box that the strokes of a line fill."""
+    """Returns the box that the strokes of a line fill."""
     ink = fonts.measure(text.string, family=text.font)
     baseline = text.y + text.height / 2
     return Box(
@@ -79,14 +79,14 @@ def text_box(text: Text) -> Box:
 
 
 def moved(text: Text, *, x: float, y: float) -> Text:
-    """The line about another centre."""
+    """Returns the line with another centre."""
     return dataclasses.replace(text, x=round(x, 4), y=round(y, 4))
 
 
 def line(
     words: tuple[str, ...], *, color: Color, font: str, cap: float, room: float
 ) -> Text | None:
-    """A line about the origin, with smaller letters if it is wider than `room`.
+    """Returns a line about the origin, with smaller letters if it is wider than `room`.
 
     None if the letters would be less than `LEAST_CAP` high.
     """
@@ -119,7 +119,7 @@ def stack(dice: Dice, lines: Sequence[Text], *, gap: float = 0.03) -> tuple[Text
 def scatter(
     dice: Dice, radii: Sequence[float], *, gap: float, avoid: Sequence[Box] = ()
 ) -> list[Circle] | None:
-    """Places circles at random so that none meets another, the edge or a box.
+    """Returns places circles at random so that none meets another, the edge or a box.
 
     None if there seems to be no room.
     """

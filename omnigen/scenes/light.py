@@ -18,15 +18,15 @@ class Light:
     """The colours of nature under a sky.
 
     Attributes:
-        sky: from the top down to the horizon.
-        far: distant mountains.
-        near: the mountains in front of them.
-        cap: snow.
-        grass: meadow.
-        water: from the horizon to the bottom.
-        shine: glints on water.
-        leaf: trees.
-        shadow: how far things of their own colour go towards night blue.
+        sky: Colours of the sky from the top down to the horizon.
+        far: Colour of distant mountains.
+        near: Colour of the mountains in front of them.
+        cap: Colour of snow.
+        grass: Colour of a meadow.
+        water: Colours of water from the horizon to the bottom.
+        shine: Colour of glints on water.
+        leaf: Colour of trees.
+        shadow: How far the colours of other things go towards night blue.
     """
 
     sky: tuple[RGB, ...]
@@ -124,5 +124,5 @@ class Brush:
         return self.scene.has(Element.SNOW)
 
     def lit(self, rgb: RGB) -> RGB:
-        """A thing's own colour under this sky."""
+        """Returns a thing's own colour under this sky."""
         return palette.mix(rgb, NIGHT_BLUE, self.light.shadow)

@@ -52,7 +52,7 @@ _CLOUDS: dict[Sky, RGB] = {
 
 @functools.lru_cache(maxsize=4096)
 def mix(first: RGB, second: RGB, share: float) -> RGB:
-    """The colour that lies `share` of the way from the first to the second."""
+    """Returns the colour that lies `share` of the way from the first to the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
@@ -64,7 +64,10 @@ def _linear(rgb: RGB) -> list[float]:
 
 @functools.lru_cache(maxsize=4096)
 def lab(rgb: RGB) -> tuple[float, float, float]:
-    """CIELAB coordinates under D65 of an sRGB colour (CIE 15:2004; matrix of IEC 61966-2-1)."""
+    """Returns the CIELAB coordinates, under D65, of an sRGB colour.
+
+    CIE 15:2004, with the matrix of IEC 61966-2-1.
+    """
     r, g, b = _linear(rgb)
     x = (0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.9505
     y = 0.2126 * r + 0.7152 * g + 0.0722 * b
@@ -76,12 +79,12 @@ def lab(rgb: RGB) -> tuple[float, float, float]:
 
 
 def distance(first: RGB, second: RGB) -> float:
-    """CIE 1976 colour difference; about 2.3 is just noticeable, black to white is 100."""
+    """Returns the CIE 1976 colour difference: about 2.3 is just noticeable, 100 black to white."""
     return sum((a - b) ** 2 for a, b in zip(lab(first), lab(second), strict=True)) ** 0.5
 
 
 def contrast(first: RGB, second: RGB) -> float:
-    """WCAG contrast ratio, 1 (same lightness) to 21 (black on white)."""
+    """Returns the WCAG contrast ratio, 1 (same lightness) to 21 (black on white)."""
     light, dark = sorted(
         (0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in (_linear(first), _linear(second))),
         reverse=True,
@@ -90,7 +93,7 @@ def contrast(first: RGB, second: RGB) -> float:
 
 
 def shades(background: Background) -> list[RGB]:
-    """Colours that occur in a background, its extremes among them."""
+    """Returns colours that occur in a background, including its extremes."""
     base = BACKGROUNDS[background.color]
     if background.fill == Fill.PLAIN:
         return [base]
@@ -113,18 +116,18 @@ def _choices(fill: Fill, color: str, second: str) -> tuple[tuple[Color, ...], tu
 
 
 def object_colors(background: Background) -> tuple[Color, ...]:
-    """Colours of objects that stand out everywhere on the background."""
+    """Returns colours of objects that stand out everywhere on the background."""
     return _choices(background.fill, background.color, background.second)[0]
 
 
 def ink_colors(background: Background) -> tuple[Color, ...]:
-    """Colours of letters that can be read everywhere on the background."""
+    """Returns colours of letters that can be read everywhere on the background."""
     return _choices(background.fill, background.color, background.second)[1]
 
 
 @functools.cache
 def partners(fill: Fill, color: str) -> tuple[str, ...]:
-    """Second colours that leave at least five colours of objects and two of letters."""
+    """Returns second colours that leave at least five colours of objects and two of letters."""
     found = []
     for second in BACKGROUNDS:
         objects, inks = _choices(fill, color, second)
@@ -134,7 +137,7 @@ def partners(fill: Fill, color: str) -> tuple[str, ...]:
 
 
 def holder_color(holder: Element, *, sky: Sky, seed: int) -> RGB:
-    """The colour of the cloud, sign or banner that words stand in, by the prop's seed."""
+    """Returns the colour of the cloud, sign or banner that words stand in, by the prop's seed."""
     if holder == Element.CLOUD:
         return _CLOUDS[sky]
     return _HOLDERS[holder][seed % len(_HOLDERS[holder])]
@@ -142,5 +145,5 @@ def holder_color(holder: Element, *, sky: Sky, seed: int) -> RGB:
 
 @functools.cache
 def holder_inks(rgb: RGB) -> tuple[Color, ...]:
-    """Colours of letters that can be read on a paper of this colour."""
+    """Returns colours of letters that can be read on a paper of this colour."""
     return tuple(c for c, ink in COLORS.items() if contrast(ink, rgb) >= INK_CONTRAST + 0.5)

@@ -16,13 +16,13 @@ Point = tuple[float, float]
 
 @functools.cache
 def color(rgb: RGB, alpha: int = 255) -> int:
-    """The colour as skia's 32-bit integer."""
+    """Returns the colour as skia's 32-bit integer."""
     return skia.ColorSetARGB(alpha, *rgb)
 
 
 @functools.cache
 def shader(start: Point, end: Point, colors: tuple[RGB, ...], alphas: tuple[int, ...]) -> Any:
-    """An evenly spaced linear gradient."""
+    """Returns an evenly spaced linear gradient."""
     return skia.GradientShader.MakeLinear(
         [skia.Point(*start), skia.Point(*end)],
         [color(c, a) for c, a in zip(colors, alphas, strict=True)],
@@ -51,7 +51,7 @@ class Pen:
         self._paint = skia.Paint(AntiAlias=True)
 
     def picture(self) -> np.ndarray:
-        """A copy of the pixels, uint8 `[size, size, 3]`."""
+        """Returns a copy of the pixels, uint8 `[size, size, 3]`."""
         rgb = np.empty((self.size, self.size, 3), np.uint8)
         for channel in range(3):
             rgb[..., channel] = self._pixels[..., channel]
@@ -101,7 +101,7 @@ class Pen:
         round: float = 0.0,
         alpha: int = 255,
     ) -> None:
-        """A rectangle from its top left corner, its corners rounded by a radius."""
+        """Draws a rectangle from its top left corner, with corners rounded by a radius."""
         box = skia.Rect(x, y, x + width, y + height)
         if round:
             self._canvas.drawRoundRect(box, round, round, self._inked(ink, alpha))
@@ -109,18 +109,18 @@ class Pen:
             self._canvas.drawRect(box, self._inked(ink, alpha))
 
     def circle(self, x: float, y: float, radius: float, ink: RGB, *, alpha: int = 255) -> None:
-        """A disk."""
+        """Draws a disk."""
         self._canvas.drawCircle(x, y, radius, self._inked(ink, alpha))
 
     def ellipse(
         self, x: float, y: float, width: float, height: float, ink: RGB, *, alpha: int = 255
     ) -> None:
-        """An ellipse about its centre."""
+        """Draws an ellipse about its centre."""
         box = skia.Rect(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         self._canvas.drawOval(box, self._inked(ink, alpha))
 
     def polygon(self, corners: Sequence[Point], ink: RGB, *, alpha: int = 255) -> None:
-        """A filled polygon."""
+        """Fills a polygon."""
         builder = _traced(corners)
         builder.close()
         self._canvas.drawPath(builder.detach(), self._inked(ink, alpha))
@@ -128,7 +128,7 @@ class Pen:
     def polygon_gradient(
         self, corners: Sequence[Point], start: Point, end: Point, inks: Sequence[RGB]
     ) -> None:
-        """A polygon filled with a linear gradient."""
+        """Fills a polygon with a linear gradient."""
         builder = _traced(corners)
         builder.close()
         paint = skia.Paint(
@@ -137,7 +137,7 @@ class Pen:
         self._canvas.drawPath(builder.detach(), paint)
 
     def stroke(self, points: Sequence[Point], width: float, ink: RGB, *, alpha: int = 255) -> None:
-        """A line through the points."""
+        """Draws a line through the points."""
         builder = _traced(points)
         paint = self._inked(ink, alpha)
         paint.setStyle(skia.Paint.kStroke_Style)
@@ -146,7 +146,7 @@ class Pen:
         paint.setStyle(skia.Paint.kFill_Style)
 
     def dots(self, centres: Sequence[Point], width: float, ink: RGB, *, alpha: int = 255) -> None:
-        """Equal disks of a diameter."""
+        """Draws equal disks of a diameter."""
         paint = self._inked(ink, alpha)
         paint.setStrokeWidth(width)
         paint.setStrokeCap(skia.Paint.kRound_Cap)
@@ -155,7 +155,7 @@ class Pen:
         paint.setStrokeCap(skia.Paint.kButt_Cap)
 
     def path(self, path: Any, ink: RGB, *, x: float, y: float, scale: float) -> None:
-        """A skia path about a place."""
+        """Fills a skia path about a place."""
         self._canvas.save()
         self._canvas.translate(x, y)
         self._canvas.scale(scale, scale)
@@ -163,7 +163,7 @@ class Pen:
         self._canvas.restore()
 
     def image(self, rgba: np.ndarray, *, x: float, y: float) -> None:
-        """A picture, uint8 `[H, W, 4]`, pixel by pixel, about a place."""
+        """Draws a picture, uint8 `[H, W, 4]`, pixel by pixel, about a place."""
         height, width, _ = rgba.shape
         image = skia.Image.fromarray(rgba, colorType=skia.kRGBA_8888_ColorType)
         self._canvas.save()
@@ -173,7 +173,7 @@ class Pen:
         self._canvas.restore()
 
     def text(self, string: str, font: Any, ink: RGB, *, x: float, y: float) -> None:
-        """A line whose baseline starts at a place; the font's size is in pixels."""
+        """Writes a line whose baseline starts at a place; the font's size is in pixels."""
         self._canvas.save()
         self._canvas.resetMatrix()
         self._canvas.drawString(string, x * self.size, y * self.size, font, self._inked(ink))

@@ -81,7 +81,7 @@ def _outline(shape: Shape) -> Any:
 
 
 def draw_background(pen: Pen, background: Background) -> None:
-    """Covers the canvas."""
+    """Paints the background over the whole canvas."""
     base = palette.BACKGROUNDS[background.color]
     if background.fill == Fill.PLAIN:
         pen.clear(base)
@@ -146,7 +146,7 @@ def _font(family: str) -> Any:
 
 
 def draw_text(pen: Pen, text: Text) -> None:
-    """Writes a line."""
+    """Draws a line of words."""
     font = _font(text.font)
     font.setSize(text.height * fonts.em(text.font) * pen.size)
     start = (
@@ -163,17 +163,17 @@ def _pen(size: int) -> Pen:
 
 
 def render(scene: Scene, size: int) -> np.ndarray:
-    """The picture of a scene.
+    """Draws the picture of a scene.
 
     Args:
-        scene: what to draw.
-        size: side of the picture in pixels.
+        scene: What to draw.
+        size: Side of the picture in pixels.
 
     Returns:
         uint8 `[size, size, 3]`, the caller's own.
 
     Raises:
-        ValueError: if `size` is not positive.
+        ValueError: If `size` is not positive.
     """
     if size < 1:
         raise ValueError(f"size is {size}; it must be 1 or more pixels")

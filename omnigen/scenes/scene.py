@@ -100,10 +100,10 @@ class Background:
     """The canvas of shapes and words.
 
     Attributes:
-        fill: plain, gradient or texture.
-        color: name of the base colour, one of `palette.BACKGROUNDS`.
-        second: name of the gradient's or texture's other colour; empty for a plain fill.
-        seed: decides a texture's grain and a gradient's direction.
+        fill: How it is painted: plain, gradient or texture.
+        color: Name of the base colour, one of `palette.BACKGROUNDS`.
+        second: Name of the gradient's or texture's other colour; empty for a plain fill.
+        seed: Decides a texture's grain and a gradient's direction.
     """
 
     fill: Fill
@@ -129,14 +129,14 @@ class Text:
     """One line of words, drawn inside the box about (`x`, `y`).
 
     Attributes:
-        words: one to three words.
-        color: the ink.
-        font: name of a family in `fonts.FAMILIES`.
-        x: centre of the line.
-        y: centre of the line.
-        height: cap height of the letters.
-        width: width of the drawn line, as measured when the scene was composed.
-        holder: the landscape element that the words stand in (cloud, sign or banner), or None for a
+        words: One to three words.
+        color: Colour of the letters.
+        font: Name of a family in `fonts.FAMILIES`.
+        x: Centre of the line, across.
+        y: Centre of the line, down.
+        height: Cap height of the letters.
+        width: Width of the drawn line, as measured when the scene was composed.
+        holder: The landscape element that the words stand in (cloud, sign or banner), or None for a
             line of its own.
     """
 
@@ -180,7 +180,7 @@ class Landscape:
     horizon: float
 
     def has(self, element: Element) -> bool:
-        """Whether the element is in the landscape."""
+        """Returns whether the element is in the landscape."""
         return any(prop.element == element for prop in self.props)
 
 
@@ -203,7 +203,7 @@ class Scene:
         """Reads what `to_json` wrote.
 
         Raises:
-            ValueError: if the text is not JSON of a scene.
+            ValueError: If the text is not JSON of a scene.
         """
         try:
             return _scene(json.loads(text))

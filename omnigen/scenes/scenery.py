@@ -67,7 +67,7 @@ def _stars(b: Brush) -> None:
 
 
 def _lumps(b: Brush) -> list[tuple[float, float, float]]:
-    """Centres and radii of the disks along a cloud's upper side."""
+    """Returns the centres and radii of the disks along a cloud's upper side."""
     width, height = b.prop.width, b.prop.height
     if width < 3 * height and width < 0.4:
         shapes = ((0.3, 0.3), (0.54, 0.46), (0.77, 0.31))
@@ -101,7 +101,7 @@ def _cloud(b: Brush) -> None:
 
 
 def _ridge(b: Brush, peaks: int, *, low: float, high: float) -> list[Point]:
-    """A jagged line from left to right: valleys about `low`, the tallest peak at `high`."""
+    """Returns a jagged line from left to right: valleys about `low`, the tallest peak at `high`."""
     rise = low - high
     tallest = b.dice.integer(0, peaks - 1)
     points = [(-0.05, low - rise * b.dice.between(0.1, 0.5))]
@@ -116,7 +116,7 @@ def _ridge(b: Brush, peaks: int, *, low: float, high: float) -> list[Point]:
 
 
 def _range(b: Brush, ridge: list[Point], *, ink: RGB, shade: RGB, cap: float) -> None:
-    """Mountains below a ridge, their right sides in the shade and their tops in snow."""
+    """Draws mountains below a ridge, their right sides in the shade and their tops in snow."""
     base = b.bottom
     b.pen.polygon([(-0.05, base), *ridge, (1.05, base)], ink)
     for (x0, y0), (x, y), (x1, y1) in zip(ridge, ridge[1:], ridge[2:], strict=False):
@@ -184,7 +184,7 @@ def _river(b: Brush) -> None:
 
 
 def _glints(b: Brush, count: int, *, inset: float) -> None:
-    """Short bright lines on the water, off the sides of the prop's box."""
+    """Draws short bright lines on the water, off the sides of the prop's box."""
     for _ in range(count):
         y = b.dice.between(b.top + b.prop.height * inset, b.bottom - b.prop.height * inset)
         length = b.dice.between(0.04, 0.11)

@@ -35,7 +35,7 @@ FONTS = dict(zip(FAMILIES, "abcdefghijklmnopqrst", strict=True))
 
 
 def sketch(scene: Scene, *, colored: bool = True) -> str:
-    """Writes a scene's sketch, ASCII; `colored` says what is alike: see the module."""
+    """Writes a scene's sketch, ASCII; `colored` says which objects are alike, as above."""
     parts = []
     if scene.background is not None:
         parts.append(ground(scene.background))
@@ -66,19 +66,19 @@ def _prop(prop: Prop) -> str:
 
 
 def ground(background: Background) -> str:
-    """How a background is written."""
+    """Writes a background."""
     shades = [GROUNDS.get(color, "") for color in (background.color, background.second)]
     return background.fill[0] + "".join(shades)
 
 
 def line(text: Text) -> str:
-    """How a line of words is written."""
+    """Writes a line of words."""
     place = digits(text.x, text.y, text.width, 2 * text.height)
     return f'"{text.string}"{COLORS[text.color]}{FONTS[text.font]}{place}'
 
 
 def digits(*lengths: float) -> str:
-    """How places and lengths are written, in fractions of the canvas's side."""
+    """Writes places and lengths, given in fractions of the canvas's side."""
     return "".join(map(_digit, lengths))
 
 

@@ -6,7 +6,7 @@ A scene is made of atoms. Each atom is held out or not, decided by a hash of its
 - a colour with a shape ("red circle"): exactly `SINGLES` of the eighty are held out;
 - two objects in no order ("blue star + red circle"), over every two of the scene: a share of
   `PAIRS`;
-- two objects and how they lie ("red circle left of blue star", likewise "above"), over every two of
+- two objects and how they lie ("red circle left of blue star", or "above"), over every two of
   the scene: a share of `RELATIONS`;
 - a word, case and punctuation ignored: a share of `WORDS` of those with four characters or more;
 - a font family: those that `fonts.FAMILIES` says;
@@ -58,7 +58,7 @@ class Tables:
 
 @functools.cache
 def tables() -> Tables:
-    """The tables of held-out coloured shapes, hashed once a process."""
+    """Returns the tables of held-out coloured shapes, hashed once a process."""
     names = [f"{color} {shape}" for color, shape in KINDS]
     # The salt is one whose four have four colours and four shapes.
     lowest = sorted(names, key=lambda name: _fraction(f"object44:{name}"))[:SINGLES]
@@ -80,14 +80,14 @@ def tables() -> Tables:
 
 
 def index(color: Color, shape: Shape) -> int:
-    """The place of a coloured shape in `KINDS`."""
+    """Returns the place of a coloured shape in `KINDS`."""
     return _INDEX[color, shape]
 
 
 def pair_held_out(
     kind: int, x: float, y: float, other: int, other_x: float, other_y: float
 ) -> bool:
-    """Whether two coloured shapes at these places make a held-out pair or relation."""
+    """Returns whether two coloured shapes at these places make a held-out pair or relation."""
     table = tables()
     if table.pair[kind][other]:
         return True
@@ -97,18 +97,18 @@ def pair_held_out(
 
 
 def normal(word: str) -> str:
-    """A word as it is hashed: lower case, without punctuation."""
+    """Returns a word in the form that is hashed: lower case, without punctuation."""
     return "".join(c for c in word.casefold() if c not in string.punctuation)
 
 
 def word_held_out(word: str) -> bool:
-    """Whether a word is of the test split."""
+    """Returns whether a word is of the test split."""
     bare = normal(word)
     return len(bare) >= LONG and _fraction(f"word:{bare}") < WORDS
 
 
 def landscape_held_out(landscape: Landscape) -> bool:
-    """Whether a sky with this set of elements is of the test split."""
+    """Returns whether a sky with this set of elements is of the test split."""
     elements = sorted({str(prop.element) for prop in landscape.props})
     return _fraction(f"landscape:{landscape.sky}:{','.join(elements)}") < LANDSCAPES
 
@@ -122,7 +122,7 @@ def _objects_held_out(objects: tuple[Object, ...]) -> bool:
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether a scene is of the test split: see the module."""
+    """Returns whether a scene is of the test split, that is, has a held-out atom."""
     if scene.landscape is not None and landscape_held_out(scene.landscape):
         return True
     for text in scene.texts:

@@ -38,7 +38,7 @@ def _round_tree(b: Brush, x: float, base: float, height: float) -> None:
 
 
 def trees(b: Brush) -> None:
-    """A row of pines or of round trees."""
+    """Draws a row of pines or of round trees."""
     tree = _pine if b.dice.chance(0.5) or b.snowy else _round_tree
     count = max(1, round(b.prop.width / b.prop.height * 1.6))
     step = b.prop.width / count
@@ -54,7 +54,7 @@ def trees(b: Brush) -> None:
 
 
 def house(b: Brush) -> None:
-    """A cottage; its windows are lit at dusk."""
+    """Draws a cottage; its windows are lit at dusk."""
     width, height, middle = b.prop.width, b.prop.height, b.prop.x
     wall, roof = b.lit(b.dice.pick(_WALLS)), b.lit(b.dice.pick(_ROOFS))
     glass = (255, 226, 120) if b.scene.sky in (Sky.NIGHT, Sky.SUNSET) else (120, 186, 230)
@@ -76,7 +76,7 @@ def house(b: Brush) -> None:
 
 
 def boat(b: Brush) -> None:
-    """A sailing boat."""
+    """Draws a sailing boat."""
     width, height, middle = b.prop.width, b.prop.height, b.prop.x
     hull, sail = b.lit(b.dice.pick(_HULLS)), b.lit(b.dice.pick(_SAILS))
     deck, mast = b.bottom - height * 0.24, middle - width * 0.02
@@ -92,7 +92,7 @@ def boat(b: Brush) -> None:
 
 
 def sign(b: Brush) -> None:
-    """A framed board on two posts; the prop's box is the board."""
+    """Draws a framed board on two posts; the prop's box is the board."""
     paper = palette.holder_color(Element.SIGN, sky=b.scene.sky, seed=b.prop.seed)
     wood, dark = b.lit((134, 90, 54)), b.lit((98, 64, 38))
     width, height = b.prop.width, b.prop.height
@@ -106,7 +106,7 @@ def sign(b: Brush) -> None:
 
 
 def banner(b: Brush) -> None:
-    """A ribbon with two swallow tails; the prop's box takes them in."""
+    """Draws a ribbon with two swallow tails; the prop's box takes them in."""
     paper = palette.holder_color(Element.BANNER, sky=b.scene.sky, seed=b.prop.seed)
     dark: RGB = palette.mix(paper, (30, 20, 30), 0.3)
     tail, drop, notch = PADDING[Element.BANNER][0] - 0.03, 0.024, 0.03

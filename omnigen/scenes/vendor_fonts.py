@@ -60,7 +60,7 @@ def subset(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def metrics(path: pathlib.Path) -> dict[str, Any]:
-    """Font units per em and cap height, and [advance, left, bottom, right, top] of characters."""
+    """Returns units per em, cap height, and [advance, left, bottom, right, top] of characters."""
     from fontTools.pens.boundsPen import BoundsPen  # pyright: ignore[reportMissingImports]
     from fontTools.ttLib import TTFont  # pyright: ignore[reportMissingImports]
 

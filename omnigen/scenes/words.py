@@ -53,7 +53,7 @@ _PHRASES = (
 
 @functools.cache
 def common() -> tuple[str, ...]:
-    """About four thousand frequent English words, lower case."""
+    """Returns about four thousand frequent English words, lower case."""
     return tuple((pathlib.Path(__file__).parent / "words.txt").read_text().split())
 
 
@@ -67,7 +67,7 @@ def _common(dice: Dice) -> str:
 
 
 def pseudo(dice: Dice) -> str:
-    """An invented word of at most twelve letters that can be pronounced, lower case."""
+    """Returns an invented word of at most twelve letters that can be pronounced, lower case."""
     word = ""
     for _ in range(dice.weigh({1: 2.0, 2: 5.0, 3: 2.5, 4: 0.5})):
         word += dice.pick(_ONSETS) + dice.pick(_NUCLEI)
@@ -116,7 +116,10 @@ def _plain(dice: Dice) -> str:
 
 
 def allowed(word: str, *, held_out: bool) -> bool:
-    """Whether a word is neither reserved nor rude and, unless `held_out`, not of the test split."""
+    """Returns whether a word may be written: not reserved or rude, and of the split asked for.
+
+    Words of the test split are allowed only if `held_out`.
+    """
     bare = splits.normal(word)
     if bare in RESERVED or (bare not in _known() and any(stem in bare for stem in _BLOCKED)):
         return False
@@ -124,7 +127,7 @@ def allowed(word: str, *, held_out: bool) -> bool:
 
 
 def word(dice: Dice, *, held_out: bool = True) -> str:
-    """One word, number or string of letters, of the test split only if `held_out`."""
+    """Returns one word, number or string of letters, of the test split only if `held_out`."""
     while not allowed(found := _plain(dice), held_out=held_out):
         pass
     return found
@@ -148,7 +151,7 @@ def _filled(dice: Dice) -> str:
 
 
 def phrase(dice: Dice, *, held_out: bool = True) -> tuple[str, ...]:
-    """One to three words that are read together."""
+    """Returns one to three words that are read together."""
     while True:
         if dice.chance(0.35):
             found = tuple(_filled(dice).split())

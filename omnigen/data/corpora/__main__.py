@@ -60,7 +60,7 @@ def build(
     """Downloads what is needed and says what is to be drawn, and whose work it is.
 
     Raises:
-        ValueError: an unknown tier or style, or a package cannot be had.
+        ValueError: If a tier or style is unknown, or a package cannot be fetched.
     """
     from omnigen.data.corpora import composites as composing
     from omnigen.data.corpora import drawings, recipes, subjects

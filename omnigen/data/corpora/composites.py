@@ -59,12 +59,12 @@ class Figure:
     """A drawing in its place.
 
     Attributes:
-        name: of the drawing in its package.
-        subject: what it shows.
-        ink: name of its colour if it has none of its own, or nothing.
-        x: centre, in fractions of the canvas.
-        y: centre.
-        side: its longer side.
+        name: Name of the drawing in its package.
+        subject: What it shows.
+        ink: Name of its colour if it has none of its own, or nothing.
+        x: Centre across, in fractions of the canvas.
+        y: Centre down, in fractions of the canvas.
+        side: Longer side, in fractions of the canvas.
     """
 
     name: str
@@ -76,12 +76,12 @@ class Figure:
 
     @property
     def title(self) -> str:
-        """What it shows."""
+        """The name of what it shows."""
         return f"{self.ink} {self.subject.name}" if self.ink else self.subject.name
 
     @property
     def phrase(self) -> str:
-        """What it shows, with an article."""
+        """The name of what it shows, with an article."""
         return subjects.phrase(self.title)
 
 
@@ -90,13 +90,13 @@ class Composite:
     """A whole picture but for its background, which depends on how the drawings look.
 
     Attributes:
-        layout: what sort of picture it is.
-        figures: what stands in it.
-        side: where the words or the first figure are, seen from the (other) figure: "left",
+        layout: What sort of picture it is.
+        figures: What stands in it.
+        side: Where the words or the first figure are, seen from the (other) figure: "left",
             "right", "above" or "below"; nothing if there is neither.
-        room: share of the canvas's height that the words have.
-        board: colour of the sign, or nothing.
-        split: of its subjects and words.
+        room: Share of the canvas's height that the words have.
+        board: Colour of the sign, or nothing.
+        split: Split of its subjects and words.
     """
 
     layout: Layout
@@ -112,13 +112,13 @@ class Composites:
     """Some composites of a style.
 
     Attributes:
-        art: the recipe.
-        digest: of all that changes the result.
-        archive: of the package; where it lies does not count.
-        drawings: name in the package and subject of each that may be used.
-        start: number of the first.
-        stop: number after the last.
-        size: of the pictures.
+        art: Recipe of the style.
+        digest: Digest of everything that changes the result.
+        archive: Archive of the package; its path does not count.
+        drawings: Name in the package and subject of each drawing that may be used.
+        start: Number of the first composite.
+        stop: Number after the last.
+        size: Side of the pictures in pixels.
     """
 
     art: Art
@@ -196,13 +196,15 @@ def parts(
     count: int,
     size: int,
 ) -> list[Composites]:
-    """About `count` composites, shared among styles by their number of subjects, cut into parts.
+    """Returns about `count` composites, cut into parts.
+
+    Styles share them by their numbers of subjects.
 
     Args:
-        art: recipe, archive and drawings of each style.
-        digest: of all that names subjects and changes the result.
-        count: of composites.
-        size: of the pictures.
+        art: Recipe, archive and drawings of each style.
+        digest: Digest of everything that names subjects and changes the result.
+        count: Number of composites.
+        size: Side of the pictures in pixels.
     """
     usable = []
     for recipe, archive, found in art:
@@ -221,18 +223,18 @@ def parts(
 
 
 def _is_plain(subject: Subject) -> bool:
-    """Whether a name reads well among others."""
+    """Returns whether a name reads well among others."""
     words = subject.name.split()
     return len(words) <= MOST_WORDS and all(w.replace("-", "").isalpha() for w in words)
 
 
 def compose(dice: Dice, pools: dict[Split, list[tuple[str, Subject]]], art: Art) -> Composite:
-    """What stands where.
+    """Returns a composite: what stands where.
 
     Args:
-        dice: decide.
-        pools: the drawings of each split.
-        art: their style.
+        dice: Source of all choices.
+        pools: The drawings of each split.
+        art: Recipe of their style.
     """
     is_test = not pools[Split.TRAIN] or (pools[Split.TEST] and dice.chance(TEST_SHARE))
     split = Split.TEST if is_test else Split.TRAIN
@@ -253,7 +255,7 @@ def compose(dice: Dice, pools: dict[Split, list[tuple[str, Subject]]], art: Art)
 
 
 def _arrange(dice: Dice, kind: Layout) -> tuple[str, float, str, list[tuple[float, float, float]]]:
-    """Side, room, board and the places of figures: centre and longer side."""
+    """Returns side, room, board, and the centre and longer side of each figure."""
     if kind == Layout.GROUP:
         count = dice.weigh({1: 1.0, 2: 4.0, 3: 2.0})
         if count == 1:
@@ -274,10 +276,10 @@ def _arrange(dice: Dice, kind: Layout) -> tuple[str, float, str, list[tuple[floa
 
 
 def rim(drawn: np.ndarray) -> list[RGB]:
-    """The colours along the outline of a drawing: the mean of each eighth, where it has any.
+    """Returns the mean colours of the outline of a drawing, one for each eighth that has any.
 
     Raises:
-        Rejected: the drawing is fainter than that everywhere.
+        Rejected: If the drawing is too faint everywhere to have an outline.
     """
     seen = drawn[..., 3] >= _SEEN
     if not seen.any():
@@ -297,7 +299,7 @@ def rim(drawn: np.ndarray) -> list[RGB]:
 
 
 def choose_ground(dice: Dice, rims: Sequence[Sequence[RGB]], composite: Composite) -> Background:
-    """A background on which most of every outline shows; the one that shows most if none does."""
+    """Returns a background on which most of every outline shows, or that on which most does."""
     outlines = [*rims, *([[_BOARDS[composite.board]]] if composite.board else [])]
     if composite.layout == Layout.STICKER:
         outlines = [[(255, 255, 255)]]
@@ -318,7 +320,10 @@ def choose_ground(dice: Dice, rims: Sequence[Sequence[RGB]], composite: Composit
 
 @functools.cache
 def _grounds() -> tuple[list[Background], np.ndarray]:
-    """All backgrounds but for their seeds, and the CIELAB of their shades, some of them twice."""
+    """Returns all backgrounds but for their seeds, with the CIELAB of their shades.
+
+    Some are there twice.
+    """
     grounds = []
     for color in palette.BACKGROUNDS:
         grounds.append(Background(Fill.PLAIN, color))
@@ -330,7 +335,7 @@ def _grounds() -> tuple[list[Background], np.ndarray]:
 
 
 def _text(dice: Dice, composite: Composite, inks: Sequence) -> Text | None:
-    """The words of a composite, in their place."""
+    """Returns the words of a composite, placed."""
     if composite.layout == Layout.GROUP:
         return None
     room = 0.8 if composite.board else 0.92
@@ -377,7 +382,7 @@ def _paint(
 
 
 def _outlined(pixels: np.ndarray, width: int) -> np.ndarray:
-    """A drawing on a white outline, as stickers are cut."""
+    """Returns a drawing with a white outline, as stickers are cut."""
     from PIL import Image, ImageFilter
 
     wide = np.pad(pixels, ((2 * width,) * 2, (2 * width,) * 2, (0, 0)))
@@ -391,7 +396,7 @@ def _outlined(pixels: np.ndarray, width: int) -> np.ndarray:
 def describe(
     dice: Dice, composite: Composite, ground: Background, text: Text | None, *, style: str
 ) -> tuple[str, ...]:
-    """Ways to say what a composite shows; all are true and quote every word.
+    """Returns ways to say what a composite shows; all are true and quote every word.
 
     The first is the plainest, the last but one is terse, and the last begins as requests may.
     """
@@ -403,7 +408,10 @@ def describe(
 def _describe(
     dice: Dice, composite: Composite, ground: Background, text: Text | None, *, style: str
 ) -> tuple[str, ...]:
-    """The same without openings and full stops; the first and the last begin with what is there."""
+    """Returns what `describe` does, without openings and full stops.
+
+    The first and the last begin with what is there.
+    """
     behind, figures = f" on {grammar.article(ground_name(ground))}", composite.figures
     first = figures[0].phrase
     if text is None:
@@ -436,7 +444,7 @@ def _describe(
 
 
 def write(composite: Composite, ground: Background, text: Text | None, *, style: str) -> str:
-    """The sketch of a composite, in the notation of `scenes.sketch` and two parts more.
+    """Returns the sketch of a composite, in the notation of `scenes.sketch` and two parts more.
 
     It begins with a tilde and the style. Drawings, and the board of a sign, are `figure`s.
     """
@@ -482,7 +490,7 @@ def _describe_group(
 
 
 def ground_name(ground: Background) -> str:
-    """A background as a noun without an article."""
+    """Returns a background as a noun without an article."""
     if ground.fill == Fill.GRADIENT:
         return f"{ground.color} and {ground.second} gradient background"
     if ground.fill == Fill.TEXTURE:

@@ -62,12 +62,12 @@ class Drawings:
     """Some drawings of a package, of one style.
 
     Attributes:
-        art: the recipe.
-        digest: of all that names subjects and changes the result.
-        archive: of the package; where it lies does not count.
-        drawings: name in the package and subject of each.
-        size: of the pictures.
-        grounds: on how many backgrounds each stands, if it has colours and is no flag.
+        art: Recipe of the package.
+        digest: Digest of everything that names subjects and changes the result.
+        archive: Archive of the package; its path does not count.
+        drawings: Name in the package and subject of each drawing.
+        size: Side of the pictures in pixels.
+        grounds: Number of backgrounds that each stands on, if it has colours and is no flag.
     """
 
     art: Art
@@ -82,11 +82,11 @@ class Drawings:
 
     @property
     def _is_white(self) -> bool:
-        """Whether all of it stands on white."""
+        """Whether every drawing stands on white."""
         return self.art.is_mono or self.art.kind == Kind.FLAG
 
     def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
-        """Draws the pictures; see `Part.read`. What is lost of a drawing is lost of all of it."""
+        """Draws the pictures; see `Part.read`. If one of a drawing is lost, all of it is."""
         each = len(self) // max(len(self.drawings), 1)
         for place, (name, subject) in enumerate(self.drawings):
             numbers = range(place * each, (place + 1) * each)
@@ -110,7 +110,7 @@ class Drawings:
                 yield Raw(own, image, said, {**self._attributes(subject), "sketch": written})
 
     def _drawn(self, name: str, ink: str) -> "Image.Image | Rejected":
-        """A drawing as RGBA, or why there is none."""
+        """Returns a drawing as RGBA, or why there is none."""
         try:
             drawn = draw(self.art, self.archive, name, side=round(self.size * INNER), ink=ink)
             check_seen(np.asarray(drawn))
@@ -144,13 +144,13 @@ def parts(
     size: int,
     grounds: int = 1,
 ) -> list[Drawings]:
-    """The drawings of a package, cut into parts; `found` is what `named` gives."""
+    """Returns the drawings of a package, cut into parts; `found` comes from `named`."""
     chunks = [tuple(found[start : start + PART]) for start in range(0, len(found), PART)]
     return [Drawings(art, digest, archive, chunk, size, grounds) for chunk in chunks]
 
 
 def named(art: Art, archive: pathlib.Path, emoji: Emoji) -> Iterator[tuple[str, Subject]]:
-    """The drawings of a package that have a name, one of each subject.
+    """Yields the drawings of a package that have a name, one of each subject.
 
     A subject that is of some colour by its name is not drawn in another one. Of drawings that are
     the same, such as the flags of Spain and Ceuta, the one with the shortest name is taken: one
@@ -197,7 +197,7 @@ def _all_named(
 
 
 def _source(art: Art, archive: pathlib.Path, name: str) -> bytes:
-    """What a drawing is made from."""
+    """Returns what a drawing is made from."""
     if art.folder:
         return recipes.members(archive, art.folder)[name]
     return json.dumps(_icons(archive)["icons"][name], sort_keys=True).encode()
@@ -211,17 +211,17 @@ def _number(name: str) -> int:
 def draw(
     art: Art, archive: pathlib.Path, name: str, *, side: int, ink: str = PLAIN_INK
 ) -> "Image.Image":
-    """A drawing as RGBA.
+    """Renders a drawing as RGBA.
 
     Args:
-        art: the recipe of its package.
-        archive: of the package.
-        name: of the drawing in it.
-        side: its longer side in pixels.
-        ink: colour of what has none of its own.
+        art: Recipe of its package.
+        archive: Archive of the package.
+        name: Name of the drawing in it.
+        side: Longer side in pixels.
+        ink: Colour of what has none of its own.
 
     Raises:
-        Rejected: it cannot be drawn.
+        Rejected: If the drawing cannot be drawn.
     """
     from PIL import Image
 
@@ -252,7 +252,7 @@ def _icons(archive: pathlib.Path) -> dict:
 
 
 def _svg(icons: dict, name: str) -> str:
-    """An SVG file of an Iconify drawing."""
+    """Returns an SVG file of an Iconify drawing."""
     icon = icons["icons"][name]
     left, top = icon.get("left", 0), icon.get("top", 0)
     width = icon.get("width", icons.get("width", 16))
@@ -270,7 +270,7 @@ def _is_wide(svg: str) -> bool:
 
 
 def figure(title: str, x: float, y: float, side: float) -> str:
-    """A drawing as sketches have it: its name, then centre and longer side as in `scenes.sketch`.
+    """Returns a drawing as sketches write it: its name, then its centre and longer side.
 
     `<red apple>gge` is in the middle and almost half as long as the canvas.
     """
@@ -278,7 +278,7 @@ def figure(title: str, x: float, y: float, side: float) -> str:
 
 
 def shows(drawn: "Image.Image | Rejected", ground: str) -> bool:
-    """Whether a drawing can be told from a background of `GROUNDS`, or of white if ""."""
+    """Returns whether a drawing can be told from a background of `GROUNDS`, or of white if ""."""
     if isinstance(drawn, Rejected):
         return True
     from PIL import ImageColor
@@ -296,7 +296,7 @@ def check_seen(drawn: np.ndarray) -> None:
 
 
 def _place(drawn: "Image.Image", size: int, ground: str) -> bytes:
-    """A file of the drawing in the middle of a square of one colour."""
+    """Returns a file with the drawing in the middle of a square of one colour."""
     from PIL import Image
 
     image = Image.new("RGB", (size, size), ground)

@@ -37,11 +37,11 @@ class Package:
     """A pinned npm package.
 
     Attributes:
-        package: its name.
-        version: exactly this one.
-        sha256: of its archive.
+        package: Name of the package.
+        version: Version, which is pinned.
+        sha256: SHA-256 of its archive.
         license: SPDX identifier of what is taken from it.
-        attribution: whose work it is.
+        attribution: Authors of the art.
     """
 
     package: str
@@ -52,7 +52,7 @@ class Package:
 
     @property
     def source(self) -> str:
-        """Name and version."""
+        """The name and version."""
         return f"{self.package}@{self.version}"
 
 
@@ -61,13 +61,13 @@ class Art(Package):
     """A package of drawings in one style.
 
     Attributes:
-        style: what captions call it.
-        kind: of drawings.
-        tier: of the licence.
-        folder: of the drawings in the archive; empty if they are in an Iconify `icons.json`.
-        is_mono: whether they have no colour of their own.
-        held_out: whether the whole style is for the test.
-        skip: names of drawings to leave out, such as trademarks.
+        style: Name of the style in captions.
+        kind: How its drawings are named.
+        tier: What its licence asks.
+        folder: Folder of the drawings in the archive; empty if they are in an Iconify `icons.json`.
+        is_mono: Whether the drawings have no colours of their own.
+        held_out: Whether the whole style is for the test.
+        skip: Names of drawings to leave out, such as trademarks.
     """
 
     style: str
@@ -84,8 +84,8 @@ class Recipes:
     """All recipes.
 
     Attributes:
-        names: the package that names emoji.
-        art: the packages that draw.
+        names: Package that names emoji.
+        art: Packages that draw.
     """
 
     names: Package
@@ -93,7 +93,7 @@ class Recipes:
 
 
 def read() -> Recipes:
-    """The recipes of this version."""
+    """Reads the recipes of this version."""
     fields = json.loads(RECIPES.read_text("utf-8"))
     art = []
     for row in fields["art"]:
@@ -103,10 +103,10 @@ def read() -> Recipes:
 
 
 def fetch(package: Package, cache: pathlib.Path) -> pathlib.Path:
-    """The archive of a package, from the cache or by the npm client; none of it is ever run.
+    """Returns the archive of a package, from the cache or by the npm client; nothing in it is run.
 
     Raises:
-        ValueError: npm is missing or fails, or the archive is not the pinned one.
+        ValueError: If npm is missing or fails, or the archive is not the pinned one.
     """
     name = f"{package.package.removeprefix('@').replace('/', '-')}-{package.version}.tgz"
     path = cache / name
@@ -130,7 +130,7 @@ def fetch(package: Package, cache: pathlib.Path) -> pathlib.Path:
 
 @functools.lru_cache(2)
 def members(path: pathlib.Path, folder: str) -> dict[str, bytes]:
-    """The files of an archive below a folder, by their names in it; nothing is unpacked."""
+    """Returns the files of an archive below a folder, by name; nothing is unpacked."""
     found = {}
     with tarfile.open(path) as tar:
         for info in tar:
@@ -142,7 +142,7 @@ def members(path: pathlib.Path, folder: str) -> dict[str, bytes]:
 
 
 def read_json(path: pathlib.Path, name: str) -> Any:
-    """A JSON file of an archive."""
+    """Reads a JSON file of an archive."""
     with tarfile.open(path) as tar:
         file = tar.extractfile(name)
         assert file is not None

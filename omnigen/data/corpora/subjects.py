@@ -23,8 +23,8 @@ class Subject:
     """What a drawing shows.
 
     Attributes:
-        name: in words.
-        keywords: more words about it.
+        name: Name in words.
+        keywords: Further words about it.
     """
 
     name: str
@@ -32,17 +32,17 @@ class Subject:
 
     @property
     def key(self) -> str:
-        """The same for all drawings of the subject."""
+        """A key that all drawings of the subject share."""
         return slug(self.name)
 
     @property
     def has_color(self) -> bool:
-        """Whether its name says a colour."""
+        """Whether its name contains a colour."""
         return bool(COLORS & set(self.key.split("-")))
 
     @property
     def is_shape(self) -> bool:
-        """Whether objects of scenes go by its name, too: "heart", "blue circle"."""
+        """Whether scenes have objects of its name, such as "heart" or "blue circle"."""
         words = set(self.key.split("-"))
         return bool(words & SHAPES) and words <= OF_SCENES
 
@@ -54,17 +54,17 @@ class Subject:
 
 
 def slug(name: str) -> str:
-    """Lower-case words joined by hyphens."""
+    """Returns lower-case words joined by hyphens."""
     return "-".join(re.findall(r"[a-z0-9]+", name.lower().replace("\u2019", "").replace("'", "")))
 
 
 def code(hexcode: str) -> str:
-    """A code point sequence without the marks that only choose a presentation."""
+    """Returns a code point sequence without the marks that only choose a presentation."""
     return "-".join(p for p in hexcode.lower().split("-") if p != "fe0f").lstrip("0")
 
 
 class Emoji:
-    """Emoji by code point or by any of their names; skin tones are no subjects of their own."""
+    """Emoji by code point or by any of their names; skin tones are not separate subjects."""
 
     def __init__(
         self, rows: Sequence[Mapping[str, Any]], nicknames: Sequence[Mapping[str, Any]]
@@ -72,8 +72,8 @@ class Emoji:
         """Reads the tables of emojibase.
 
         Args:
-            rows: label, hexcode and tags of every emoji.
-            nicknames: tables from hexcode to a name or several.
+            rows: Label, hexcode and tags of every emoji.
+            nicknames: Tables from hexcode to a name or several.
         """
         self._by_code: dict[str, Subject] = {}
         self._by_name: dict[str, str] = {}
@@ -90,11 +90,11 @@ class Emoji:
                     self._by_name.setdefault(_squash(name), code(hexcode))
 
     def by_code(self, hexcode: str) -> Subject | None:
-        """The emoji of a code point sequence."""
+        """Returns the emoji of a code point sequence."""
         return self._by_code.get(code(hexcode))
 
     def by_name(self, name: str) -> Subject | None:
-        """The emoji that goes by a name, hyphens, case and a trailing number aside."""
+        """Returns the emoji of a name, whatever its hyphens, case and trailing number."""
         for one in (name, re.sub(r"-\d+$", "", name)):
             if _squash(one) in self._by_name:
                 return self._by_code.get(self._by_name[_squash(one)])
@@ -106,7 +106,7 @@ def _squash(name: str) -> str:
 
 
 def icon(name: str) -> Subject:
-    """What an icon shows, by its file's name: sizes, numbers and words of style are left off."""
+    """Returns what an icon shows, by its file's name without sizes, numbers and words of style."""
     words = [word for word in name.split("-") if word]
     while len(words) > 1 and (words[-1].isdigit() or words[-1] in ("fill", "filled", "color")):
         words.pop()
@@ -126,7 +126,7 @@ _VOWELS = ("hour", "hono", "heir")
 
 
 def phrase(name: str) -> str:
-    """A name with the article that it takes in a sentence."""
+    """Returns a name with the article that it takes in a sentence."""
     first = name.split()[0]
     if name.startswith("flag of "):
         return f"the {name}"
@@ -140,16 +140,16 @@ def phrase(name: str) -> str:
 
 
 def captions(subject: Subject, *, style: str, medium: str, color: str, ground: str) -> list[str]:
-    """Ways to say what a drawing shows; all of them are true, and the first is the plainest.
+    """Returns ways to say what a drawing shows; all are true, and the first is the plainest.
 
     Where scenes have objects of that name, all say the style.
 
     Args:
-        subject: what it shows.
-        style: whose drawing it is.
-        medium: what sort of drawing.
-        color: of a drawing in a single colour, or nothing.
-        ground: colour of the background, or nothing if it is not to be spoken of.
+        subject: Subject that is shown.
+        style: Name of the style.
+        medium: Sort of drawing, in a word.
+        color: Colour of a drawing in a single colour, or nothing.
+        ground: Colour of the background, or nothing to leave it out.
     """
     dice = Dice("caption", subject.key, style, color, ground)
     name = f"{color} {subject.name}" if color else subject.name

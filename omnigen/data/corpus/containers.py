@@ -34,8 +34,8 @@ class Bare:
     """A file without what surrounds its picture.
 
     Attributes:
-        data: the file; the same bytes if there is nothing to cut.
-        turn: how the camera was held, 1 to 8 as in EXIF; 1 is upright.
+        data: Bytes of the file; the same bytes if there is nothing to cut.
+        turn: How the camera was held, 1 to 8 as in EXIF; 1 is upright.
     """
 
     data: bytes
@@ -44,14 +44,14 @@ class Bare:
 
 @dataclasses.dataclass
 class _Notes:
-    """What may say how the camera was held."""
+    """The notes that may say how the camera was held."""
 
     exif: bytes = b""
     xmp: bytes = b""
 
     @property
     def turn(self) -> int:
-        """EXIF goes before XMP; 1 if neither says it."""
+        """How the camera was held, from EXIF, else from XMP; 1 if neither says it."""
         found = _exif_turn(self.exif)
         if found is None and (said := _XMP_ORIENTATION.search(self.xmp)):
             found = int(said[1])
@@ -59,12 +59,14 @@ class _Notes:
 
 
 def unwrap(data: bytes) -> Bare:
-    """Cuts what is not the picture out of a file of any format.
+    """Cuts everything but the picture out of a file of any format.
+
+    From the first damaged place on the file is left as it is, for the decoder to judge.
 
     What is damaged is left as it is, from there on: it is for the decoder to judge.
 
     Raises:
-        Rejected: the file has more blocks than any sound one.
+        Rejected: If the file has more blocks than any sound one.
     """
     for start, walk in (
         (b"\xff\xd8\xff", _jpeg),
@@ -93,7 +95,7 @@ def _check(blocks: int) -> None:
 
 
 def _jpeg(data: bytes, notes: _Notes) -> Iterator[tuple[int, int]]:
-    """Spans of the segments before the first scan that are cut: APP1 to 13, APP15, comments.
+    """Yields the segments before the first scan that are cut: APP1 to 13, APP15, comments.
 
     The list of pictures that phones write (MPF) is among them: what is left is the first picture.
     """
@@ -121,7 +123,7 @@ def _jpeg(data: bytes, notes: _Notes) -> Iterator[tuple[int, int]]:
 
 
 def _png(data: bytes, notes: _Notes) -> Iterator[tuple[int, int]]:
-    """Spans of all chunks but those that make the picture, or animate it; and of what follows."""
+    """Yields all chunks that neither make the picture nor animate it, and what follows the end."""
     start, blocks = len(_PNG), 0
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -159,7 +161,7 @@ def _read_chunk(kind: bytes, body: memoryview, notes: _Notes) -> None:
 
 
 def _png_text(kind: bytes, rest: bytes) -> bytes:
-    """The text of a chunk after its name; nothing if it is broken or unpacks to very much."""
+    """Returns the text of a chunk after its name; nothing if it is broken or unpacks too far."""
     is_packed = kind == b"zTXt"
     if kind == b"iTXt":
         is_packed = rest[:1] == b"\1"
@@ -175,7 +177,7 @@ def _png_text(kind: bytes, rest: bytes) -> bytes:
 
 
 def _gif(data: bytes, notes: _Notes) -> Iterator[tuple[int, int]]:
-    """Spans of the extensions that are comments, texts or of other programs."""
+    """Yields the extensions that are cut: comments, texts and those of other programs."""
     del notes  # there is no way to say it
     if len(data) < 13:
         return
@@ -196,12 +198,12 @@ def _gif(data: bytes, notes: _Notes) -> Iterator[tuple[int, int]]:
 
 
 def _table(flags: int) -> int:
-    """Bytes of the colour table that flags of a GIF tell of."""
+    """Returns the bytes of the colour table that a GIF's flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _riff(data: bytes, notes: _Notes) -> Iterator[tuple[int, int]]:
-    """Reads the notes of a WebP file; its decoder passes over what it does not know."""
+    """Reads the notes of a WebP file and cuts nothing; its decoder skips unknown chunks."""
     start, blocks = 12, 0
     while start + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, start)
@@ -216,7 +218,7 @@ def _riff(data: bytes, notes: _Notes) -> Iterator[tuple[int, int]]:
 
 
 def webp_canvas(data: bytes) -> tuple[int, int] | None:
-    """Width and height that the header of a WebP file announces; None of other files."""
+    """Returns width and height that the header of a WebP file announces, else None."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
         return None
     kind = data[12:16]
@@ -233,7 +235,7 @@ def webp_canvas(data: bytes) -> tuple[int, int] | None:
 
 
 def _exif_turn(exif: bytes) -> int | None:
-    """The orientation that EXIF names; None if there is none, or it is broken.
+    """Returns the orientation that EXIF names; None if there is none, or it is broken.
 
     Only the first list of tags is read, and of it nothing but numbers, so that a list that points
     to the same megabyte a thousand times costs nothing.

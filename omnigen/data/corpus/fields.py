@@ -41,7 +41,7 @@ _MOST_NAMED = 12  # columns or files in a message
 
 
 def normalised(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """The fields of a row by names in small letters without spaces around them."""
+    """Returns the fields of a row, by names in small letters without spaces around them."""
     fields: dict[str, Any] = {}
     for name, value in row.items():
         fields.setdefault(str(name).strip().lower(), value)
@@ -49,7 +49,7 @@ def normalised(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def captions_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts of the first caption column that has any, spaces normalised."""
+    """Returns the texts of the first caption column that has any, spaces normalised."""
     for name in CAPTION_COLUMNS:
         value = fields.get(name)
         values = value if isinstance(value, list | tuple) else [value]
@@ -63,14 +63,14 @@ def captions_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _text(value: Any) -> str:
-    """A caption as it is, or of its bytes; nothing if it is no text."""
+    """Returns a caption, decoded if it is bytes; nothing if it is no text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else ""
 
 
 def attributes_of(fields: Mapping[str, Any]) -> dict[str, str]:
-    """What is kept besides picture and captions."""
+    """Returns what is kept besides picture and captions."""
     kept = {name: fields[name] for name in ATTRIBUTES if fields.get(name)}
     if isinstance(fields.get("attributes"), Mapping):
         kept |= {name: value for name, value in fields["attributes"].items() if value is not None}
@@ -78,7 +78,7 @@ def attributes_of(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def split_of(fields: Mapping[str, Any]) -> str:
-    """The split that a column, or an attribute, of that name says; see `names.split_named`."""
+    """Returns the split that a column or attribute names; see `names.split_named`."""
     beside = fields.get("attributes")
     value = fields.get("split") or (beside.get("split") if isinstance(beside, Mapping) else None)
     return names.split_named(value) if isinstance(value, str) else ""
@@ -92,16 +92,16 @@ def raw(
     split: str = "",
     note: str = "",
 ) -> Raw:
-    """A picture with all that is said about it.
+    """Returns a picture with everything that is said about it.
 
     Args:
-        key: of the picture.
-        image: its file, or why there is none.
-        said: the fields of one row, or of several about the same picture: their captions are
-            joined, each attribute is that of the first row which has it, and if one is for the
-            test all are.
-        split: to which it belongs if the fields do not say so.
-        note: where a user may look if there are no captions.
+        key: Key of the picture.
+        image: Bytes of its file, or why there are none.
+        said: The fields of one row, or of several about the same picture: their captions are
+            joined, each attribute is that of the first row which has it, and if one is for the test
+            all are.
+        split: Split if the fields name none.
+        note: Where a user may look if there are no captions.
     """
     rows = list(said)
     captions = tuple(dict.fromkeys(caption for row in rows for caption in captions_of(row)))
@@ -114,7 +114,7 @@ def raw(
 
 
 def named(things: str, found: Iterable[str]) -> str:
-    """A note about what was found in place of captions."""
+    """Returns a note about what was found in place of captions."""
     every = sorted(found)
     more = f" and {len(every) - _MOST_NAMED} more" if len(every) > _MOST_NAMED else ""
     shown = ", ".join(every[:_MOST_NAMED]) or "none"
@@ -122,13 +122,13 @@ def named(things: str, found: Iterable[str]) -> str:
 
 
 def beside(texts: Mapping[str, bytes]) -> dict[str, Any]:
-    """The fields that the files beside a picture give; a text goes before a JSON's captions.
+    """Returns the fields in the files beside a picture; a text precedes a JSON's captions.
 
     Args:
-        texts: contents by kind, `names.TEXTS[0]` or `names.JSON`.
+        texts: Contents by kind, `names.TEXTS[0]` or `names.JSON`.
 
     Raises:
-        Rejected: a file is neither UTF-8 nor marked as UTF-16, or no JSON.
+        Rejected: If a file is neither UTF-8 nor marked as UTF-16, or is no JSON.
     """
     fields: dict[str, Any] = {}
     if names.JSON in texts:
@@ -142,10 +142,10 @@ def beside(texts: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file: UTF-8, or UTF-16 if it begins with a mark that says so.
+    """Returns the text of a file: UTF-8, or UTF-16 if it begins with a mark that says so.
 
     Raises:
-        Rejected: it is neither.
+        Rejected: If the text is neither.
     """
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:

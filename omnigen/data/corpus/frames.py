@@ -25,7 +25,7 @@ _CHUNK_HEADER = struct.Struct("<QQQQQ")  # the 2nd is bytes of the chunk, the 5t
 
 
 def frame_size(buffer: bytes, start: int) -> int:
-    """Bytes of the sound frame that begins at `start`; 0 if none does."""
+    """Returns the bytes of the sound frame that begins at `start`; 0 if none does."""
     if len(buffer) - start < FRAME.size:
         return 0
     magic, crc, _, header, image = FRAME.unpack_from(buffer, start)
@@ -36,7 +36,7 @@ def frame_size(buffer: bytes, start: int) -> int:
 
 
 def scan(path: pathlib.Path) -> dict[int, range]:
-    """Where in the payload of a file its sound frames are, by number."""
+    """Returns the places of the sound frames in the payload of a file, by number."""
     spans: dict[int, range] = {}
     with files.open_regular(path) as file:
         start, end = 0, _payload_size(file)
@@ -61,12 +61,12 @@ def scan(path: pathlib.Path) -> dict[int, range]:
 
 
 def unpacked(path: pathlib.Path) -> int | None:
-    """Returns to how many bytes the largest chunk of a file unpacks, as its header says.
+    """Returns the bytes that the largest chunk of a file unpacks to, as its header says.
 
     None if the chunks do not lie end to end; the library may then take anything for a chunk.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: If the file cannot be read.
     """
     with files.open_regular(path) as file:
         place, end, most = 0, _payload_size(file), 0
@@ -81,23 +81,23 @@ def unpacked(path: pathlib.Path) -> int | None:
 
 
 def read(path: pathlib.Path, span: range) -> bytes:
-    """Returns bytes of the payload of a file.
+    """Reads bytes of the payload of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: If the file cannot be read.
     """
     with files.open_regular(path) as file:
         return _read_payload(file, span)
 
 
 def _payload_size(file: BinaryIO) -> int:
-    """Bytes of a file without its block headers."""
+    """Returns the bytes of a file without its block headers."""
     blocks, rest = divmod(os.fstat(file.fileno()).st_size, _BLOCK)
     return blocks * _PAYLOAD + max(rest - _BLOCK_HEADER, 0)
 
 
 def _read_payload(file: BinaryIO, span: range) -> bytes:
-    """Bytes of a file without its block headers."""
+    """Reads bytes of a file without its block headers."""
     first = span.start // _PAYLOAD
     pieces = []
     for block in range(first, max(span.stop - 1, span.start) // _PAYLOAD + 1):

@@ -28,13 +28,13 @@ _INDEX = "latents.json"
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """What decides latents.
+    """What latents depend on.
 
     Attributes:
-        encoder: which one: the digest of its weights (see `digest_weights`), and its scope.
-        image_size: of the pictures that were encoded, in pixels.
-        tokens: of a picture.
-        latent_dim: of a token.
+        encoder: Digest of the encoder's weights, see `digest_weights`, and its scope.
+        image_size: Side of the pictures that were encoded, in pixels.
+        tokens: Number of tokens of a picture.
+        latent_dim: Number of dims of a token.
     """
 
     encoder: str
@@ -44,7 +44,7 @@ class Encoding:
 
 
 def digest_weights(params: Mapping[str, Any]) -> str:
-    """Tells weights apart, whatever holds them: nested dicts of float arrays."""
+    """Returns a digest of weights, given as nested dicts of float arrays."""
     digest = hashlib.sha256()
 
     def add(path: str, node: Any) -> None:
@@ -61,7 +61,7 @@ def digest_weights(params: Mapping[str, Any]) -> str:
 
 
 def create(folder: pathlib.Path, split: Split, encoding: Encoding, count: int) -> Any:
-    """Opens the array of a split for writing; one that is there is kept."""
+    """Opens the array of a split for writing; an existing one is kept."""
     import tensorstore
 
     row = [1, encoding.tokens, encoding.latent_dim]
@@ -98,10 +98,10 @@ class Latents:
     """The latents of one split, by the index of the record."""
 
     def __init__(self, corpus: Records, encoding: Encoding) -> None:
-        """Checks that they are those of this corpus and this encoder.
+        """Checks that the latents are of this corpus and this encoder.
 
         Raises:
-            ValueError: there are none, or they are stale.
+            ValueError: If there are no latents, or they are stale.
         """
         if not isinstance(corpus, Corpus):
             raise ValueError(
@@ -127,10 +127,10 @@ class Latents:
         return {**self.__dict__, "_array": None}
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Float16 `[tokens, latent dim]`.
+        """Returns the latents of a record, float16 `[tokens, latent dim]`.
 
         Raises:
-            Rejected: the row is damaged, or its picture was.
+            Rejected: If the row is damaged, or its picture was.
         """
         import tensorstore
 

@@ -39,9 +39,9 @@ class Name:
     """A file's name, taken apart: KEY.PART.SUFFIX, or KEY.SUFFIX.
 
     Attributes:
-        key: what all files of a sample share, with the folders before it.
-        part: what tells the sample's files of one kind apart; often empty.
-        suffix: in small letters, with its dot.
+        key: What the names of all files of a sample begin with, folders included.
+        part: What tells apart the sample's files of one kind; often empty.
+        suffix: Suffix in small letters, with its dot.
     """
 
     key: str
@@ -51,15 +51,15 @@ class Name:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture and what tells of it, by the names of their files.
+    """A picture and the texts about it, by the names of their files.
 
     Attributes:
-        key: names the picture: its file without its suffix, unless another picture is called so.
-        picture: the picture's file.
-        text: the file of its caption, or nothing.
-        json: the file of its fields, or nothing.
-        is_second: it has no text of its own, and another picture stands for its sample.
-        beside: files of the sample that no picture takes.
+        key: Key of the picture: its file without its suffix, unless another picture has that key.
+        picture: Name of the picture's file.
+        text: Name of the file of its caption, or nothing.
+        json: Name of the file of its fields, or nothing.
+        is_second: Whether it has no text of its own and another picture stands for its sample.
+        beside: Names of the sample's files that no picture takes.
     """
 
     key: str
@@ -152,7 +152,7 @@ def _is_part(sample: Sample) -> bool:
 
 
 def split_named(text: str) -> str:
-    """Returns the split that a folder's name or a column's value is, or nothing.
+    """Returns the split that a folder's name or a column's value names, or nothing.
 
     Digits and words such as "images" may stand beside it: `val2017`, `test_images`.
     """
@@ -170,7 +170,7 @@ def test_of_folders(folder: str) -> str:
 
 
 def test_of_file(name: str) -> str:
-    """Returns "test" if a file of many pictures, or a folder that it is in, is named by it.
+    """Returns "test" if a file of many pictures, or a folder above it, is named for the test.
 
     Any of the words of its name counts: `cc3m-val-0001.tar`. What is named "train" is like what has
     no such name: it is trained on but for the share that is held out if nothing is named a test.

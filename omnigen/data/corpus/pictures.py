@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"JPEG": "Jpeg", "PNG": "Png", "WEBP": "WebP", "BMP": "Bmp", "GIF": "Gif"}  # decoders
 LONGEST_SIDE = 1 << 16
-MAX_PIXELS = 1 << 25  # of a picture that is decoded, unless somebody says otherwise
+MAX_PIXELS = 1 << 25  # of a picture that is decoded, by default
 JPEG_QUALITY = 95
 
 LOOK_SIDE = 64  # of the greys by which near duplicates are compared closely
@@ -48,11 +48,11 @@ _PNG_DEPTH = 24  # the byte of a PNG that has the bits of a sample
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Size:
-    """Of a picture.
+    """The size of a picture.
 
     Attributes:
-        height: in pixels.
-        width: in pixels.
+        height: Height in pixels.
+        width: Width in pixels.
     """
 
     height: int
@@ -60,7 +60,7 @@ class Size:
 
     @classmethod
     def square(cls, side: int) -> "Size":
-        """Of equal sides."""
+        """Returns a size of equal sides."""
         return cls(side, side)
 
 
@@ -73,12 +73,12 @@ class Crop(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What `decode` gives.
+    """A decoded picture.
 
     Attributes:
-        image: upright RGB, possibly smaller than the file.
-        width: of the whole upright picture in pixels.
-        height: likewise.
+        image: Upright RGB, possibly smaller than the file.
+        width: Width of the whole upright picture in pixels.
+        height: Height of the whole upright picture in pixels.
     """
 
     image: "Image.Image"
@@ -90,15 +90,15 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, least: Size | None = No
     """Decodes a picture; transparent parts are white.
 
     Args:
-        data: the file.
-        max_pixels: of a picture that is decoded; four bytes each is what it may cost in memory.
-        least: if given, JPEGs may come smaller, but not smaller than this.
+        data: Bytes of the file.
+        max_pixels: Largest number of pixels to decode; each costs four bytes of memory.
+        least: Size below which JPEGs are not decoded at a smaller scale; None decodes all in full.
 
     Returns:
         The picture, upright.
 
     Raises:
-        Rejected: it is empty, of a foreign format, animated, too large, or damaged.
+        Rejected: If the file is empty, of a foreign format, animated, too large, or damaged.
     """
     with blamed():
         return _decode(_examine(data, max_pixels), least)
@@ -106,12 +106,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, least: Size | None = No
 
 @contextlib.contextmanager
 def blamed() -> Iterator[None]:
-    """Whatever is raised in the block, the file at hand is to blame, not those after it.
+    """Makes whatever is raised in the block a reject of the file at hand.
+
+    Decoders raise anything. A MemoryError keeps its reason.
 
     Decoders raise anything. MemoryError is told as what it is.
 
     Raises:
-        Rejected: in place of any exception but those that end the process.
+        Rejected: In place of any exception but those that end the process.
     """
     try:
         yield
@@ -128,9 +130,9 @@ class _Header:
     """What is known before a pixel is decoded.
 
     Attributes:
-        data: the file without what surrounds its picture.
-        image: the opened file.
-        turn: how the camera was held; see `containers.Bare`.
+        data: Bytes of the file without what surrounds its picture.
+        image: The opened file.
+        turn: How the camera was held; see `containers.Bare`.
     """
 
     data: bytes
@@ -142,7 +144,7 @@ class _Header:
         return self.image.format == "JPEG"
 
     def stored(self, size: Size) -> tuple[int, int]:
-        """Width and height in the file of what is upright of this size."""
+        """Returns width and height in the file of what is upright of this size."""
         wide, high = size.width, size.height
         return (high, wide) if self.turn >= 5 else (wide, high)
 
@@ -168,10 +170,10 @@ def _check_pixels(size: tuple[int, int], most: int) -> None:
 
 
 def measure(data: bytes) -> Size:
-    """The size of the upright picture, by the header alone.
+    """Returns the size of the upright picture, from the header alone.
 
     Raises:
-        Rejected: see `decode`.
+        Rejected: As in `decode`.
     """
     with blamed():
         header = _examine(data, MAX_PIXELS)
@@ -195,7 +197,7 @@ def _decode(header: _Header, least: Size | None) -> Picture:
 
 
 def _open(data: bytes) -> Any:
-    """Reads the header."""
+    """Opens a picture, reading nothing but its header."""
     for accept, factory in _decoders():
         if accept(data[:16]) is True:
             return factory(io.BytesIO(data), "")
@@ -203,13 +205,13 @@ def _open(data: bytes) -> Any:
 
 
 def is_known(start: bytes) -> bool:
-    """Whether a file that begins with these 16 bytes is of an allowed format."""
+    """Returns whether a file that begins with these 16 bytes is of an allowed format."""
     return any(accept(start) is True for accept, _ in _decoders())
 
 
 @functools.cache
 def _decoders() -> list[tuple[Any, Any]]:
-    """Which first bytes each decoder takes, and the decoder; no others of Pillow are loaded."""
+    """Returns tests of the first bytes, each with its decoder; no others of Pillow are loaded."""
     from PIL import Image
 
     # What is wrong with a picture is a reject; what Pillow warns of beside is of no use to users.
@@ -220,7 +222,7 @@ def _decoders() -> list[tuple[Any, Any]]:
 
 
 def _scale_transparency(image: Any, data: bytes) -> None:
-    """Brings the one transparent colour that a PNG may name to the range of the decoded pixels.
+    """Scales the one transparent colour that a PNG may name to the range of decoded pixels.
 
     Pillow scales greys of 2 and 4 bits up and colours of 16 bits down, but not this colour.
     """
@@ -236,7 +238,10 @@ def _scale_transparency(image: Any, data: bytes) -> None:
 
 
 def to_rgb(image: "Image.Image") -> "Image.Image":
-    """Any mode of Pillow to RGB: 16-bit greys keep their range, transparency becomes white."""
+    """Converts any mode of Pillow to RGB.
+
+    16-bit greys keep their range, transparency becomes white.
+    """
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
@@ -256,12 +261,12 @@ def to_rgb(image: "Image.Image") -> "Image.Image":
 
 
 def fit(image: "Image.Image", size: Size, *, place: tuple[float, float] = (0.5, 0.5)) -> np.ndarray:
-    """The largest part of a picture that has the form of `size`, resized to it.
+    """Resizes the largest part of a picture that has the form of `size`.
 
     Args:
-        image: RGB.
-        size: of the result.
-        place: where the part lies in the room it has, across and down; the middle by default.
+        image: Picture in RGB.
+        size: Size of the result.
+        place: Where the part lies in the room it has, across and down; the middle by default.
 
     Returns:
         uint8 `[height, width, 3]`.
@@ -280,7 +285,7 @@ def fit(image: "Image.Image", size: Size, *, place: tuple[float, float] = (0.5, 
 def _cut(
     whole: Size, size: Size, place: tuple[float, float]
 ) -> tuple[float, tuple[int, int, int, int]]:
-    """The part that `fit` takes: how many times as large as `size`, and its box as in Pillow."""
+    """Returns the part that `fit` takes: its scale relative to `size`, and its box as in Pillow."""
     scale = min(whole.width / size.width, whole.height / size.height)
     width, height = max(round(size.width * scale), 1), max(round(size.height * scale), 1)
     left, top = round((whole.width - width) * place[0]), round((whole.height - height) * place[1])
@@ -291,15 +296,15 @@ def load(data: bytes, size: Size, *, place: tuple[float, float] = (0.5, 0.5)) ->
     """Decodes a picture and fits it, by the fastest libraries that are installed.
 
     Args:
-        data: the file.
-        size: of the result.
-        place: see `fit`.
+        data: Bytes of the file.
+        size: Size of the result.
+        place: As in `fit`.
 
     Returns:
         uint8 `[height, width, 3]`. With the extra `fast`, those of large JPEGs differ a little.
 
     Raises:
-        Rejected: see `decode`.
+        Rejected: As in `decode`.
     """
     with blamed():
         header = _examine(data, MAX_PIXELS)
@@ -310,7 +315,7 @@ def load(data: bytes, size: Size, *, place: tuple[float, float] = (0.5, 0.5)) ->
 
 
 def _load_jpeg(header: _Header, size: Size, place: tuple[float, float]) -> np.ndarray | None:
-    """The same of a JPEG with the libraries of the extra `fast`.
+    """Loads a JPEG as `load` does, with the libraries of the extra `fast`.
 
     None without them, for a picture that has to grow or is not RGB or grey, and if there is
     anything to warn of: it is then for Pillow to judge.
@@ -339,7 +344,7 @@ def _load_jpeg(header: _Header, size: Size, place: tuple[float, float]) -> np.nd
 
 @functools.cache
 def _fast() -> tuple[Any, Any] | None:
-    """The libraries of the extra `fast`, if they are installed."""
+    """Returns the libraries of the extra `fast`, if they are installed."""
     try:
         cv2, simplejpeg = map(importlib.import_module, ("cv2", "simplejpeg"))
     except ImportError:
@@ -349,7 +354,7 @@ def _fast() -> tuple[Any, Any] | None:
 
 
 def shrink(image: "Image.Image", side: int) -> "Image.Image":
-    """The whole picture, its shorter side resized to `side`; it must be longer."""
+    """Resizes the whole picture so that its shorter side, which must be longer, is `side`."""
     from PIL import Image
 
     scale = side / min(image.size)
@@ -358,7 +363,7 @@ def shrink(image: "Image.Image", side: int) -> "Image.Image":
 
 
 def encode(image: "Image.Image", *, lossless: bool) -> bytes:
-    """A file of the picture: WebP without loss, or JPEG."""
+    """Returns a file of the picture: lossless WebP, or JPEG."""
     file = io.BytesIO()
     if lossless:
         image.save(file, "WEBP", lossless=True, method=2)
@@ -369,13 +374,13 @@ def encode(image: "Image.Image", *, lossless: bool) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What near duplicates share.
+    """What near duplicates have in common.
 
     Attributes:
-        bits: 64 signs of the lowest frequencies of the greys.
-        colors: uint8 `[48]`, a picture of 4 x 4 pixels.
-        fine: uint8 `[LOOK_BYTES]`: 64 x 64 greys, then 32 x 32 of each of the two colour
-            differences of JPEG.
+        bits: Perceptual hash: 64 signs of the lowest frequencies of the greys.
+        colors: Picture of 4 x 4 pixels, uint8 `[48]`.
+        fine: 64 x 64 greys, then 32 x 32 of each of the two colour differences of JPEG, uint8
+            `[LOOK_BYTES]`.
     """
 
     bits: int
@@ -384,7 +389,7 @@ class Look:
 
 
 def look(image: "Image.Image") -> Look:
-    """How a picture looks: a perceptual hash by DCT, its colours, and a closer look."""
+    """Returns a perceptual hash by DCT, mean colours and a closer look at a picture."""
     from PIL import Image
     from scipy import fft
 
@@ -403,5 +408,5 @@ def look(image: "Image.Image") -> Look:
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Whether a file says that it is a JPEG."""
+    """Returns whether the first bytes of a file are a JPEG's."""
     return data.startswith(b"\xff\xd8\xff")

@@ -21,13 +21,13 @@ _LARGE = 1 << 16  # bytes; of a larger span the start is read first
 
 @contextlib.contextmanager
 def blamed(name: str) -> Iterator[None]:
-    """Makes what goes wrong with one file a reject of that file.
+    """Makes an error in the block a reject of one file.
 
     Args:
-        name: of the file, if the error does not tell it.
+        name: Name of the file, for errors that do not name it.
 
     Raises:
-        Rejected: instead of an OSError, MemoryError or ValueError of the block.
+        Rejected: Instead of an OSError, MemoryError or ValueError of the block.
     """
     try:
         yield
@@ -42,10 +42,10 @@ def blamed(name: str) -> Iterator[None]:
 
 
 def picture(path: pathlib.Path) -> bytes:
-    """Returns the bytes of a picture's file.
+    """Reads the bytes of a picture's file.
 
     Raises:
-        Rejected: it is no regular file, too large, or begins like no allowed format.
+        Rejected: If it is no regular file, too large, or begins like no allowed format.
     """
     with blamed(str(path)), files.open_regular(path, most=files.MOST_PICTURE_BYTES) as file:
         check_start(file.read(_START), path.name)
@@ -61,10 +61,10 @@ def _whole(file: BinaryIO, path: pathlib.Path, most: int) -> bytes:
 
 
 def text(path: pathlib.Path) -> bytes:
-    """Returns the bytes of a text beside a picture.
+    """Reads the bytes of a text beside a picture.
 
     Raises:
-        Rejected: it is no regular file, or too large.
+        Rejected: If it is no regular file, or too large.
     """
     with blamed(str(path)):
         return files.read(path, most=files.MOST_TEXT_BYTES)
@@ -74,24 +74,24 @@ def check_start(data: bytes, name: str) -> None:
     """Refuses a picture by its first bytes; an empty one is for the decoder to judge.
 
     Raises:
-        Rejected: it begins like no allowed format.
+        Rejected: If the picture begins like no allowed format.
     """
     if data and not pictures.is_known(data[:_START]):
         raise Rejected(Reason.FORMAT, name)
 
 
 def span(file: int, name: str, offset: int, size: int, *, is_picture: bool) -> bytes:
-    """Returns a file inside another one, such as a tar, given by its descriptor.
+    """Reads a file inside another one, such as a tar, given by its descriptor.
 
     Args:
-        file: descriptor, which threads may share.
-        name: of the file inside, for messages.
-        offset: where it begins.
-        size: bytes.
-        is_picture: whether it is held to what pictures are held to, or to what texts are.
+        file: Descriptor, which threads may share.
+        name: Name of the inner file, for messages.
+        offset: First byte of the inner file.
+        size: Number of bytes.
+        is_picture: Whether the limits for pictures apply, rather than those for texts.
 
     Raises:
-        Rejected: it is too large, not all there, or begins like no allowed format.
+        Rejected: If the file is too large, not all there, or begins like no allowed format.
     """
     most = files.MOST_PICTURE_BYTES if is_picture else files.MOST_TEXT_BYTES
     if size > most:

@@ -35,8 +35,8 @@ T = TypeVar("T")
 FORMAT = 1
 MANIFEST = "manifest.json"
 SUFFIX = ".arrayrecord"
-PARTIAL = ".partial"  # of files that are being written, or were when somebody was killed
-TEST_FRACTION = 0.01  # of pictures that are never trained on, unless somebody says otherwise
+PARTIAL = ".partial"  # of files that are being written, or were when their writer was killed
+TEST_FRACTION = 0.01  # of pictures that are never trained on, by default
 
 _OPTIONS = "group_size:1,uncompressed"
 _MOST_UNPACKED = 1 << 27  # bytes of a chunk of a stranger
@@ -68,10 +68,10 @@ class Reason(enum.StrEnum):
 
 
 class Rejected(Exception):
-    """A picture or record that cannot be used.
+    """Raised for a picture or record that cannot be used.
 
     Attributes:
-        reason: for counting.
+        reason: Reason under which it is counted.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -85,12 +85,12 @@ class Record:
     """A captioned picture.
 
     Attributes:
-        key: names it within its corpus.
-        image: the encoded file.
-        width: of the upright picture in pixels.
-        height: likewise.
-        captions: any number of them, each describing the whole picture.
-        attributes: what else is known, such as `license`, `attribution` and `source`.
+        key: Name of the picture, unique within its corpus.
+        image: Bytes of the encoded file.
+        width: Width of the upright picture in pixels.
+        height: Height of the upright picture in pixels.
+        captions: Any number of captions, each of the whole picture.
+        attributes: Further facts, such as `license`, `attribution` and `source`.
     """
 
     key: str
@@ -101,7 +101,7 @@ class Record:
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def pack(self, number: int) -> bytes:
-        """The framed bytes of the record, number `number` of its shard."""
+        """Returns the framed bytes of the record, number `number` of its shard."""
         fields = {
             "key": self.key,
             "width": self.width,
@@ -122,12 +122,12 @@ class Raw:
     """A picture as it was found in some input.
 
     Attributes:
-        key: names it within the input.
-        image: the file, or why it could not be read.
-        captions: as they are, of any length.
-        attributes: see `Record`.
-        split: to which it belongs, if the input says so: one of `Split`.
-        note: where its captions were looked for, if it has none.
+        key: Name of the picture, unique within the input.
+        image: Bytes of the file, or why it could not be read.
+        captions: Captions as they were found, of any length.
+        attributes: As in `Record`.
+        split: Split that the input names, one of `Split`; empty if it names none.
+        note: Where its captions were looked for, if it has none.
     """
 
     key: str
@@ -142,7 +142,7 @@ def unpack(frame: bytes) -> Record:
     """Reads what `Record.pack` wrote.
 
     Raises:
-        Rejected: it is not a whole and sound frame.
+        Rejected: If it is not a whole and sound frame.
     """
     size = frames.frame_size(frame, 0)
     if not size or size != len(frame):
@@ -158,10 +158,10 @@ class Shard:
     """A file of records.
 
     Attributes:
-        name: of the file in its folder.
-        count: records.
-        size: bytes.
-        sha256: of the file.
+        name: Name of the file in its folder.
+        count: Number of records.
+        size: Size in bytes.
+        sha256: SHA-256 of the file.
     """
 
     name: str
@@ -175,12 +175,12 @@ class Manifest:
     """What a corpus holds.
 
     Attributes:
-        splits: the shards of each split.
-        rejects: how many pictures were left out, by reason.
-        licenses: how many records have which licence.
-        settings: what it was prepared with.
-        joined: how many pictures were equal to one that is kept, and gave it their captions.
-        format: version of this description.
+        splits: Shards of each split.
+        rejects: Number of pictures left out, by reason.
+        licenses: Number of records, by licence.
+        settings: Settings that the corpus was prepared with.
+        joined: Number of pictures whose captions went to an equal picture.
+        format: Version of this description.
     """
 
     splits: Mapping[str, tuple[Shard, ...]]
@@ -192,16 +192,16 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Of all records: equal for equal corpora, wherever they lie."""
+        """A digest of all records: equal for equal corpora, wherever they lie."""
         shards = [[split, s.name, s.sha256] for split, all_ in self.splits.items() for s in all_]
         return hashlib.sha256(json.dumps(sorted(shards)).encode()).hexdigest()
 
     def count(self, split: str) -> int:
-        """Records of a split."""
+        """Returns the number of records of a split."""
         return sum(shard.count for shard in self.splits.get(split, ()))
 
     def write(self, folder: pathlib.Path) -> None:
-        """Writes it, at once or not at all: a folder with a manifest is a whole corpus."""
+        """Writes the manifest, at once or not at all: a folder with one is a whole corpus."""
         fields = {**dataclasses.asdict(self), "digest": self.digest}
         text = json.dumps(fields, indent=1)  # in ASCII, as paths may be no Unicode
         files.write(folder / MANIFEST, text + "\n")
@@ -211,7 +211,7 @@ class Manifest:
         """Reads the manifest of a folder.
 
         Raises:
-            ValueError: there is none, or it is not one of ours.
+            ValueError: If there is none, or it is not one of ours.
         """
         path = pathlib.Path(folder) / MANIFEST
         try:
@@ -234,7 +234,7 @@ class Manifest:
 
 
 def is_corpus(folder: pathlib.Path) -> bool:
-    """Whether a folder has a manifest of ours, and not that of anything else."""
+    """Returns whether a folder has a manifest, and one of ours."""
     try:
         fields = json.loads(files.read(folder / MANIFEST, most=_MOST_MANIFEST))
     except _UNREADABLE:
@@ -243,7 +243,7 @@ def is_corpus(folder: pathlib.Path) -> bool:
 
 
 def partial(path: pathlib.Path) -> pathlib.Path:
-    """Where a file is written before it appears: another place for everyone who writes it."""
+    """Returns a path to write a file at before it appears; each writer has its own."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
 
 
@@ -251,7 +251,7 @@ def write_shard(path: pathlib.Path, records: Iterable[Record]) -> Shard:
     """Writes a file of records, at once or not at all; the same records give the same bytes.
 
     Raises:
-        OSError: it cannot be written, for lack of room, say.
+        OSError: If the file cannot be written, for lack of room, say.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -277,7 +277,7 @@ def write_shard(path: pathlib.Path, records: Iterable[Record]) -> Shard:
 
 @contextlib.contextmanager
 def _told(path: pathlib.Path) -> Iterator[None]:
-    """Turns what ArrayRecord raises when it cannot write into what everybody else raises."""
+    """Turns what ArrayRecord raises when it cannot write into an OSError."""
     try:
         yield
     except RuntimeError as error:
@@ -286,18 +286,18 @@ def _told(path: pathlib.Path) -> Iterator[None]:
 
 
 def describe_shard(path: pathlib.Path, count: int) -> Shard:
-    """The description of an existing file."""
+    """Describes an existing file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Shard(path.name, count, path.stat().st_size, digest)
 
 
 def count_records(path: pathlib.Path) -> int:
-    """Records of a stranger's file; of a damaged one, as many as it had at least.
+    """Returns the number of records of a stranger's file, or of a damaged one's at least.
 
     Raises:
-        OSError: it cannot be read.
-        Rejected: it unpacks to too much.
+        OSError: If the file cannot be read.
+        Rejected: If the file unpacks to too much.
     """
     if not are_chunks_sound(path):
         return max(frames.scan(path), default=-1) + 1
@@ -310,11 +310,11 @@ def count_records(path: pathlib.Path) -> int:
 
 
 def are_chunks_sound(path: pathlib.Path) -> bool:
-    """Whether the chunks of a file lie end to end.
+    """Returns whether the chunks of a file lie end to end.
 
     Raises:
-        OSError: it cannot be read.
-        Rejected: a chunk unpacks to more than any record of ours would.
+        OSError: If the file cannot be read.
+        Rejected: If a chunk unpacks to more than any of our records would.
     """
     unpacked = frames.unpacked(path)
     if unpacked is not None and unpacked > (most := _MOST_UNPACKED):
@@ -330,12 +330,12 @@ class ShardReader:
         """Opens the file.
 
         Args:
-            path: the file.
-            count: records that it should hold.
-            of_stranger: whether the file may be made to harm who reads it.
+            path: Path of the file.
+            count: Number of records that it should hold.
+            of_stranger: Whether the file is untrusted, so that its sizes are checked first.
 
         Raises:
-            Rejected: it is of a stranger, and unpacks to too much.
+            Rejected: If the file is a stranger's and unpacks to too much.
         """
         from array_record.python.array_record_module import ArrayRecordReader
 
@@ -355,7 +355,7 @@ class ShardReader:
         """Reads a record.
 
         Raises:
-            Rejected: it is damaged or missing.
+            Rejected: If the record is damaged or missing.
         """
         if self._reader is None:
             if number not in self._spans:
@@ -369,7 +369,7 @@ class ShardReader:
 
 
 def rank(key: str) -> float:
-    """A hash in [0, 1); the pictures whose keys rank lowest are those for the test."""
+    """Returns a hash of a key in [0, 1); the pictures that rank lowest are for the test."""
     return (
         int(hashlib.sha256(f"test/{key}".encode("utf-8", "surrogatepass")).hexdigest()[:12], 16)
         / 16**12
@@ -380,23 +380,23 @@ class Records(Protocol):
     """Captioned pictures by index, wherever they lie.
 
     Attributes:
-        folder: where; a name for people.
+        folder: Name of the place, for people.
     """
 
     folder: pathlib.Path
 
     @property
     def digest(self) -> str:
-        """Changes with every picture, of this and of other splits."""
+        """A digest that changes with every picture, of this and of other splits."""
         ...
 
     @property
     def held_out(self) -> int:
-        """Pictures that are never trained on."""
+        """The number of pictures that are never trained on."""
         ...
 
     def __len__(self) -> int:
-        """Pictures of the split."""
+        """Returns the number of pictures of the split."""
         ...
 
     def __getitem__(self, index: int) -> Record:
@@ -405,12 +405,14 @@ class Records(Protocol):
 
 
 def spread(corpus: Records, count: int, use: Callable[[Record], T]) -> list[T]:
-    """Makes something of records at equal distances, or of those after them if they are of no use.
+    """Returns what `use` makes of records at equal distances.
+
+    Where it rejects a record, the one after it is taken.
 
     Args:
-        corpus: what to read.
-        count: how many; all of a corpus that has no more.
-        use: what to make of a record; may raise `Rejected`.
+        corpus: Records to choose from.
+        count: Number of results; all records of a corpus that has no more.
+        use: Makes a result of a record; may raise `Rejected`.
 
     Returns:
         At most `count` things; the same ones every time.
@@ -430,16 +432,16 @@ class Corpus:
     """The records of one split of a prepared corpus, by index.
 
     Attributes:
-        folder: where it lies.
-        split: which records.
-        manifest: what it holds.
+        folder: Folder of the corpus.
+        split: Split of the records.
+        manifest: Manifest of the whole corpus.
     """
 
     def __init__(self, folder: str | pathlib.Path, split: Split = Split.TRAIN) -> None:
         """Reads the manifest; files are opened when they are needed.
 
         Raises:
-            ValueError: the folder is no prepared corpus.
+            ValueError: If the folder is no prepared corpus.
         """
         self.folder, self.split = pathlib.Path(folder), split
         self.manifest = Manifest.read(folder)
@@ -451,12 +453,12 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        """Of all records."""
+        """A digest of all records."""
         return self.manifest.digest
 
     @property
     def held_out(self) -> int:
-        """Pictures that are never trained on."""
+        """The number of pictures that are never trained on."""
         return self.manifest.count(Split.TEST)
 
     def __len__(self) -> int:
@@ -466,7 +468,7 @@ class Corpus:
         """Reads a record.
 
         Raises:
-            Rejected: it is damaged or missing.
+            Rejected: If the record is damaged or missing.
         """
         if not 0 <= index < len(self):
             raise IndexError(index)

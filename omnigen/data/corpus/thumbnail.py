@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thumbnails: a picture's colours in 64 letters, the sketch of pictures that nobody described.
+"""Thumbnails: a picture's colours in 64 letters, the sketch of pictures without a caption.
 
 A model that learns to write a picture's thumbnail before it draws the picture (`ImageSpan.sketch`)
 decides in letters, whose loss is cross-entropy, what is to be seen and where.
@@ -21,7 +21,7 @@ def thumbnail(pixels: np.ndarray) -> str:
     levels each, `A` black and `/` white.
 
     Args:
-        pixels: uint8 `[H, W, 3]`, of at least 8 pixels a side.
+        pixels: Picture, uint8 `[H, W, 3]`, of at least 8 pixels a side.
     """
     sums = pixels.astype(np.int64)
     counts = np.ones((1, 1, 1), np.int64)

@@ -28,10 +28,10 @@ class Member:
     """A file inside a tar.
 
     Attributes:
-        name: with its folders.
-        offset: where it begins.
-        size: bytes.
-        wrong: why it cannot be read; empty if nothing is known against it.
+        name: Name with its folders.
+        offset: Offset of its first byte.
+        size: Size in bytes.
+        wrong: Why it cannot be read; empty if nothing is known against it.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A picture of a tar and what tells of it.
+    """A picture of a tar and the texts about it.
 
     Attributes:
-        key: names it within the tar.
-        picture: None if the sample has none.
-        text: its caption, if there is one.
-        json: its fields, if there are any.
-        is_second: see `names.Sample`.
-        beside: names of other files of the sample.
+        key: Name of the sample, unique within the tar.
+        picture: File of the picture; None if the sample has none.
+        text: File of its caption, if there is one.
+        json: File of its fields, if there are any.
+        is_second: As in `names.Sample`.
+        beside: Names of other files of the sample.
     """
 
     key: str
@@ -63,11 +63,11 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """What is in a tar.
+    """The contents of a tar.
 
     Attributes:
-        samples: the files of each sample by key, in their order.
-        damage: what is wrong with the tar; empty if nothing is.
+        samples: Files of each sample by key, in their order.
+        damage: What is wrong with the tar; empty if nothing is.
     """
 
     samples: dict[str, tuple[Member, ...]]
@@ -75,12 +75,12 @@ class Index:
 
 
 def samples_of(index: Index) -> list[Sample]:
-    """All pictures of a tar in their order, and what has none."""
+    """Returns all pictures of a tar in their order, and the samples without any."""
     return [one for key, members in index.samples.items() for one in _pictures(key, members)]
 
 
 def _pictures(key: str, members: Sequence[Member]) -> list[Sample]:
-    """The pictures of a sample, each with its texts; one `Sample` without any if there are none."""
+    """Returns the pictures of a sample with their texts, or one `Sample` without a picture."""
     by_name = {member.name: member for member in members}
     found = []
     for one in names.choose(list(by_name)):
@@ -93,7 +93,7 @@ def _pictures(key: str, members: Sequence[Member]) -> list[Sample]:
 
 
 def _number(key: str) -> str:
-    """The end of a key that tells samples of one name apart, as `_Found` made it."""
+    """Returns the end of a key, made by `_Found`, that tells apart samples of one name."""
     _, mark, number = key.rpartition("#")
     return mark + number if mark and number.isdecimal() else ""
 
@@ -102,9 +102,9 @@ def read_sample(file: int, sample: Sample, split: str = "") -> Raw:
     """Reads a picture of a tar, given by its descriptor, which threads may share.
 
     Args:
-        file: descriptor of the tar.
-        sample: the picture.
-        split: to which it belongs, unless its JSON says another.
+        file: Descriptor of the tar.
+        sample: Sample to read.
+        split: Split of the picture, unless its JSON names another.
     """
     image: bytes | Rejected
     said: dict[str, Any] = {}
@@ -141,12 +141,12 @@ def index_tar(path: pathlib.Path, tell: Callable[[int], None] = lambda _: None) 
     A second file of the same name begins another sample, NAME#2.
 
     Args:
-        path: the tar.
-        tell: gets the number of bytes that were passed since it was called before.
+        path: Path of the tar.
+        tell: Gets the number of bytes that were passed since its last call.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no tar, or no regular file.
+        OSError: If the tar cannot be read.
+        ValueError: If it is no tar, or no regular file.
     """
     found = _Found()
     with files.open_regular(path) as file, files.open_regular(path) as beside:
@@ -172,7 +172,7 @@ def index_tar(path: pathlib.Path, tell: Callable[[int], None] = lambda _: None) 
 
 
 def _wrong(info: tarfile.TarInfo, end: int, size: int) -> str:
-    """What a file's header declares that the tar of `size` bytes cannot hold."""
+    """Returns what a file's header declares that the tar of `size` bytes cannot hold."""
     if info.issparse():
         return "sparse files in tars are not read"
     declared = info.size if info.isreg() else 0
@@ -185,7 +185,7 @@ def _wrong(info: tarfile.TarInfo, end: int, size: int) -> str:
 
 
 class _EndlessError(tarfile.ReadError):
-    """The headers of one file want more memory than any honest ones."""
+    """Raised when the headers of one file want more memory than honest ones."""
 
 
 class _Bounded:
@@ -196,7 +196,7 @@ class _Bounded:
         self.begun: int | None = None  # where the headers of the member at hand begin
 
     def begin(self, offset: int) -> None:
-        """Says that the headers of another member come."""
+        """Announces the headers of another member."""
         self._left, self.begun = _MOST_HEADERS, offset
 
     def read(self, size: int) -> bytes:
@@ -230,7 +230,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _SecondError(tarfile.ReadError):
-    """What follows the first header of a member is wrong."""
+    """Raised when what follows the first header of a member is wrong."""
 
 
 _HeaderError, _BLOCK = tarfile.HeaderError, tarfile.BLOCKSIZE
@@ -252,7 +252,7 @@ def _open(file: BinaryIO, path: pathlib.Path, size: int) -> tarfile.TarFile:
 
 
 def _next(tar: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
-    """The next file whose headers are whole; nothing at the end."""
+    """Returns the next file whose headers are whole, or None at the end."""
     bounded: Any = tar.fileobj
     while True:
         bounded.begun = None
@@ -267,7 +267,10 @@ def _next(tar: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
 
 
 def _after(error: Exception, start: int, read: int) -> int:
-    """Where to look for the next header: in the next block, or after headers without an end."""
+    """Returns where to look for the next header.
+
+    That is the next block, or the place after headers without an end.
+    """
     is_endless = isinstance(error, _EndlessError | RecursionError)
     return max(start + tarfile.BLOCKSIZE, read if is_endless else 0)
 
@@ -279,7 +282,7 @@ def _go_to(tar: tarfile.TarFile, offset: int) -> None:
 
 
 class _Found:
-    """Samples by key, and what is needed to go on."""
+    """Samples by key, and the state of finding them."""
 
     def __init__(self) -> None:
         self.samples: dict[str, dict[str, Member]] = {}
@@ -313,7 +316,7 @@ def _is_picture(name: str) -> bool:
 
 
 def _between(file: BinaryIO, start: int, stop: int) -> str:
-    """What is wrong with the bytes between two files of a tar, which should be zeros."""
+    """Returns what is wrong with the bytes between two files of a tar, which should be zeros."""
     file.seek(start)
     for begin in range(start, stop, _AT_ONCE):
         data = file.read(min(_AT_ONCE, stop - begin))

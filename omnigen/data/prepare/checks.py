@@ -15,19 +15,20 @@ class Settings:
     """What is kept, and how.
 
     Attributes:
-        size: larger pictures are resized so that their shorter side is this; 0 keeps every file as
+        size: Larger pictures are resized so that their shorter side is this; 0 keeps every file as
             it is. Resized JPEGs stay JPEGs, other formats become lossless WebP.
-        min_side: pixels that the shorter side must have.
-        max_aspect: of the longer to the shorter side.
-        max_pixels: larger pictures are not decoded.
-        min_caption: characters that a caption must have; 0 also keeps pictures without any.
-        max_caption: characters that it may have.
-        near_duplicates: bits of 64 in which the perceptual hashes of near duplicates differ at
-            most; -1 keeps them. Equal files are always one picture.
-        test_fraction: share of pictures that is never trained on, chosen by their keys, where the
+        min_side: Number of pixels that the shorter side must have.
+        max_aspect: Largest ratio of the longer side to the shorter.
+        max_pixels: Largest number of pixels of a picture that is decoded.
+        min_caption: Number of characters that a caption must have; 0 also keeps pictures without
+            any.
+        max_caption: Number of characters that a caption may have.
+        near_duplicates: Largest number of bits, of 64, in which the perceptual hashes of near
+            duplicates differ; -1 keeps near duplicates. Equal files are always one picture.
+        test_fraction: Share of pictures that is never trained on, chosen by their keys, where the
             input names none for the test.
-        license: of pictures that do not name their own.
-        shard_bytes: about how large a shard gets.
+        license: Licence of pictures that do not name their own.
+        shard_bytes: Approximate size of a shard.
     """
 
     size: int = 0
@@ -45,7 +46,7 @@ class Settings:
         """Checks every field.
 
         Raises:
-            ValueError: names the field, its value and what is allowed.
+            ValueError: If a field is out of range; the message names its value and what is allowed.
         """
         for name, least, most in (
             ("size", 0, 1 << 14),
@@ -73,7 +74,7 @@ def check(raw: Raw, settings: Settings) -> tuple[Record, pictures.Look]:
     """Decodes a picture, applies the filters, and resizes it if asked.
 
     Raises:
-        Rejected: it does not pass.
+        Rejected: If the picture does not pass.
     """
     if isinstance(raw.image, Rejected):
         raise raw.image
@@ -97,10 +98,10 @@ def check(raw: Raw, settings: Settings) -> tuple[Record, pictures.Look]:
 
 
 def captions_of(raw: Raw, settings: Settings) -> tuple[str, ...]:
-    """The captions that are neither too short nor too long.
+    """Returns the captions that are neither too short nor too long.
 
     Raises:
-        Rejected: there is none, and there has to be one.
+        Rejected: If no caption passes, and there has to be one.
     """
     captions = tuple(c for c in raw.captions if len(c) >= max(settings.min_caption, 1))
     if settings.min_caption and not captions:

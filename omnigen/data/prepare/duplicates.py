@@ -26,8 +26,9 @@ class Twins:
     """Which pictures are there twice.
 
     Attributes:
-        of: the number of the picture that stays in place of each, int64 `[N]`; its own if it stays.
-        differences: by number, of those that are not equal files; see `difference`.
+        of: Number of the picture that stays in place of each, int64 `[N]`; its own if it stays.
+        differences: Differences of near duplicates, by number; see `difference`. Equal files have
+            none.
     """
 
     of: np.ndarray
@@ -55,11 +56,11 @@ def find(
     band are compared. It needs about 100 bytes for each picture, with 5 bands.
 
     Args:
-        digests: of the files, uint8 `[N, 16]`.
-        bits: perceptual hashes, uint64 `[N]`; see `pictures.look`.
-        colors: uint8 `[N, 48]`.
-        distance: in bits; below 0, only equal files are found.
-        compare: the difference of two pictures, by their numbers; see `difference`.
+        digests: Digests of the files, uint8 `[N, 16]`.
+        bits: Perceptual hashes, uint64 `[N]`; see `pictures.look`.
+        colors: Mean colours, uint8 `[N, 48]`; see `pictures.look`.
+        distance: Largest difference of two hashes in bits; below 0, only equal files are found.
+        compare: Returns the difference of two pictures, given by their numbers; see `difference`.
     """
     of, differences = _first_of_equals(digests), {}
     firsts = np.flatnonzero(of == np.arange(len(of)))
@@ -84,7 +85,7 @@ def find(
 
 
 def _first_of_equals(digests: np.ndarray) -> np.ndarray:
-    """The number of the first of all equal digests, for each, int64 `[N]`."""
+    """Returns for each digest the number of the first that equals it, int64 `[N]`."""
     high, low = np.ascontiguousarray(digests).view(np.uint64).reshape(-1, 2).T
     order = np.lexsort((low, high))  # stable: of equal ones the first comes first
     is_new = np.ones(len(order), bool)
@@ -95,7 +96,7 @@ def _first_of_equals(digests: np.ndarray) -> np.ndarray:
 
 
 class _Bands:
-    """Finds hashes that agree in some bits that lie together."""
+    """Finds hashes that agree in a band of adjacent bits."""
 
     def __init__(self, bits: np.ndarray, count: int) -> None:
         """Sorts the hashes, uint64 `[M]`, by each of `count` bands."""
@@ -109,7 +110,7 @@ class _Bands:
             self._sorted.append((keys[order], order))
 
     def before(self, place: int) -> np.ndarray:
-        """Places before this one whose hashes share a band with it, sorted."""
+        """Returns places before this one whose hashes share a band with it, sorted."""
         found = []
         for keys, (ordered, order) in zip(self._keys, self._sorted, strict=True):
             start, stop = (
@@ -123,7 +124,7 @@ class _Bands:
 def _most_alike(
     number: int, others: np.ndarray, bits: np.ndarray, colors: np.ndarray, distance: int
 ) -> np.ndarray:
-    """Those of some pictures that may be the same as one, the most likely ones first."""
+    """Returns those of `others` that may be the same picture as `number`, most likely first."""
     bits_off = np.bitwise_count(bits[others] ^ bits[number])
     others, bits_off = others[bits_off <= distance], bits_off[bits_off <= distance]
     off = np.abs(colors[others].astype(np.int16) - colors[number]).mean(axis=1)
@@ -132,14 +133,17 @@ def _most_alike(
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference of two pictures anywhere, of 255; see `pictures.Look.fine`.
+    """Returns the largest difference of two pictures anywhere, of 255.
+
+    A small shift, zoom or change of brightness and contrast is removed first: least squares find
+    the change of the whole picture that explains most.
 
     What a small shift, zoom or change of brightness and contrast explains is taken out before: the
     change of the whole picture that explains most is found by least squares.
 
     Args:
-        one: uint8 `[pictures.LOOK_BYTES]`.
-        other: likewise.
+        one: Look at a picture, uint8 `[pictures.LOOK_BYTES]`; see `pictures.Look.fine`.
+        other: Look at the other picture, uint8 `[pictures.LOOK_BYTES]`.
 
     Returns:
         The difference; as soon as the greys differ too much, that of the greys.
@@ -171,7 +175,7 @@ def _unexplained(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _smooth(grey: np.ndarray) -> np.ndarray:
-    """Each pixel with some of its neighbours, weighed 1, 2, 1 both ways."""
+    """Returns each pixel averaged with its neighbours, weighed 1, 2, 1 both ways."""
     for axis in (0, 1):
         padded = np.pad(grey, [(1, 1) if k == axis else (0, 0) for k in (0, 1)], mode="edge")
         before, after = (np.take(padded, range(k, k + grey.shape[axis]), axis) for k in (0, 2))

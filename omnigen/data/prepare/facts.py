@@ -35,14 +35,14 @@ _NO_LOOK = pictures.Look(0, np.zeros(48, np.uint8), np.zeros(0, np.uint8))
 
 @dataclasses.dataclass(frozen=True)
 class Fact:
-    """Of one picture.
+    """What is known of one picture.
 
     Attributes:
-        digest: of the file as it was found, 16 bytes.
-        look: see `pictures.look`; None of one that is equal to an earlier one of its part.
-        size: bytes of the file that is kept.
-        license: if its input names one.
-        split: of `SPLITS`.
+        digest: Digest of the file as it was found, 16 bytes.
+        look: Look at the picture, see `pictures.look`; None if an earlier one of its part is equal.
+        size: Size in bytes of the file that is kept.
+        license: Licence that the input names; empty if it names none.
+        split: Split that the input names, one of `SPLITS`.
     """
 
     digest: bytes
@@ -54,18 +54,18 @@ class Fact:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Of all pictures of all parts that passed, by number, each `[N]` unless said.
+    """What is known of all pictures that passed, by number; each field is `[N]` unless said.
 
     Attributes:
-        starts: the number of the first picture of each part, and `N`; int64 `[parts + 1]`.
-        digest: uint8 `[N, 16]`.
-        bits: uint64; see `pictures.Look`.
-        colors: uint8 `[N, 48]`; likewise.
-        size: int64, in bytes.
-        rank: float64; see `records.rank`.
-        license: int32, places in `licenses`.
-        split: uint8, places in `SPLITS`.
-        licenses: all that are named; the first is none.
+        starts: Number of the first picture of each part, and `N`; int64 `[parts + 1]`.
+        digest: Digests of the files, uint8 `[N, 16]`.
+        bits: Perceptual hashes, uint64; see `pictures.Look`.
+        colors: Mean colours, uint8 `[N, 48]`; see `pictures.Look`.
+        size: Sizes of the files in bytes, int64.
+        rank: Ranks of the keys, float64; see `records.rank`.
+        license: Places in `licenses`, int32.
+        split: Places in `SPLITS`, uint8.
+        licenses: All licences that are named, after an empty one.
     """
 
     starts: np.ndarray
@@ -82,17 +82,17 @@ class Facts:
         return len(self.size)
 
     def place(self, number: int) -> tuple[int, int]:
-        """The part of a picture, and its number there."""
+        """Returns the part of a picture, and its number there."""
         part = int(np.searchsorted(self.starts, number, "right")) - 1
         return part, number - int(self.starts[part])
 
     def count(self, part: int) -> int:
-        """Pictures of a part."""
+        """Returns the number of pictures of a part."""
         return int(self.starts[part + 1] - self.starts[part])
 
 
 def is_written(path: pathlib.Path) -> bool:
-    """Whether all files of a part are there; `path` names its pictures."""
+    """Returns whether all files of a part are there; `path` names its pictures."""
     return path.with_suffix(".npz").exists()
 
 
@@ -102,14 +102,14 @@ class Notes:
     Each file appears at once or not at all.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: If a file cannot be written.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
         """Begins with nothing known.
 
         Args:
-            path: of the part's pictures.
+            path: Path of the part's pictures.
         """
         self._path = path
         self._keys: list[str] = []
@@ -200,14 +200,14 @@ _COLUMNS = ("digest", "bits", "colors", "size", "rank", "license", "split")
 
 
 class Files:
-    """Reads what is not held in memory."""
+    """Reads what is known of pictures and not held in memory."""
 
     def __init__(self, paths: Sequence[pathlib.Path], facts: Facts) -> None:
         """Opens nothing yet.
 
         Args:
-            paths: of the pictures of each part.
-            facts: of all of them.
+            paths: Paths of the pictures of each part.
+            facts: What is known of all pictures.
         """
         self._paths, self._facts = paths, facts
         # Caches of their own: another corpus may come to lie where this one was.
@@ -216,16 +216,16 @@ class Files:
         self._open = functools.lru_cache(_OPEN)(self._open_part)
 
     def look(self, number: int) -> np.ndarray:
-        """A closer look at a picture; see `pictures.Look.fine`."""
+        """Returns a closer look at a picture; see `pictures.Look.fine`."""
         return self._look(number)
 
     def key(self, number: int) -> str:
-        """The key of a picture."""
+        """Returns the key of a picture."""
         part, place = self._facts.place(number)
         return self._keys(part)[place]
 
     def captions(self, number: int) -> tuple[str, ...]:
-        """The captions of a picture; none if it is damaged, which is told when it is written."""
+        """Returns the captions of a picture; none if it is damaged."""
         part, place = self._facts.place(number)
         try:
             return self._open(part)[place].captions
@@ -233,7 +233,7 @@ class Files:
             return ()
 
     def rejects(self, part: int) -> Iterator[str]:
-        """Lines about the pictures of a part that did not pass."""
+        """Yields lines about the pictures of a part that did not pass."""
         with self._paths[part].with_suffix(".jsonl").open(encoding="utf-8") as lines:
             yield from (line.rstrip("\n") for line in lines)
 
@@ -252,17 +252,17 @@ class Files:
 
 
 def reject_line(key: str, reason: records.Reason, detail: str) -> str:
-    """A line about a picture that is left out, in ASCII, as keys may be no Unicode."""
+    """Returns a line about a rejected picture, in ASCII, as keys may not be valid Unicode."""
     return json.dumps({"key": key, "reason": reason, "detail": detail}, ensure_ascii=True)
 
 
 def merge(records_: Sequence[Record], license_: str) -> Record:
-    """One record of equal pictures: the first, with the captions and attributes of all.
+    """Returns one record of equal pictures: the first, with the captions and attributes of all.
 
     Args:
-        records_: in their order; each caption stays once, and each attribute is that of the first
-            which has it.
-        license_: if none of them has one; "" for none.
+        records_: Records in their order; each caption stays once, and an attribute is that of the
+            first record which has it.
+        license_: Licence if no record has one; "" for none.
     """
     captions = dict.fromkeys(caption for record in records_ for caption in record.captions)
     attributes: dict[str, str] = {}

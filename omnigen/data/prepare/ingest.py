@@ -35,9 +35,6 @@ from omnigen.data.prepare.checks import Settings
 from omnigen.data.prepare.facts import SPLITS, Fact, Facts, Files, merge, reject_line
 from omnigen.workers import DiedError, is_child, reach
 
-"""Calls what it is given for every tuple of arguments, anywhere and in any order; what the calls
-are and how much each counts are to report. Returns their results in order."""
-
 REJECTS = "rejects.jsonl"
 WORK = ".parts"
 _OPEN_PARTS = 16  # at a time
@@ -46,7 +43,7 @@ _VERSION = 2  # of the files in `WORK`, and of what is kept of the same input
 
 
 class NothingKept(ValueError):
-    """No picture of the input passes."""
+    """Raised when no picture of the input passes."""
 
 
 REFUSALS = (NothingKept, files.LockedError, NotADirectoryError, PermissionError)
@@ -58,9 +55,9 @@ class _Chosen:
     """The records of a shard, each by its part and its number there.
 
     Attributes:
-        places: of the pictures, int64 `[N, 2]`.
-        joined: places of the pictures that are equal to some of them, by number in the shard.
-        counts: records of each part that is read.
+        places: Places of the pictures, int64 `[N, 2]`.
+        joined: Places of the pictures that are joined to one as equal, by its number in the shard.
+        counts: Number of records of each part that is read.
     """
 
     places: np.ndarray
@@ -73,12 +70,12 @@ class Job:
     """What `run` has to do.
 
     Attributes:
-        source: what to read.
-        output: folder of the corpus.
-        settings: what is kept.
-        parts: of the source.
-        plan: digest of all of these but the output.
-        is_done: whether the corpus is there already.
+        source: Folder or file to read.
+        output: Folder of the corpus.
+        settings: What is kept, and how.
+        parts: Parts of the source.
+        plan: Digest of all of these but the output.
+        is_done: Whether the corpus is there already.
     """
 
     source: pathlib.Path
@@ -90,10 +87,11 @@ class Job:
 
 
 def plan(source: pathlib.Path, output: pathlib.Path, settings: Settings) -> Job:
-    """Looks at the input and the output; writes nothing.
+    """Looks at the input and the output, and writes nothing.
 
     Raises:
-        ValueError: nothing to read, or `output` holds something else or lies in the input.
+        ValueError: If there is nothing to read, or `output` holds something else or lies in the
+            input.
     """
     parts, inside = sources.find(source), source.resolve()
     if source.is_dir() and output.resolve().is_relative_to(inside):
@@ -104,7 +102,7 @@ def plan(source: pathlib.Path, output: pathlib.Path, settings: Settings) -> Job:
 def plan_parts(
     parts: Sequence[sources.Part], source: pathlib.Path, output: pathlib.Path, settings: Settings
 ) -> Job:
-    """The same for parts of any other kind; `source` only names them."""
+    """Plans as `plan` does, for parts of any kind; `source` only names them in messages."""
     if not sum(map(len, parts)):
         raise ValueError(f"input {str(source)!r} holds no pictures")
     digest = _digest(repr((settings, records.FORMAT, _VERSION, parts)))
@@ -115,13 +113,12 @@ def run(job: Job, workers: int = 0) -> None:
     """Prepares a corpus; goes on where an earlier call was interrupted.
 
     Args:
-        job: see `plan`.
-        workers: processes; 0 works in this one, but for what may end it.
+        job: What to do, from `plan`.
+        workers: Number of processes; 0 works in this one, except for reading what may end it.
 
     Raises:
-        NothingKept: no picture passes; nothing is left behind.
-        files.LockedError: another process works at the output.
-        OSError: files cannot be written.
+        NothingKept: If no picture passes; nothing is left behind.
+        OSError: If files cannot be written.
     """
     if job.is_done:
         with contextlib.suppress(OSError, files.LockedError), claimed(job.output):
@@ -134,13 +131,13 @@ def run(job: Job, workers: int = 0) -> None:
 
 @contextlib.contextmanager
 def claimed(output: pathlib.Path) -> Iterator[None]:
-    """Keeps others from working at a corpus meanwhile, whether it is there already or not.
+    """Locks a corpus for the time of the block, whether it is there already or not.
 
     A folder that is empty in the end is removed.
 
     Raises:
-        files.LockedError: another one is at work there.
-        OSError: the folder cannot be made or written.
+        files.LockedError: If another process is at work there.
+        OSError: If the folder cannot be made or written.
     """
     with contextlib.ExitStack() as stack:
         for left in reversed(range(8)):
@@ -160,7 +157,7 @@ def claimed(output: pathlib.Path) -> Iterator[None]:
 
 
 def _prepare(job: Job, workers: int) -> None:
-    """Does what `run` says, in a folder that is nobody else's."""
+    """Does what `run` says, in a folder that this process has locked."""
     work, output, settings = job.output / WORK, job.output, job.settings
     work.mkdir(exist_ok=True)
     files.write(work / "plan", job.plan)
@@ -200,14 +197,14 @@ def _prepare(job: Job, workers: int) -> None:
 
 
 def _clean(output: pathlib.Path) -> None:
-    """Removes what runs that were killed, and this one, needed on the way."""
+    """Removes what this run and killed ones needed on the way."""
     for path in (*output.glob(f"*{records.PARTIAL}"), *output.glob(".*.tmp")):
         path.unlink()
     shutil.rmtree(output / WORK, ignore_errors=True)
 
 
 def _abandon(output: pathlib.Path) -> None:
-    """Removes what was begun; a run that is killed meanwhile begins anew."""
+    """Removes what was begun, so that a run killed meanwhile begins anew."""
     work = output / WORK
     for path in (output / REJECTS, *sorted(work.glob("*.npz"))):
         path.unlink()
@@ -226,7 +223,7 @@ def summarize(output: pathlib.Path) -> None:
 
 
 def _is_done(output: pathlib.Path, digest: str) -> bool:
-    """Whether the folder holds the result; refuses one that holds anything else."""
+    """Returns whether the folder holds the result; refuses one that holds anything else."""
     if (output / records.MANIFEST).is_file():
         if Manifest.read(output).settings.get("plan") == digest:
             return True
@@ -290,13 +287,13 @@ def _read_part(
 
 
 def _fatal(death: DiedError) -> Rejected:
-    """What a picture is left out for that ended its process; mostly lack of memory is a SIGKILL."""
+    """Returns why a picture that ended its process is rejected; SIGKILL mostly means no memory."""
     is_memory = death.code == -signal.SIGKILL
     return Rejected(Reason.MEMORY if is_memory else Reason.DAMAGED, f"ended its reader: {death}")
 
 
 def _places(raws: Iterator[Raw]) -> Iterator[tuple[int, Raw]]:
-    """Numbers pictures and tells the places that are reached; see `_read_part`."""
+    """Yields pictures with their numbers and reports the places reached; see `_read_part`."""
     reach(0)
     for number, raw in enumerate(raws):
         reach(2 * number + 1)
@@ -305,7 +302,7 @@ def _places(raws: Iterator[Raw]) -> Iterator[tuple[int, Raw]]:
 
 
 def _raws(part: sources.Part, unread: sources.Lost) -> Iterator[Raw]:
-    """Reads a part; where there is no memory for a picture it is read again without that one."""
+    """Yields the pictures of a part; one that does not fit in memory is passed over."""
     lost, given = {**unread}, 0
     while True:
         try:
@@ -320,10 +317,12 @@ def _raws(part: sources.Part, unread: sources.Lost) -> Iterator[Raw]:
 
 
 def _examine(raw: sources.Raw, settings: Settings, seen: dict[bytes, Size]) -> tuple[Record, Fact]:
-    """A record and what is known of it; without the file and a look if it was seen, which is noted.
+    """Returns a record and what is known of it.
+
+    A picture that was seen already comes without file and look; a new one is added to `seen`.
 
     Raises:
-        Rejected: it does not pass.
+        Rejected: If the picture does not pass.
     """
     with pictures.blamed():
         if isinstance(raw.image, Rejected):
@@ -344,7 +343,7 @@ def _examine(raw: sources.Raw, settings: Settings, seen: dict[bytes, Size]) -> t
 
 
 def _join(twins: duplicates.Twins) -> dict[int, list[int]]:
-    """The pictures that are equal to each that stays, in their order, as far as they are joined."""
+    """Returns the pictures to join to each that stays, equal to it, in their order."""
     joined: dict[int, list[int]] = defaultdict(list)
     for number in np.flatnonzero(~twins.stays).tolist():
         first = int(twins.of[number])
@@ -354,7 +353,9 @@ def _join(twins: duplicates.Twins) -> dict[int, list[int]]:
 
 
 def _split(facts: Facts, twins: duplicates.Twins, fraction: float) -> np.ndarray:
-    """The split of each picture, places in `SPLITS`, uint8 `[N]`; 0 for those that do not stay.
+    """Returns the split of each picture, uint8 `[N]`, as places in `SPLITS`.
+
+    It is 0 for those that do not stay.
 
     What the input names is kept. A picture is for the test if any that is equal or nearly the same
     is: otherwise the test would be trained on. If the input names none for the test, those of the
@@ -378,7 +379,7 @@ def _split(facts: Facts, twins: duplicates.Twins, fraction: float) -> np.ndarray
 def _count_licenses(
     facts: Facts, twins: duplicates.Twins, joined: Mapping[int, list[int]], default: str
 ) -> dict[str, int]:
-    """How many pictures that stay have which licence."""
+    """Returns the number of staying pictures of each licence."""
     licenses = facts.license.copy()
     for first, numbers in joined.items():
         named = [licenses[k] for k in (first, *numbers) if licenses[k]]
@@ -415,7 +416,7 @@ def _write_rejects(
 
 
 def _why(number: int, twins: duplicates.Twins, beside: Files) -> tuple[Reason, str]:
-    """Why a picture that passed is left out, and in place of which other one."""
+    """Returns why a picture that passed is left out, and in place of which other one."""
     twin = int(twins.of[number])
     if number not in twins.differences:
         return Reason.DUPLICATE, f"of {beside.key(twin)!r}, which {_MOST_JOINED} are joined to"
@@ -449,7 +450,7 @@ def _write_shards(
 
 
 def _cut(numbers: np.ndarray, size: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Numbers of pictures whose files have at most so many bytes together, or of a single one."""
+    """Yields numbers of pictures, cut where their files would exceed so many bytes together."""
     start, held = 0, 0
     for place, number in enumerate(numbers.tolist()):
         if place > start and held + size[number] > most:

@@ -34,17 +34,17 @@ def run(
     to write files that appear whole or not at all.
 
     Args:
-        workers: processes; 0 works in this one.
-        work: what to call. If it calls `workers.reach`, it has to take `Deaths`, too.
-        tasks: the arguments of each call.
-        unit: what the calls are to report.
-        sizes: how much each counts.
+        workers: Number of processes; 0 works in this one.
+        work: Function to call. If it calls `workers.reach`, it has to take `Deaths`, too.
+        tasks: Arguments of each call.
+        unit: What the calls are counted in, for reports.
+        sizes: How many units each call counts.
 
     Returns:
         What the calls returned, in the order of the tasks.
 
     Raises:
-        OSError: no memory is left, or a process was ended from outside.
+        OSError: If no memory is left, or a process was ended from outside.
     """
     report = _Report(unit, sum(sizes))
     try:
@@ -103,10 +103,10 @@ def _run_in_children(
 
 
 def _again(work: Callable[..., Any], task: tuple) -> Any:
-    """Makes a call whose process has died, each try in a process of its own.
+    """Makes a call whose process died, each try in a process of its own.
 
     Raises:
-        DiedError: its process dies again, and at a place that it does not tell, or twice at one.
+        DiedError: If the process dies again and tells no place, or twice at the same place.
     """
     deaths: dict[int, DiedError] = {}
     while True:
@@ -154,7 +154,7 @@ def alone(work: Callable[..., Any], *task: Any) -> Any:
     """Makes one call in another process, as `run` does with workers.
 
     Raises:
-        DiedError: the process died in every try.
+        DiedError: If the process died in every try.
     """
     return _spare.call(work, *task)
 

@@ -16,8 +16,8 @@ class Texts:
     """Texts by number.
 
     Attributes:
-        blob: all of them in UTF-8, uint8 `[bytes]`.
-        ends: where each ends in the blob, int64 `[N]`.
+        blob: All texts in UTF-8, uint8 `[bytes]`.
+        ends: End of each text in the blob, int64 `[N]`.
     """
 
     blob: np.ndarray

@@ -43,8 +43,9 @@ def find(path: pathlib.Path) -> list[Part]:
     What is passed over is counted in one line, which is logged as a warning.
 
     Raises:
-        OSError: a folder or file cannot be read.
-        ValueError: there is nothing to read, more than one kind of thing, or a table has mistakes.
+        OSError: If a folder or file cannot be read.
+        ValueError: If there is nothing to read, more than one kind of thing, or a table has
+            mistakes.
     """
     if not path.exists():
         raise ValueError(f"input {str(path)!r}: no such file or folder")
@@ -92,7 +93,7 @@ def _plan(source: Input) -> list[Part]:
 
 
 def _sort(source: Input) -> tuple[list[Part], dict[str, list[pathlib.Path]]]:
-    """What is no regular file though its name says so, and the others by form."""
+    """Returns rejects for files that are not regular, and the other files by form."""
     broken: list[Part] = []
     found: dict[str, list[pathlib.Path]] = {name: [] for name in _FORMS}
     stems = {file.with_suffix("") for file in source.entries if _form(file) == "pictures"}
@@ -120,7 +121,7 @@ def _form(file: pathlib.Path) -> str:
 
 
 def _is_beside(file: pathlib.Path) -> bool:
-    """Whether a file tells of pictures beside it, and holds none that are meant.
+    """Returns whether a file describes the pictures beside it and holds none itself.
 
     Such are the metadata that img2dataset writes beside its tars or folders, and contact sheets.
     """
@@ -144,12 +145,15 @@ def _tables(
 
 
 def may_abort(part: Part) -> bool:
-    """Whether a part is read by a library that may end the process, if the part is damaged."""
+    """Returns whether a damaged part may end the process, through the library that reads it."""
     return isinstance(part, parquet.RowGroup | shards.Records)
 
 
 def _each(chosen: Sequence[pathlib.Path], source: Input, form: str) -> list[Part]:
-    """The parts of files of many pictures; of several, one that cannot be read is a reject."""
+    """Returns the parts of files of many pictures.
+
+    Where there are several files, one that cannot be read becomes a reject.
+    """
     parts: list[Part] = []
     plan = _PLANS[form]
     if form != "tars":  # whose libraries may end the process

@@ -43,13 +43,13 @@ def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
     """Cuts the pictures of a tar into parts.
 
     Args:
-        file: the tar.
-        name: of the file below the input.
+        file: The tar.
+        name: Name of the file below the input.
         test: "test" if the file is named so.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no tar.
+        OSError: If the tar cannot be read.
+        ValueError: If the file is no tar.
     """
     index = webdataset.index_tar(file)
     samples = webdataset.samples_of(index)

@@ -47,7 +47,7 @@ class _Files:
 
 
 def second(name: str) -> Rejected:
-    """Why a picture is left out beside one that stands for their sample."""
+    """Returns why a picture is left out beside one that stands for their sample."""
     if names.split_suffix(name)[1] in files.FOREIGN_PICTURES:
         return Rejected(Reason.FORMAT, name)
     return Rejected(Reason.DUPLICATE, f"{name}: a second picture of the sample, without a text")

@@ -15,7 +15,7 @@ from omnigen import files
 from omnigen.data.corpus.records import Reason, Rejected
 
 FREE_BYTES = files.MOST_PICTURE_BYTES + (1 << 20)
-"""That a page may unpack to, whatever it has in the file: one picture, or many of its like."""
+"""Bytes that a page may unpack to, however few it has in the file: one picture, or many."""
 
 MOST_GROWTH = 4
 """Times its bytes in the file that a larger page may unpack to; pictures hardly shrink."""
@@ -34,9 +34,9 @@ class Column:
     """What all pages of a column of a row group declare together.
 
     Attributes:
-        largest: bytes that the largest page unpacks to.
-        unpacked: bytes that all pages unpack to.
-        values: that they hold.
+        largest: Size in bytes of the largest page, unpacked.
+        unpacked: Size in bytes of all pages, unpacked.
+        values: Number of values that the pages hold.
     """
 
     largest: int
@@ -49,10 +49,10 @@ class Page:
     """What the header of a page says.
 
     Attributes:
-        header: bytes of the header.
-        packed: bytes of the page in the file.
-        unpacked: bytes of the page in memory.
-        values: that it holds; 0 for a dictionary.
+        header: Size of the header in bytes.
+        packed: Size in bytes of the page in the file.
+        unpacked: Size in bytes of the page in memory.
+        values: Number of values that it holds; 0 for a dictionary.
     """
 
     header: int
@@ -65,13 +65,13 @@ def check_column(file: int, name: str, start: int, size: int) -> Column:
     """Checks the pages of a column of a row group.
 
     Args:
-        file: descriptor of the parquet file.
-        name: of the column, for messages.
-        start: where its first page begins, as the footer says.
-        size: bytes of all pages, as the footer says.
+        file: Descriptor of the parquet file.
+        name: Name of the column, for messages.
+        start: Where its first page begins, as the footer says.
+        size: Size in bytes of all pages, as the footer says.
 
     Raises:
-        Rejected: the pages do not fit the file, or unpack to too much.
+        Rejected: If the pages do not fit the file, or unpack to too much.
     """
     end = os.fstat(file).st_size
     if not (0 <= start and 0 <= size and start + size <= end):
@@ -114,8 +114,8 @@ def _page(data: bytes) -> Page:
     """Reads a PageHeader.
 
     Raises:
-        IndexError: `data` ends before the header does.
-        Rejected: it is no PageHeader.
+        IndexError: If `data` ends before the header does.
+        Rejected: If it is no PageHeader.
     """
     reader = _Thrift(data)
     header = reader.struct(0)
@@ -134,7 +134,7 @@ class _Thrift:
         self._data, self.place = data, 0
 
     def struct(self, depth: int) -> dict[int, Any]:
-        """The fields of a struct by their numbers; what is not needed is None."""
+        """Returns the fields of a struct by number; the value of those not needed is None."""
         fields, number = dict[int, Any](), 0
         while (byte := self._byte()) & 15 != _STOP:
             number = number + (byte >> 4) if byte >> 4 else self._integer()

@@ -15,7 +15,7 @@ from omnigen.data.prepare.sources.pages import check_column
 from omnigen.data.prepare.sources.part import NOTHING, Broken, Lost, Part, Stamp, stamp, stem
 
 MOST_FOOTER_BYTES = 1 << 24
-"""Of the description at the end of a file, which is held in memory many times as large."""
+"""Largest footer of a file; in memory it takes many times its size."""
 
 _AT_ONCE = 64  # rows
 _HELD = 1 << 27  # bytes that rows which are read at once may take
@@ -27,15 +27,15 @@ _WANTED = frozenset((*fields.IMAGE_COLUMNS, *fields.COLUMNS, *_KEYS))
 
 @dataclasses.dataclass(frozen=True)
 class RowGroup:
-    """A row group.
+    """The pictures of a row group.
 
     Attributes:
-        path: of the file.
-        name: of the file below the input, without its suffix.
-        stamp: of the file.
-        number: of the row group.
-        first: number of its first row in the file.
-        count: of its rows, as the footer says.
+        path: Path of the file.
+        name: Name of the file below the input, without its suffix.
+        stamp: Stamp of the file; see `part.stamp`.
+        number: Number of the row group in the file.
+        first: Number of its first row in the file.
+        count: Number of its rows, as the footer says.
         test: "test" if the file is named so.
     """
 
@@ -51,7 +51,7 @@ class RowGroup:
         return self.count
 
     def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
-        """See `Part.read`."""
+        """Reads the pictures; see `Part.read`."""
         stop, given = min(lost, default=-1), 0
         held: Raw | None = None
         if stop == 0:  # not even its first rows can be read
@@ -73,7 +73,7 @@ class RowGroup:
             yield held
 
     def _lose(self, row: int, why: Rejected) -> Iterator[Raw]:
-        """All rows from one on."""
+        """Yields rejects for all rows from one on."""
         for number in range(row, self.first + self.count):
             yield fields.raw(self._key(number), why, ())
 
@@ -109,10 +109,10 @@ class RowGroup:
                 row += 1
 
     def _check(self, file: Any, columns: Mapping[str, str]) -> int:
-        """Looks at all pages before any is unpacked; returns the bytes of the largest.
+        """Checks all pages before any is unpacked; returns the bytes of the largest.
 
         Raises:
-            Rejected: see `check_column`; or there are more rows than bytes for them.
+            Rejected: As in `check_column`, or if there are more rows than bytes for them.
         """
         group, total, largest = file.metadata.row_group(self.number), 0, 0
         with files.open_regular(pathlib.Path(self.path)) as opened:
@@ -143,7 +143,7 @@ class RowGroup:
         labels: Mapping[str, list],
         note: str,
     ) -> Raw:
-        """A batch of one row; what Python cannot hold is told."""
+        """Returns the picture of a one-row batch; a row that Python cannot hold is a reject."""
         try:
             if _size(one) > _HELD:
                 raise Rejected(Reason.LARGE, f"a row of more than {_HELD} bytes")
@@ -165,10 +165,10 @@ class RowGroup:
         return fields.raw(key or self._key(row), image, [said], split=self.test, note=note)
 
     def _image(self, said: Mapping[str, Any]) -> tuple[bytes, str]:
-        """The picture that a row holds or names, and its name without suffix if it has one.
+        """Returns the picture of a row and, if it has one, its name without suffix.
 
         Raises:
-            Rejected: there is none that can be read.
+            Rejected: If there is no picture that can be read.
         """
         values = [said[name] for name in fields.IMAGE_COLUMNS if said.get(name) is not None]
         paths = [value.get("path") if isinstance(value, dict) else value for value in values]
@@ -191,7 +191,7 @@ class RowGroup:
 
 
 def _blame(error: Exception) -> Rejected:
-    """Why rows cannot be read; the library's errors are of many kinds."""
+    """Returns why rows cannot be read; the library's errors are of many kinds."""
     if isinstance(error, Rejected):
         return error
     gone = isinstance(error, FileNotFoundError | files.UnfitFileError)
@@ -200,7 +200,7 @@ def _blame(error: Exception) -> Rejected:
 
 
 def _joined(one: Raw, other: Raw) -> Raw:
-    """Two rows about the same picture."""
+    """Returns two rows about the same picture as one."""
     captions = tuple(dict.fromkeys((*one.captions, *other.captions)))
     split = max(one.split, other.split, key=lambda split: (split == "test", split))
     note = "" if captions else one.note
@@ -211,14 +211,14 @@ def _joined(one: Raw, other: Raw) -> Raw:
 
 
 def _named(value: Any, labels: list | None) -> Any:
-    """A number as the label that it stands for."""
+    """Returns the label that a number stands for."""
     if labels and isinstance(value, int) and 0 <= value < len(labels):
         return labels[value]
     return value
 
 
 def _labels(metadata: Mapping[bytes, bytes] | None) -> dict[str, list]:
-    """The names of classes that `datasets` writes beside the columns of numbers."""
+    """Returns the names of classes that `datasets` writes beside the columns of numbers."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         return {
@@ -231,7 +231,7 @@ def _labels(metadata: Mapping[bytes, bytes] | None) -> dict[str, list]:
 
 
 def _described(value: Any) -> dict[str, Any]:
-    """The fields of a column of JSON, such as the Hub makes of a tar's `.json`."""
+    """Returns the fields in a column of JSON, such as the Hub makes of a tar's `.json`."""
     if isinstance(value, str | bytes):
         try:
             value = json.loads(value)
@@ -241,7 +241,7 @@ def _described(value: Any) -> dict[str, Any]:
 
 
 def _size(batch: Any) -> int:
-    """Bytes that the texts of a batch take once they are Python's."""
+    """Returns the bytes that the texts of a batch take as Python strings."""
     return sum(map(_bytes, batch.columns))
 
 
@@ -261,7 +261,10 @@ def _bytes(array: Any) -> int:
 
 
 def _lists(metadata: Any) -> tuple[str, ...]:
-    """Columns of lists of texts.
+    """Returns the columns that hold lists of texts.
+
+    They are read by their dictionaries; otherwise a page of a few bytes could hold a text a million
+    times.
 
     They are read by their dictionaries, or a page of a few bytes could have a text a million times.
     """
@@ -275,12 +278,12 @@ def _open(path: pathlib.Path, lists: Sequence[str] = ()) -> Any:
     """Opens a parquet file.
 
     Args:
-        path: the file.
-        lists: see `_lists`.
+        path: Path of the file.
+        lists: Columns from `_lists`.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is none, or no regular file.
+        OSError: If the file cannot be read.
+        ValueError: If it is no parquet file, or no regular file.
     """
     import pyarrow
     import pyarrow.parquet
@@ -300,7 +303,7 @@ def require(file: pathlib.Path) -> None:
     """Checks that parquet can be read.
 
     Raises:
-        ValueError: the library is missing; names a file that needs it.
+        ValueError: If the library is missing; the message names a file that needs it.
     """
     extras.load("pyarrow.parquet", "parquet", f"{str(file)!r}: a parquet file")
 
@@ -309,8 +312,8 @@ def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
     """Makes a part of each row group; see `archives.plan`.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no parquet file, or has no pictures.
+        OSError: If the file cannot be read.
+        ValueError: If it is no parquet file, or has no pictures.
     """
     name, mark = names.split_suffix(name)[0], stamp(file)
     with _open(file) as opened:

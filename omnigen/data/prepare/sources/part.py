@@ -25,22 +25,22 @@ class Part(Protocol):
     """Some pictures of the input. Its `repr` tells it from any other, also of changed files."""
 
     def __len__(self) -> int:
-        """About how many pictures it has."""
+        """Returns the approximate number of pictures."""
         ...
 
     def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
         """Reads the pictures in their order.
 
         Args:
-            lost: those at which earlier tries ended; each is told in place of being read. If it
-                cannot be passed over, so are all after it.
+            lost: Pictures at which earlier tries ended, by number. Each becomes a reject, and so do
+                all after one that cannot be passed over.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """What could not be read, in place of pictures."""
+    """A reject in place of pictures that could not be read."""
 
     key: str
     reason: Reason
@@ -50,18 +50,18 @@ class Broken:
         return 1
 
     def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
-        """Gives the one reject."""
+        """Yields the one reject."""
         del lost
         yield fields.raw(self.key, Rejected(self.reason, self.detail), ())
 
 
 class Input:
-    """A file or folder that is looked at.
+    """A file or folder whose pictures are looked for.
 
     Attributes:
-        path: what the user named.
-        root: the folder that keys and names are relative to.
-        entries: all files in it that are not hidden, or the file that it is.
+        path: Path that the user named.
+        root: Folder that keys and names are relative to.
+        entries: All files in it that are not hidden, or the file that it is.
     """
 
     def __init__(self, path: pathlib.Path, entries: Sequence[pathlib.Path]) -> None:
@@ -72,7 +72,7 @@ class Input:
         self._examples: dict[str, str] = {}
 
     def name(self, file: pathlib.Path) -> str:
-        """A file's name below the root."""
+        """Returns a file's name below the root."""
         return file.relative_to(self.root).as_posix()
 
     def test(self, file: pathlib.Path) -> str:
@@ -80,19 +80,19 @@ class Input:
         return "" if file == self.path else names.test_of_file(self.name(file))
 
     def note(self, what: str, example: str, count: int = 1) -> None:
-        """Counts something to tell the user of.
+        """Counts something that the user will be informed of.
 
         Args:
-            what: see `counted`.
-            example: names one of them.
-            count: how many.
+            what: Name of what is counted, singular; see `counted`.
+            example: Name of one of them.
+            count: Number of them.
         """
         if count:
             self._counts[what] += count
             self._examples.setdefault(what, example)
 
     def notes(self) -> str:
-        """One line about all that was noted; empty if nothing was."""
+        """Returns one line about everything noted; empty if nothing was."""
         told = [
             f"{counted(count, what)}{', such as' if count > 1 else ':'} "
             f"{printable(self._examples[what])!r}"
@@ -102,7 +102,7 @@ class Input:
 
 
 def stamp(path: pathlib.Path | None) -> Stamp:
-    """Size and time of a file, what changes when it does; None if there is none."""
+    """Returns size and time of a file, which tell whether it changed; None if there is none."""
     try:
         stat = path.stat() if path else None
     except (OSError, ValueError):
@@ -117,12 +117,12 @@ def cut(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def stem(name: str) -> str:
-    """A file's name up to its last dot, with the folders before it."""
+    """Returns a file's name up to its last dot, with the folders before it."""
     path = pathlib.PurePosixPath(name)
     return str(path.with_suffix("")) if path.name else name
 
 
 def below(root: str, path: str) -> str:
-    """The name of a path below a folder; empty if it lies elsewhere."""
+    """Returns the name of a path below a folder; empty if it lies elsewhere."""
     inside = os.path.join(root, "")
     return path.removeprefix(inside) if path.startswith(inside) else ""

@@ -14,7 +14,7 @@ from omnigen.data.prepare.sources.part import NOTHING, Lost, Part, Stamp, cut, s
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """Records of an ArrayRecord file of ours."""
+    """Records of one of our ArrayRecord files."""
 
     path: str
     stamp: Stamp
@@ -27,7 +27,7 @@ class Records:
         return self.stop - self.start
 
     def read(self, lost: Lost = NOTHING) -> Iterator[Raw]:
-        """See `Part.read`."""
+        """Reads the records; see `Part.read`."""
         shard = wrong = None
         try:
             path = pathlib.Path(self.path)
@@ -51,10 +51,10 @@ class Records:
 
 
 def plan_corpus(path: pathlib.Path) -> list[Part]:
-    """The records of a corpus; those that it holds out stay held out.
+    """Returns the records of a corpus; those that it holds out stay held out.
 
     Raises:
-        ValueError: its manifest is not one of ours.
+        ValueError: If its manifest is not one of ours.
     """
     splits = records.Manifest.read(path).splits
     shards = [(shard, split) for split in Split for shard in splits.get(split, ())]
@@ -65,8 +65,8 @@ def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
     """Cuts the records of a shard into parts; see `archives.plan`.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it holds no record.
+        OSError: If the shard cannot be read.
+        ValueError: If it holds no record.
     """
     size = files.check_regular(file).st_size
     try:

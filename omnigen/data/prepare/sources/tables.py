@@ -27,7 +27,7 @@ from omnigen.data.prepare.sources.part import (
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 MOST_LIST_BYTES = 1 << 26
-"""Of a JSON list, which is parsed as a whole; lines have no such limit."""
+"""Largest size of a JSON list, which is parsed as a whole; lines have no such limit."""
 
 _WANTED = frozenset((*fields.IMAGE_COLUMNS, *fields.COLUMNS))
 
@@ -37,9 +37,9 @@ class _Row:
     """What a table says of one picture.
 
     Attributes:
-        key: of the picture.
-        path: of its file; empty if none is named.
-        said: the fields of each row about it, as JSON.
+        key: Key of the picture.
+        path: Path of its file; empty if none is named.
+        said: Fields of each row about it, as JSON.
         test: "test" if its folder is named so.
     """
 
@@ -78,7 +78,7 @@ class _Rows:
 
 
 def picture_of(row: dict[str, Any]) -> str:
-    """The picture that a row names, or nothing."""
+    """Returns the picture that a row names, or nothing."""
     return next((str(row[name]) for name in fields.IMAGE_COLUMNS if row.get(name)), "")
 
 
@@ -86,13 +86,13 @@ def plan(file: pathlib.Path, source: Input, named: set[str]) -> list[Part]:
     """Cuts the pictures that a table names into parts; rows about one picture are joined.
 
     Args:
-        file: the table.
-        source: what it is part of.
-        named: gets the paths of the pictures that it names.
+        file: Path of the table.
+        source: Input that the table is part of.
+        named: Set that the paths of its pictures are added to.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: names the file, the line and what is wrong there.
+        OSError: If the table cannot be read.
+        ValueError: If a line is wrong; the message names the file, the line and what is wrong.
     """
     found: dict[str, _Row] = {}
     columns: dict[str, None] = {}
@@ -130,11 +130,11 @@ def _path(row: _Row) -> pathlib.Path | None:
 
 
 def rows_of(file: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """The rows of a table, by normalised names of columns.
+    """Yields the rows of a table, with normalised names of columns.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: names the file, the line and what is wrong there.
+        OSError: If the table cannot be read.
+        ValueError: If a line is wrong; the message names the file, the line and what is wrong.
     """
     suffix = file.suffix.lower()
     read = {".jsonl": _json_rows, ".json": _list_rows}.get(suffix, _csv_rows)
@@ -149,7 +149,7 @@ def rows_of(file: pathlib.Path) -> Iterator[dict[str, Any]]:
 
 
 def is_list(file: pathlib.Path) -> bool:
-    """Whether a `.json` is a table: a list of objects that name pictures."""
+    """Returns whether a `.json` is a table: a list of objects that name pictures."""
     with contextlib.suppress(OSError, ValueError):
         with files.open_regular(file) as text:
             if not text.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
@@ -159,7 +159,7 @@ def is_list(file: pathlib.Path) -> bool:
 
 
 class _Lines:
-    """The lines of a table; those of one row together are of bounded size."""
+    """The lines of a table; the size of those of one row together is bounded."""
 
     def __init__(self, path: pathlib.Path, file: TextIO) -> None:
         self.path, self.file, self.number = path, file, 0
@@ -221,7 +221,7 @@ def _list_rows(file: pathlib.Path, lines: _Lines) -> Iterator[dict[str, Any]]:
 
 
 def _skip(text: str, place: int) -> int:
-    """The place of the first character from here on that is no space."""
+    """Returns the place of the first character from here on that is not a space."""
     while text[place : place + 1].isspace():
         place += 1
     return place
