@@ -71,6 +71,8 @@ _KINDS = {
     stat.S_IFLNK: "a symbolic link",
 }
 
+Stamp = tuple[int, int] | None
+
 
 class UnfitFileError(ValueError):
     """What a path names must not be opened, or is too large."""
@@ -126,6 +128,15 @@ def has_hole(path: pathlib.Path, status: os.stat_result) -> bool:
             return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < status.st_size
         except OSError:
             return False
+
+
+def stamp(path: pathlib.Path | None) -> Stamp:
+    """Returns size and time of a file, which tell whether it changed; None if there is none."""
+    try:
+        stat = path.stat() if path else None
+    except (OSError, ValueError):
+        return None
+    return stat and (stat.st_size, stat.st_mtime_ns)
 
 
 def open_regular(path: pathlib.Path, *, most: int | None = None, follow: bool = True) -> BinaryIO:

@@ -9,9 +9,9 @@ Behind them stand ever terser ones, for crowded scenes.
 import itertools
 from collections.abc import Sequence
 
+from omnigen.dice import Dice
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.caption_landscape import Outdoors
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Kind, Scene
 
 LOOSE = 0.2  # share of captions that need not name every object

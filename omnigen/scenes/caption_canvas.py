@@ -4,8 +4,8 @@
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 
+from omnigen.dice import Dice
 from omnigen.scenes import grammar
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.grammar import Box, Quote
 from omnigen.scenes.scene import Color, Fill, Object, Scene, Shape, Size
 

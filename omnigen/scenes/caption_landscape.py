@@ -3,8 +3,8 @@
 
 import collections
 
+from omnigen.dice import Dice
 from omnigen.scenes import grammar
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.grammar import Box, Quote
 from omnigen.scenes.scene import Element, Prop, Scene, Sky
 

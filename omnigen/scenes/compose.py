@@ -8,8 +8,8 @@ millisecond.
 import itertools
 from collections.abc import Sequence
 
+from omnigen.dice import Dice
 from omnigen.scenes import grammar, layout, palette, splits, words
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.landscape import compose_landscape
 from omnigen.scenes.scene import (

@@ -4,8 +4,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+from omnigen.dice import Dice
 from omnigen.scenes import words
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.scene import Scene, Text
 

@@ -8,8 +8,8 @@ element can be seen.
 import dataclasses
 from collections.abc import Sequence
 
+from omnigen.dice import Dice
 from omnigen.scenes import layout, palette, words
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.layout import Box
 from omnigen.scenes.scene import Element, Kind, Landscape, Prop, Scene, Sky, Text
 

@@ -7,8 +7,8 @@ Lengths are fractions of the canvas side.
 import dataclasses
 from collections.abc import Sequence
 
+from omnigen.dice import Dice
 from omnigen.scenes import fonts
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Color, Prop, Text
 
 MARGIN = 0.03

@@ -3,8 +3,8 @@
 
 import dataclasses
 
+from omnigen.dice import Dice
 from omnigen.scenes import palette
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.palette import RGB
 from omnigen.scenes.pen import Pen
 from omnigen.scenes.scene import Element, Landscape, Prop, Sky

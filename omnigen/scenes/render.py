@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from omnigen.dice import Dice
 from omnigen.scenes import fonts, palette, scenery
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.pen import Pen, skia
 from omnigen.scenes.scene import Background, Fill, Object, Scene, Shape, Text
 

@@ -4,9 +4,9 @@
 import math
 from collections.abc import Callable
 
+from omnigen.dice import Dice
 from omnigen.scenes import landscape as geography
 from omnigen.scenes import palette, things
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.light import LIGHTS, NIGHT_BLUE, SAND, Brush, Light
 from omnigen.scenes.palette import RGB
 from omnigen.scenes.pen import Pen, Point

@@ -10,8 +10,8 @@ import functools
 import pathlib
 from collections.abc import Callable
 
+from omnigen.dice import Dice
 from omnigen.scenes import splits
-from omnigen.scenes.dice import Dice
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,!?'&-:"
 RESERVED = frozenset({"agc", "awesome"})

@@ -9,12 +9,12 @@ import re
 import pytest
 
 from omnigen.data.corpus.split import Split
+from omnigen.dice import Dice
 from omnigen.scenes import caption as captions
 from omnigen.scenes.caption import caption
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.caption_landscape import Outdoors
 from omnigen.scenes.compose import compose
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.grammar import asked
 from omnigen.scenes.scene import (
     Background,

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from omnigen.data.corpus.split import Split
+from omnigen.dice import Dice
 from omnigen.scenes.caption import caption
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.compose import compose
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.scene import (
     Background,

@@ -4,9 +4,9 @@
 import collections
 
 from omnigen.data.corpus.split import Split
+from omnigen.dice import Dice
 from omnigen.scenes import splits, words
 from omnigen.scenes.compose import compose
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Kind
 
 

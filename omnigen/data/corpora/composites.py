@@ -24,9 +24,9 @@ from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare.sources.part import NOTHING, Lost
+from omnigen.dice import Dice
 from omnigen.scenes import grammar, layout, palette, sketch
 from omnigen.scenes.compose import lines_of_words
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.palette import RGB
 from omnigen.scenes.scene import Background, Fill, Text
 

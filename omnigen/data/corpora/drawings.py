@@ -19,8 +19,8 @@ from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare.sources.part import NOTHING, Lost
+from omnigen.dice import Dice
 from omnigen.scenes import sketch
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Background, Fill
 
 if TYPE_CHECKING:

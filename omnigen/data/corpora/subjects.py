@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omnigen.dice import Dice
 from omnigen.scenes import grammar
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Color, Shape, Size
 
 TEST_SHARE = 0.05

@@ -24,9 +24,9 @@ from omnigen.data.corpus.split import Split
 from omnigen.data.stream import buckets, tars
 from omnigen.data.stream.buckets import Selection
 from omnigen.data.stream.mixing import LEAST_WEIGHT, START, Mixture, Place, Shuffled, shorten
+from omnigen.dice import Dice
 from omnigen.scenes.caption import caption, is_colored
 from omnigen.scenes.compose import compose
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Kind, Scene
 from omnigen.scenes.sketch import MAX_BYTES, sketch
 

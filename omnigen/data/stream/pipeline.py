@@ -32,10 +32,10 @@ from omnigen.data.stream import tars
 from omnigen.data.stream.examples import DataConfig, Examples, Order, Stock, require
 from omnigen.data.stream.mixing import START, Place, shorten
 from omnigen.data.stream.packing import Bins
+from omnigen.dice import Dice
 from omnigen.parallel import DataShard
 from omnigen.scenes.caption import caption
 from omnigen.scenes.compose import compose
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Kind, Scene
 from omnigen.scenes.sketch import MAX_BYTES
 from omnigen.text import TextTokenizer

@@ -27,7 +27,6 @@ from omnigen.data.corpus import names, reading, records, webdataset
 from omnigen.data.corpus.records import Corpus, Record, Records, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.corpus.webdataset import Member, Sample
-from omnigen.data.prepare import sources
 from omnigen.progress import Unit
 
 FORMAT = 3  # of the index
@@ -202,7 +201,7 @@ def _tell(text: str) -> None:
 
 def _cache_of(path: pathlib.Path) -> pathlib.Path | None:
     """Where the index of a tar as it is now is kept, if anywhere."""
-    name = f"{FORMAT}/{path.resolve()}/{sources.stamp(path)}"
+    name = f"{FORMAT}/{path.resolve()}/{files.stamp(path)}"
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     folder = cli.cache_folder("tars")
     return folder and folder / f"{digest}.npy"

@@ -13,9 +13,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from omnigen.dice import Dice
 from omnigen.evals.judges.geneval import RELATIONS
 from omnigen.scenes import splits
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.scene import Color, Shape
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")

@@ -4,9 +4,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omnigen.dice import Dice
 from omnigen.scenes import layout, palette
 from omnigen.scenes.compose import GAP, RADII
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.layout import Circle
 from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size

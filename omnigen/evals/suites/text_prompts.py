@@ -9,9 +9,9 @@ that spelling cannot be guessed. Half of the prompts hold only words that traini
 import functools
 from typing import Any
 
+from omnigen.dice import Dice
 from omnigen.evals.suites import references
 from omnigen.scenes import splits, words
-from omnigen.scenes.dice import Dice
 
 LENGTHS = (3, 12)  # letters of a word
 COUNTS = (1, 2, 3, 4, 5)  # words of a prompt

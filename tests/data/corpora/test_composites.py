@@ -15,8 +15,8 @@ from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Corpus, Reason, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare import ingest
+from omnigen.dice import Dice
 from omnigen.scenes import grammar, palette, words
-from omnigen.scenes.dice import Dice
 
 pytest.importorskip("resvg_py")
 pytest.importorskip("skia")

@@ -20,8 +20,8 @@ from omnigen.data.corpora.subjects import Emoji, Subject
 from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Corpus, Rejected
 from omnigen.data.corpus.split import Split
+from omnigen.dice import Dice
 from omnigen.scenes import grammar
-from omnigen.scenes.dice import Dice
 
 SQUARE = '<rect x="2" y="2" width="12" height="12" fill="{}"/>'
 ROWS = [

@@ -8,10 +8,10 @@ import re
 import numpy as np
 import pytest
 
+from omnigen.dice import Dice
 from omnigen.evals import results, second
 from omnigen.evals.suites import exact, exact_prompts, references, text, text_prompts
 from omnigen.scenes import grammar, splits
-from omnigen.scenes.dice import Dice
 from omnigen.scenes.render import render
 from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 

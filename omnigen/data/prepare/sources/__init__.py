@@ -17,10 +17,10 @@ from omnigen.data.corpus.records import Raw, Reason
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare import processes
 from omnigen.data.prepare.sources import archives, folders, parquet, shards, tables
-from omnigen.data.prepare.sources.part import Broken, Input, Lost, Part, stamp
+from omnigen.data.prepare.sources.part import Broken, Input, Lost, Part
 from omnigen.workers import DiedError
 
-__all__ = ["SHEETS", "Lost", "Part", "Raw", "find", "stamp"]
+__all__ = ["SHEETS", "Lost", "Part", "Raw", "find"]
 
 SHEETS = tuple(f"contact-{split}.png" for split in Split)  # that `inspect` writes
 _FORMS = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from omnigen import files
 from omnigen.data.corpus import names, webdataset
 from omnigen.data.corpus.records import Raw, Reason, Rejected
-from omnigen.data.prepare.sources.part import NOTHING, Broken, Lost, Part, Stamp, cut, stamp
+from omnigen.data.prepare.sources.part import NOTHING, Broken, Lost, Part, cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class _Tar:
     """Pictures of a tar."""
 
     path: str
-    stamp: Stamp
+    stamp: files.Stamp
     samples: tuple[webdataset.Sample, ...]
     test: str
 
@@ -53,7 +53,7 @@ def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
     """
     index = webdataset.index_tar(file)
     samples = webdataset.samples_of(index)
-    parts: list[Part] = [_Tar(str(file), stamp(file), chunk, test) for chunk in cut(samples)]
+    parts: list[Part] = [_Tar(str(file), files.stamp(file), chunk, test) for chunk in cut(samples)]
     if index.damage:
         parts.append(Broken(name, Reason.DAMAGED, index.damage))
     return parts

@@ -10,7 +10,7 @@ from omnigen import files
 from omnigen.data.corpus import fields, names, reading
 from omnigen.data.corpus.names import Sample
 from omnigen.data.corpus.records import Raw, Reason, Rejected
-from omnigen.data.prepare.sources.part import NOTHING, Input, Lost, Part, Stamp, cut, stamp
+from omnigen.data.prepare.sources.part import NOTHING, Input, Lost, Part, cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class _Files:
 
     root: str
     samples: tuple[Sample, ...]
-    stamps: tuple[tuple[Stamp, ...], ...]
+    stamps: tuple[tuple[files.Stamp, ...], ...]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,6 +77,6 @@ def plan(chosen: Sequence[pathlib.Path], source: Input) -> list[Part]:
     return parts
 
 
-def _stamps(root: pathlib.Path, sample: Sample) -> tuple[Stamp, ...]:
+def _stamps(root: pathlib.Path, sample: Sample) -> tuple[files.Stamp, ...]:
     sides = (sample.picture, sample.text, sample.json)
-    return tuple(stamp(root / name if name else None) for name in sides)
+    return tuple(files.stamp(root / name if name else None) for name in sides)

@@ -12,7 +12,7 @@ from omnigen import extras, files
 from omnigen.data.corpus import fields, names, reading
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.prepare.sources.pages import check_column
-from omnigen.data.prepare.sources.part import NOTHING, Broken, Lost, Part, Stamp, stamp, stem
+from omnigen.data.prepare.sources.part import NOTHING, Broken, Lost, Part, stem
 
 MOST_FOOTER_BYTES = 1 << 24
 """Largest footer of a file; in memory it takes many times its size."""
@@ -41,7 +41,7 @@ class RowGroup:
 
     path: str
     name: str
-    stamp: Stamp
+    stamp: files.Stamp
     number: int
     first: int
     count: int
@@ -315,7 +315,7 @@ def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
         OSError: If the file cannot be read.
         ValueError: If it is no parquet file, or has no pictures.
     """
-    name, mark = names.split_suffix(name)[0], stamp(file)
+    name, mark = names.split_suffix(name)[0], files.stamp(file)
     with _open(file) as opened:
         metadata, columns = opened.metadata, opened.schema_arrow.names
     if not {column.strip().lower() for column in columns} & {*fields.IMAGE_COLUMNS}:

@@ -14,7 +14,6 @@ from omnigen.data.corpus import fields, names
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 
 PART = 512  # pictures
-Stamp = tuple[int, int] | None
 Lost = Mapping[int, Rejected]
 """Why pictures cannot be read, by how many were read before each."""
 
@@ -99,15 +98,6 @@ class Input:
             for what, count in self._counts.items()
         ]
         return f"{printable(str(self.path))}: {'; '.join(told)}" if told else ""
-
-
-def stamp(path: pathlib.Path | None) -> Stamp:
-    """Returns size and time of a file, which tell whether it changed; None if there is none."""
-    try:
-        stat = path.stat() if path else None
-    except (OSError, ValueError):
-        return None
-    return stat and (stat.st_size, stat.st_mtime_ns)
 
 
 def cut(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:

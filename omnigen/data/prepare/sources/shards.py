@@ -9,7 +9,7 @@ from omnigen import files
 from omnigen.data.corpus import fields, records
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare.sources.part import NOTHING, Lost, Part, Stamp, cut, stamp
+from omnigen.data.prepare.sources.part import NOTHING, Lost, Part, cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Records:
     """Records of one of our ArrayRecord files."""
 
     path: str
-    stamp: Stamp
+    stamp: files.Stamp
     start: int
     stop: int
     count: int
@@ -79,5 +79,5 @@ def plan(file: pathlib.Path, name: str, test: str) -> list[Part]:
 
 
 def _cut(file: pathlib.Path, count: int, split: str) -> list[Part]:
-    chunks, mark = cut(range(count)), stamp(file)
+    chunks, mark = cut(range(count)), files.stamp(file)
     return [Records(str(file), mark, k[0], k[-1] + 1, count, split) for k in chunks]

@@ -13,17 +13,7 @@ from typing import Any, TextIO
 from omnigen import files
 from omnigen.data.corpus import fields, names, reading
 from omnigen.data.corpus.records import Raw, Reason, Rejected
-from omnigen.data.prepare.sources.part import (
-    NOTHING,
-    Input,
-    Lost,
-    Part,
-    Stamp,
-    below,
-    cut,
-    stamp,
-    stem,
-)
+from omnigen.data.prepare.sources.part import NOTHING, Input, Lost, Part, below, cut, stem
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 MOST_LIST_BYTES = 1 << 26
@@ -55,7 +45,7 @@ class _Rows:
 
     rows: tuple[_Row, ...]
     columns: tuple[str, ...]
-    stamps: tuple[Stamp, ...]
+    stamps: tuple[files.Stamp, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -120,7 +110,7 @@ def plan(file: pathlib.Path, source: Input, named: set[str]) -> list[Part]:
     rows = [dataclasses.replace(row, said=tuple(said[place])) for place, row in found.items()]
     named.update(row.path for row in rows)
     return [
-        _Rows(chunk, tuple(columns), tuple(stamp(_path(row)) for row in chunk))
+        _Rows(chunk, tuple(columns), tuple(files.stamp(_path(row)) for row in chunk))
         for chunk in cut(rows)
     ]
 
