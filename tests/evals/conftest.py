@@ -21,6 +21,6 @@ def asked_generate(omni, weights, rows, keys, sampling=None):
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch):
-    for module in ("corpus", "layouts", "prompted", "samples"):
+    for module in ("external", "prompted", "suites.corpus", "suites.samples"):
         monkeypatch.setattr(f"omnigen.evals.{module}.prompt_rows", asked_prompts)
         monkeypatch.setattr(f"omnigen.evals.{module}.generate", asked_generate)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one table of suites: what each can judge, what it needs, and how its evaluator is made.
+
+A new suite is a module in `suites/` and an entry here. Commands and recipes read the table before
+anything heavy is imported, so a suite's module is imported where its evaluator is made.
+"""
+
+import dataclasses
+import enum
+import pathlib
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+
+from omnigen import cli, extras
+
+if TYPE_CHECKING:
+    from omnigen.evals.base import Evaluator
+    from omnigen.evals.benchmark import Benchmark
+    from omnigen.evals.suites.fidelity import Sets
+    from omnigen.evals.suites.samples import Reader
+    from omnigen.models.omni import Omni
+
+
+class Use(enum.Enum):
+    """What a suite is asked to do."""
+
+    MODEL = "judges a model"
+    DRAWING = "only draws with a model, so that the pictures can be judged elsewhere"
+    PICTURES = "judges a folder of pictures"
+    PAIR = "judges a folder of pictures against a reference"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is judged, how much of it, and where files go.
+
+    Attributes:
+        use: what the suite is asked to do.
+        name: of the system that is judged, in the names of files.
+        omni: the model; None if pictures are judged.
+        images: the folder of pictures; None if a model is judged.
+        reference: the folder that `images` is compared with.
+        corpus: a prepared corpus or tars, whose captions are drawn.
+        inception_weights: the file of FID's network.
+        count: pictures of each kind, or of each prompt; 0 for the suite's own number.
+        seed: number of the first picture of each prompt.
+        every: asks each `every`th prompt of each task.
+        output: the folder for files; None keeps none.
+        is_alone: whether no other system's files go there.
+        workers: processes that judge.
+    """
+
+    use: Use = Use.MODEL
+    name: str = "model"
+    omni: "Omni | None" = None
+    images: pathlib.Path | None = None
+    reference: pathlib.Path | None = None
+    corpus: str = ""
+    inception_weights: str | None = None
+    count: int = 0
+    seed: int = 0
+    every: int = 1
+    output: pathlib.Path | None = None
+    is_alone: bool = True
+    workers: int = 1
+
+    @property
+    def model(self) -> "Omni":
+        """Returns the model, which is there unless pictures are judged."""
+        assert self.omni is not None
+        return self.omni
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Returns the folder for what each system has one of."""
+        assert self.output is not None
+        return self.output if self.is_alone else self.output / self.name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Suite:
+    """One suite.
+
+    Attributes:
+        name: as users write it; metrics are logged as `name/metric`.
+        weights: parts of the model that it uses.
+        count: pictures that it judges by, unless asked otherwise.
+        uses: what it can do, and the extras that each use takes.
+        make: makes the evaluator.
+        reads: whether it also reads words, if the extra `ocr` is installed.
+        input: the flag without which it cannot judge, or "".
+    """
+
+    name: str
+    weights: tuple[str, ...]
+    count: int
+    uses: Mapping[Use, tuple[str, ...]]
+    make: "Callable[[Subject], Evaluator]"
+    reads: bool = False
+    input: str = ""
+
+    @property
+    def has_prompts(self) -> bool:
+        """Returns whether it judges each picture alone, by the prompt that it was drawn from."""
+        return Use.PICTURES in self.uses
+
+    def evaluator(self, subject: Subject) -> "Evaluator":
+        """Returns an evaluator of a subject whose `use` is among `uses`.
+
+        Raises:
+            ValueError: what it needs, such as a folder or a file, is missing or no use.
+        """
+        assert subject.use in self.uses
+        return self.make(dataclasses.replace(subject, count=subject.count or self.count))
+
+    def check_extras(self, use: Use, asked: str) -> None:
+        """Checks that what a use takes is installed, before anything is loaded.
+
+        Args:
+            use: what the suite is asked to do.
+            asked: what the user wrote, as the subject of a sentence.
+
+        Raises:
+            MissingExtraError: it is not.
+        """
+        for extra in self.uses[use]:
+            if extra == "scenes":  # skia is quick to load, and often there without its libraries
+                extras.load("skia", extra, f"{asked} draws scenes, which")
+            else:
+                extras.require(extra, asked)
+
+
+def able(*uses: Use) -> tuple[str, ...]:
+    """Returns the names of the suites that can do one of these."""
+    return tuple(name for name, suite in SUITES.items() if not suite.uses.keys().isdisjoint(uses))
+
+
+def find(name: str, allowed: Collection[str], *, where: str) -> Suite:
+    """Returns a suite.
+
+    Args:
+        name: as the user wrote it.
+        allowed: the names that are known there.
+        where: the flag or key, for the message.
+
+    Raises:
+        ValueError: unknown name, with the nearest and all that are allowed.
+    """
+    if name not in allowed:
+        nearest, known = cli.nearest(name, allowed), ", ".join(allowed)
+        raise ValueError(f"{where} {name}: did you mean {nearest}? allowed: {known}")
+    return SUITES[name]
+
+
+def _reader() -> "Reader | None":
+    from omnigen.evals.judges import reading
+
+    return reading.rapidocr if reading.version() else None
+
+
+def _reconstruction(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites.reconstruction import Reconstruction
+
+    return Reconstruction(
+        subject.model,
+        count=subject.count,
+        reader=_reader(),
+        output=subject.output,
+        column=subject.name,
+    )
+
+
+def _samples(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites.samples import Samples
+
+    return Samples(subject.model, count=subject.count, output=subject.folder)
+
+
+def _corpus(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites.corpus import Corpus
+
+    return Corpus(subject.model, folder=subject.corpus, count=subject.count, output=subject.folder)
+
+
+def _exact(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites import exact
+
+    return _prompted(exact.benchmark(second_judge=True), subject)
+
+
+def _text(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites import text
+
+    return _prompted(text.benchmark(judges=subject.use != Use.DRAWING), subject)
+
+
+def _prompted(benchmark: "Benchmark", subject: Subject) -> "Evaluator":
+    """Judges a model's pictures, or those of a folder, which may hold some of several suites."""
+    from omnigen.evals.prompted import CEILING, Prompted
+
+    images = ceiling = subject.images
+    if images is not None and any((images / name).is_dir() for name in able(Use.PICTURES)):
+        images = images / benchmark.name
+    if ceiling is not None:
+        ceiling = ceiling / f"{benchmark.name}{CEILING}"
+    return Prompted(
+        benchmark.part(subject.every),
+        omni=subject.omni,
+        images=images,
+        ceiling=ceiling if ceiling and ceiling.is_dir() else None,
+        output=subject.output,
+        column=subject.name,
+        count=subject.count,
+        seed=subject.seed,
+        workers=subject.workers,
+    )
+
+
+def _sets(subject: Subject) -> "Sets":
+    """The two sets of pictures that a measure of whole sets compares."""
+    from omnigen.evals.suites.fidelity import Folders, Rebuilt
+
+    if subject.images is None:
+        return Rebuilt(subject.model, count=subject.count)
+    assert subject.reference is not None
+    return Folders(subject.images, reference=subject.reference)
+
+
+def _fidelity(subject: Subject) -> "Evaluator":
+    from omnigen.evals.networks.inception import Inception
+    from omnigen.evals.suites.fidelity import Fidelity
+
+    return Fidelity(_sets(subject), inception=Inception(subject.inception_weights))
+
+
+def _kid_lite0(subject: Subject) -> "Evaluator":
+    from omnigen.evals.networks.lite0 import Lite0
+    from omnigen.evals.suites.fidelity import KidLite0
+
+    return KidLite0(_sets(subject), network=Lite0())
+
+
+def _lpips(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites.fidelity import Perceptual
+
+    return Perceptual(subject.model, count=subject.count)
+
+
+_TOKENIZER = ("encoder", "decoder")
+_GENERATOR = ("decoder", "ar", "head")
+_TABLE = (
+    Suite("reconstruction", _TOKENIZER, 64, {Use.MODEL: ("scenes",)}, _reconstruction, reads=True),
+    Suite("samples", _GENERATOR, 64, {Use.MODEL: ("scenes",)}, _samples, reads=True),
+    Suite("corpus", _GENERATOR, 64, {Use.MODEL: ()}, _corpus, reads=True, input="corpus"),
+    Suite(
+        "exact",
+        _GENERATOR,
+        4,
+        {Use.MODEL: ("scenes",), Use.DRAWING: ("scenes",), Use.PICTURES: ()},
+        _exact,
+    ),
+    Suite(
+        "text",
+        _GENERATOR,
+        4,
+        {Use.MODEL: ("ocr", "scenes"), Use.DRAWING: ("scenes",), Use.PICTURES: ("ocr",)},
+        _text,
+    ),
+    Suite("fidelity", _TOKENIZER, 64, {Use.MODEL: ("scenes",), Use.PAIR: ()}, _fidelity),
+    Suite(
+        "kid_lite0",
+        _TOKENIZER,
+        64,
+        {Use.MODEL: ("fidelity", "scenes"), Use.PAIR: ("fidelity",)},
+        _kid_lite0,
+    ),
+    Suite("lpips", _TOKENIZER, 64, {Use.MODEL: ("fidelity", "scenes")}, _lpips),
+)
+SUITES = {suite.name: suite for suite in _TABLE}
+"""All suites by name, in the order in which users see them."""
