@@ -40,7 +40,7 @@ _Identity = tuple[int, int, int]  # inode, size, time of the last change
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """What is known of an array."""
+    """Shape, data type and digest of an array."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -49,12 +49,12 @@ class Leaf:
 
 @dataclasses.dataclass(frozen=True)
 class Seal:
-    """What a checkpoint was when it was written.
+    """The arrays and files of a checkpoint as they were when it was written.
 
     Attributes:
-        step: of the run.
-        leaves: arrays by path, such as `state/params/ar/scale`.
-        files: size and digest by path within the folder; of other hosts' files only the size.
+        step: Step of the run.
+        leaves: Description of each array by its path, such as `state/params/ar/scale`.
+        files: Size and digest by path within the folder; only the size of other hosts' files.
     """
 
     step: int
@@ -91,7 +91,7 @@ def on_host(items: Mapping[str, Any]) -> dict[str, str]:
 
 
 class Digester:
-    """Digests of trees of arrays, by path, without keeping the caller waiting.
+    """Computes digests of trees of arrays, by path, without keeping the caller waiting.
 
     Those of device arrays are one program, compiled once for trees of one form.
     """
@@ -101,7 +101,7 @@ class Digester:
         self._compiled: dict[Any, Any] = {}
 
     def compile(self, trees: Mapping[str, Any]) -> None:
-        """Starts to compile, in a thread, what abstract trees by name of item need."""
+        """Starts to compile, in a thread, what abstract trees need; they are named by item."""
 
         def work() -> None:
             self._compiled[_form(trees)] = _jitted(trees).lower(trees).compile()
@@ -110,7 +110,7 @@ class Digester:
         self._compiling.start()
 
     def __call__(self, trees: Mapping[str, Any]) -> Callable[[], dict[str, str]]:
-        """Starts to compute; the result waits for it. Device arrays may be donated meanwhile."""
+        """Starts to compute; calling the result waits. Device arrays may be donated meanwhile."""
         if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(trees)):
             return lambda: on_host(trees)
         if self._compiling is not None:
@@ -121,13 +121,13 @@ class Digester:
 
 
 def _form(trees: Any) -> Any:
-    """What a compiled program of trees depends on."""
+    """Returns what the compiled program for some trees depends on."""
     found, treedef = jax.tree.flatten(trees)
     return treedef, tuple((leaf.shape, str(leaf.dtype), leaf.sharding) for leaf in found)
 
 
 def _jitted(trees: Any) -> Any:
-    """`digest.of_tree`, whose result every host has."""
+    """Returns `digest.of_tree`, jitted so that every host has its result."""
     lies = jax.tree.leaves(trees)[0].sharding
     whole = NamedSharding(lies.mesh, PartitionSpec()) if isinstance(lies, NamedSharding) else None
     return jax.jit(digest.of_tree, out_shardings=whole)
@@ -137,12 +137,12 @@ class EarlyFiles:
     """Digests the data files of a checkpoint in a thread while others are being written.
 
     So the seal has to wait for the last of them alone. Data files grow, and are then never touched
-    again: one that did not grow between two looks is taken for whole, and digested again if it is
-    not the same any more when the seal asks.
+    again: one that did not grow between two looks counts as whole, and is digested again if it has
+    changed when the seal asks.
     """
 
     def __init__(self, find: Callable[[], pathlib.Path | None]):
-        """Starts; `find` gives the checkpoint's folder once there is one."""
+        """Starts; `find` returns the checkpoint's folder once there is one."""
         self._find = find
         self._found: dict[_Identity, tuple[int, str]] = {}
         self._stopped = threading.Event()
@@ -164,17 +164,17 @@ class EarlyFiles:
                     seen.add(identity)
 
     def stop(self) -> None:
-        """Waits for the file in hand, and looks for no other."""
+        """Waits for the file in hand, and begins no other."""
         self._stopped.set()
         self._thread.join()
 
     def __call__(self, path: pathlib.Path) -> tuple[int, str]:
-        """Size and digest of a file, once stopped."""
+        """Returns size and digest of a file; call it after `stop`."""
         return self._found.get(_identity(path)) or _describe(path)
 
 
 def _identity(path: pathlib.Path) -> _Identity:
-    """The same for a file that was renamed, as Orbax does, but not for one that grew."""
+    """Returns what stays when a file is renamed, as by Orbax, but changes when it grows."""
     stat = path.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
@@ -185,8 +185,8 @@ def wait_for_notes(folder: pathlib.Path, *, seconds: float = 10.0) -> None:
     Else the file could change after it was digested, and a sound checkpoint be taken for damaged.
 
     Args:
-        folder: the checkpoint's, which has no seal yet.
-        seconds: how long to wait at most.
+        folder: Folder of the checkpoint, which has no seal yet.
+        seconds: Longest time to wait.
     """
     path, end = folder / _NOTES, time.monotonic() + seconds
     while path.exists() and b'"item_handlers": {' not in path.read_bytes():
@@ -220,7 +220,7 @@ def read(folder: pathlib.Path) -> Seal | None:
     """Returns the seal of a checkpoint, None if it has none.
 
     Raises:
-        DamagedError: an unreadable seal, or the seal of another step.
+        DamagedError: If the seal is unreadable or that of another step.
     """
     path = folder / NAME
     if not os.path.lexists(path):
@@ -263,15 +263,15 @@ def damaged_files(
     count: int = 1,
     most: int | None = None,
 ) -> list[str]:
-    """Returns the files that are not what they were.
+    """Returns the files that have changed since they were written.
 
     Args:
-        folder: of the checkpoint.
-        seal: its seal.
-        sizes: its files, from `store.check_folder`; no other is opened, whatever the seal names.
-        index: of this host, which looks at its share alone.
-        count: of hosts.
-        most: bytes of the files whose digests are compared, if not of all.
+        folder: Folder of the checkpoint.
+        seal: Its seal.
+        sizes: Its files, from `store.check_folder`; no other is opened, whatever the seal names.
+        index: Number of this host, which looks at its share alone.
+        count: Number of hosts.
+        most: Size in bytes above which a file's digest is not compared; None compares all.
     """
     found = []
     for name, (size, wanted) in sorted(seal.files.items())[index::count]:
@@ -294,7 +294,7 @@ def damaged_leaves(seal: Seal, digests: Mapping[str, str]) -> list[str]:
 
 
 def _describe(path: pathlib.Path) -> tuple[int, str]:
-    """Size and digest of a file, without the one number that Orbax writes after the seal."""
+    """Returns size and digest of a file, without the number that Orbax writes after the seal."""
     if path.name != _NOTES:
         return path.stat().st_size, digest.of_file(path)
     kept = re.sub(rb'"commit_timestamp_nsecs": (null|\d{1,20})', b"", path.read_bytes())
@@ -302,7 +302,7 @@ def _describe(path: pathlib.Path) -> tuple[int, str]:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether this host wrote the file; other hosts write in folders of their own."""
+    """Returns whether this host wrote the file; other hosts write in folders of their own."""
     hosts = re.findall(r"process_(\d+)/", name)
     return not hosts or int(hosts[0]) == jax.process_index()
 

@@ -33,7 +33,7 @@ _CHUNK = 2**18  # elements; what fits the cache
 
 
 def _terms(bits: Any, index: Any, uint32: Any) -> tuple[Any, Any]:
-    """The two terms of each element; `bits` and `index` are uint32 arrays of numpy or of JAX."""
+    """Returns the two terms of each element; `bits` and `index` are uint32 of numpy or JAX."""
     h = bits + index * uint32(0x9E3779B9)
     h = (h ^ (h >> 16)) * uint32(0x85EBCA6B)
     h = (h ^ (h >> 13)) * uint32(0xC2B2AE35)
@@ -42,7 +42,7 @@ def _terms(bits: Any, index: Any, uint32: Any) -> tuple[Any, Any]:
 
 
 def _on_device(x: jax.Array) -> jax.Array:
-    """The digest of an array as two uint32."""
+    """Returns the digest of an array as two uint32."""
     if x.dtype == jnp.bool_:
         x = x.astype(jnp.uint8)
     width = min(x.dtype.itemsize, 4)
@@ -80,7 +80,7 @@ def of_array(array: np.ndarray) -> str:
 
 
 def text(pair: np.ndarray) -> str:
-    """Writes a digest that `of_tree` found as `of_array` does."""
+    """Formats a digest from `of_tree` as `of_array` does."""
     return f"{int(pair[0]):08x}{int(pair[1]):08x}"
 
 
@@ -104,7 +104,7 @@ def of_file(path: pathlib.Path) -> str:
 
 
 def _folded(file: int, start: int) -> bytes:
-    """A piece of a file, each whole MiB folded."""
+    """Reads a piece of a file, and folds each whole MiB of it."""
     found, block = [], bytearray(_BLOCK)
     for place in range(start, start + _PIECE, _BLOCK):
         size = _fill(file, block, place)
@@ -117,7 +117,7 @@ def _folded(file: int, start: int) -> bytes:
 
 
 def _fill(file: int, block: bytearray, place: int) -> int:
-    """Reads a block, which may take several calls; returns how many bytes there were."""
+    """Reads a block, which may take several calls; returns the number of bytes there were."""
     view, size = memoryview(block), 0
     while size < len(block) and (got := os.preadv(file, [view[size:]], place + size)):
         size += got

@@ -14,16 +14,16 @@ from omnigen.checkpoints.manager import LoadedModel
 def graft(
     params: dict[str, Any], model: LoadedModel, axes: Any = None, *, added: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Returns `params` with those top-level parts replaced that `model` has.
+    """Replaces the parts of `params` that `model` has.
 
     Args:
-        params: arrays or shapes, by part.
-        model: where weights come from.
-        axes: dim names of `params`; if given, stacks of fewer layers are deepened (see `deepen`).
-        added: layers of a part that are zero where `model` lacks them.
+        params: Arrays or shapes, by part.
+        model: Model that weights are taken from.
+        axes: Dim names of `params`; if given, stacks of fewer layers are deepened (see `deepen`).
+        added: Names of entries of a part that become zero where `model` lacks them.
 
     Raises:
-        ValueError: no part in common, or a part of another shape.
+        ValueError: If no part is in common, or a part has another shape.
     """
     shared = params.keys() & model.params.keys()
     if not shared:
@@ -50,15 +50,15 @@ def graft(
 
 
 def deepen(given: Any, wanted: Any, axes: tuple[str | None, ...]) -> Any:
-    """Weights of a deeper stack that computes what the shallower one does.
+    """Returns weights of a deeper stack that computes what the shallower one does.
 
     New layers are copies of those before them, spread evenly, but what they write to the residual
     stream is zero at first (Wu et al. 2024, "LLaMA Pro").
 
     Args:
-        given: a weight; as it is unless it is of a stack, `[layers, ...]`.
-        wanted: has the shape of the same weight in the deeper stack.
-        axes: the weight's dim names; those of matrices that write to the stream end in "embed".
+        given: Weight; returned as it is unless it is a stack, `[layers, ...]`.
+        wanted: Weight of the deeper stack, of which only the shape counts.
+        axes: Dim names of the weight; those of matrices that write to the stream end in "embed".
     """
     if axes[0] != "layers" or given.shape[0] >= wanted.shape[0]:
         return given

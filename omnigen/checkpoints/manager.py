@@ -42,7 +42,7 @@ Accept = Callable[[dict[str, Any], str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """All of a run at one step."""
+    """Everything that a run saves at one step."""
 
     state: Any
     frozen: Any
@@ -53,10 +53,10 @@ class Checkpoints:
     """The checkpoints of one run; saving happens in the background.
 
     Args:
-        workdir: the run's folder.
-        keep: how many checkpoints to keep, the newest.
-        read_only: makes, saves and removes nothing; a run may be saving there meanwhile.
-        warn: gets a line for each checkpoint that had to be passed over, or has no seal.
+        workdir: The run's folder.
+        keep: Number of checkpoints to keep, the newest.
+        read_only: Whether to make, save and remove nothing, as a run may be saving there.
+        warn: Called with a line for each checkpoint that is passed over or has no seal.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Checkpoints:
             raise
 
     def check(self) -> None:
-        """Raises what went wrong in the background, such as a full disk.
+        """Raises an error that came up in the background, such as a full disk.
 
         Orbax's own check would take the error away from the thread that removes old checkpoints,
         which then would do so although the new one was never made.
@@ -169,8 +169,9 @@ class Checkpoints:
         `accept` gets the stored config and the folder before arrays are read, and may raise.
 
         Raises:
-            DamagedError: it is not what was saved; names the file and the array.
-            ValueError: the checkpoint is of another model.
+            DamagedError: If the checkpoint has changed since it was saved; the message names the
+                file and the array.
+            ValueError: If the checkpoint is of another model.
         """
         folder, trees = self._folder / str(step), _items(state, frozen)
         items = {name: ocp.args.StandardRestore(tree) for name, tree in trees.items()}
@@ -215,7 +216,7 @@ class Checkpoints:
         Damaged ones that are newer are renamed to `<step>.damaged`, with a warning.
 
         Raises:
-            ValueError: see `restore`; or all are damaged.
+            ValueError: As in `restore`, or if all are damaged.
         """
         for step in reversed(steps := self.steps):
             try:
@@ -239,7 +240,7 @@ class Checkpoints:
     def _bad_files(
         self, folder: pathlib.Path, found: checksums.Seal | None, sizes: Mapping[str, int]
     ) -> list[str]:
-        """The damaged files; every host looks at some, and all know whether there are any."""
+        """Returns damaged files; every host looks at some, and all learn whether any is bad."""
         if found is None:
             return []
         count = jax.process_count()
@@ -250,7 +251,7 @@ class Checkpoints:
         return bad
 
     def preempted(self, step: int) -> bool:
-        """Whether some host of a multi-host run was told to stop; all agree on the step."""
+        """Returns whether some host of a multi-host run is to stop; all agree on the step."""
         return jax.process_count() > 1 and self._manager.reached_preemption(step)
 
     def close(self) -> None:
@@ -264,7 +265,7 @@ class Checkpoints:
 
 
 def _items(state: Any, frozen: Any) -> dict[str, Any]:
-    """The items of a run's checkpoint that hold arrays."""
+    """Returns the items of a run's checkpoint that hold arrays."""
     return {"frozen": frozen, "state": state} if frozen else {"state": state}
 
 
@@ -302,7 +303,7 @@ def _check_steps(folder: pathlib.Path) -> None:
     A link there is refused, too: saving would write, and remove old steps, where it leads.
 
     Raises:
-        ValueError: one line, naming what is neither file nor folder.
+        ValueError: If something is neither file nor folder; one line names it.
     """
     refuse_link(folder)
     if not folder.is_dir():

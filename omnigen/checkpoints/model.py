@@ -73,12 +73,12 @@ def load_model(
     are its averages, with what it kept frozen. Of a workdir it is the newest sound checkpoint.
 
     Args:
-        path: where it is.
-        dtype: of the weights; as they are stored if None.
-        check: called before arrays are read, again for each older checkpoint that is tried.
+        path: Path of the checkpoint.
+        dtype: Data type of the weights; None keeps that in which they are stored.
+        check: Called before arrays are read, again for each older checkpoint that is tried.
 
     Raises:
-        ValueError: nothing there, truncated, damaged, or not a checkpoint of omnigen; one line.
+        ValueError: If nothing is there, or it is truncated, damaged or no checkpoint of omnigen.
     """
     named = pathlib.Path(path).absolute()
     folders = _locate(named)
@@ -139,7 +139,7 @@ _AVERAGES = "ema/"  # what of a run's state is its model
 def _model_arrays(
     folder: pathlib.Path, item: str, sizes: Mapping[str, int]
 ) -> dict[str, store.Array]:
-    """The arrays of an item that belong to the model."""
+    """Returns the arrays of an item that belong to the model."""
     arrays = store.survey(folder, item, sizes)
     if item == "state":
         arrays = {path: a for path, a in arrays.items() if path.startswith(_AVERAGES)}
@@ -149,7 +149,7 @@ def _model_arrays(
 
 
 def _nested(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """A tree of dicts from leaves by path."""
+    """Returns a tree of dicts from leaves by path."""
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *groups, name = path.split("/")
@@ -171,11 +171,11 @@ def _bad_files(
 
 
 def read_header(folder: pathlib.Path) -> dict[str, Any]:
-    """What `describe` wrote.
+    """Reads what `describe` wrote.
 
     Raises:
-        DamagedError: unreadable.
-        ValueError: of a format of the future, or with nonsense in it.
+        DamagedError: If it is unreadable.
+        ValueError: If it has a format of the future, or nonsense in it.
     """
     try:
         header = store.read_json(folder / "config" / "metadata", most=_MOST_CONFIG)
@@ -202,7 +202,7 @@ def export_model(
     """Writes the model of a checkpoint as a model-only checkpoint, sealed; all of it or nothing.
 
     Raises:
-        ValueError: see `load_model`; or `output` exists.
+        ValueError: As in `load_model`, or if `output` exists.
     """
     output = pathlib.Path(output).absolute()
     if output.exists():
@@ -230,7 +230,7 @@ def export_model(
 
 
 def describe(config: Mapping[str, Any], *, step: int) -> dict[str, Any]:
-    """The JSON item: what is needed to use the weights, and what made them."""
+    """Returns the JSON item: what is needed to use the weights, and what made them."""
     packages = ("omnigen", "jax", "flax", "optax", "orbax-checkpoint")
     versions = {}
     for package in packages:
@@ -247,7 +247,7 @@ def describe(config: Mapping[str, Any], *, step: int) -> dict[str, Any]:
 
 
 def _locate(path: pathlib.Path) -> list[pathlib.Path]:
-    """The checkpoint folders that `path` may mean, the best first."""
+    """Returns the checkpoint folders that `path` may mean, the best first."""
     try:
         if not path.is_dir():
             raise ValueError(f"{path}: no such checkpoint folder")
@@ -263,7 +263,7 @@ def _locate(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _items_in(path: pathlib.Path) -> tuple[str, ...]:
-    """The items with weights in a checkpoint folder."""
+    """Returns the items with weights in a checkpoint folder."""
     if (path / "model").is_dir():
         return ("model",)
     if (path / "state").is_dir():
@@ -279,7 +279,7 @@ def refuse_link(folder: pathlib.Path) -> None:
     """Refuses a folder within the one that was named if it is a link.
 
     Raises:
-        ValueError: one line that says what to do instead.
+        ValueError: If it is a link; one line says what to do instead.
     """
     if folder.is_symlink():
         raise ValueError(
@@ -289,7 +289,10 @@ def refuse_link(folder: pathlib.Path) -> None:
 
 
 def explain(folder: pathlib.Path, error: Exception, bad: list[str]) -> ValueError:
-    """What to raise when reading fails: damage if a file is known to be, else what it was."""
+    """Returns the error to raise when reading failed.
+
+    It is a `DamagedError` if a file is known to be damaged, or if `error` is one.
+    """
     if bad:
         return DamagedError(f"{folder}: damaged checkpoint: file {bad[0]}: {one_line(error)}")
     kind = DamagedError if isinstance(error, DamagedError) else ValueError
@@ -297,23 +300,23 @@ def explain(folder: pathlib.Path, error: Exception, bad: list[str]) -> ValueErro
 
 
 def refuse_damage(folder: pathlib.Path, files: list[str], leaves: list[str]) -> None:
-    """Raises a `DamagedError` that names the first of each, if there are any."""
+    """Raises a `DamagedError` that names the first damaged file and array, if any."""
     if files or leaves:
         names = [f"file {name}" for name in files[:1]] + [f"array {name}" for name in leaves[:1]]
         raise DamagedError(f"{folder}: damaged checkpoint: wrong digest of {', '.join(names)}")
 
 
 def _checksums(params: Any) -> dict[str, int]:
-    """CRC-32 of each array's bytes, by path."""
+    """Returns the CRC-32 of each array's bytes, by path."""
     return {path: zlib.crc32(_bytes(leaf)) for path, leaf in checksums.paths(params, "")}
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    """The bytes of an array, which numpy does not lend for bfloat16."""
+    """Returns the bytes of an array; numpy lends no buffer of bfloat16."""
     return np.ascontiguousarray(array).ravel().view(np.uint8).data
 
 
 def one_line(error: Exception) -> str:
-    """The start of an error message, on one line."""
+    """Returns the start of an error message, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:300] + "…"

@@ -27,11 +27,11 @@ class Handler(ocp.AsyncCheckpointHandler):
         return [future.CommitFutureAwaitingContractedSignals(_write(directory, args.item))]
 
     def save(self, directory: epath.Path, args: "Save") -> None:
-        """Not needed."""
+        """Is never called; saving is asynchronous."""
         raise NotImplementedError
 
     def restore(self, directory: epath.Path, args: Any = None) -> bytes:
-        """Returns the place."""
+        """Reads the place."""
         del args
         return read(pathlib.Path(directory))
 
@@ -39,7 +39,7 @@ class Handler(ocp.AsyncCheckpointHandler):
 @ocp.args.register_with_handler(Handler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class Save(ocp.args.CheckpointArgs):
-    """What to save."""
+    """The argument of a save: the place."""
 
     item: bytes
 
@@ -49,11 +49,11 @@ async def _write(folder: epath.Path, place: bytes) -> None:
 
 
 def read(folder: pathlib.Path) -> bytes:
-    """Returns the place, which is the same for all processes, whatever their number was.
+    """Reads the place, which is the same for all processes, however many there were.
 
     Raises:
-        OSError: there is none, or it cannot be read.
-        ValueError: it is no regular file, or too large.
+        OSError: If there is none, or it cannot be read.
+        ValueError: If it is no regular file, or too large.
     """
     ours = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
     others = [] if ours.exists() else sorted(folder.glob("process_0-of-*.json"))
@@ -61,12 +61,12 @@ def read(folder: pathlib.Path) -> bytes:
 
 
 def changes(then: bytes, now: bytes, *, step: int) -> list[str]:
-    """A line if the corpora hold something else than they did when a run was at that step.
+    """Returns a line if the corpora's contents changed since a run was at that step.
 
     Args:
-        then: the place that was stored; empty for a run that begins.
-        now: a place later in the same run.
-        step: of the checkpoint with the first.
+        then: Place that was stored; empty for a run that begins.
+        now: Place later in the same run.
+        step: Step of the checkpoint with the first place.
     """
     was, found = (_state(place).get("content") for place in (then, now))
     if not was or not found or was == found:  # of corpora that come or go, settings tell
@@ -78,11 +78,11 @@ def changes(then: bytes, now: bytes, *, step: int) -> list[str]:
 
 
 def with_size(place: bytes, settings: Mapping[str, Any]) -> bytes:
-    """Adds the size of its batches to a place that an older version stored as their number alone.
+    """Adds the batch size to a place that an older version stored as a number of batches.
 
     Args:
-        place: what `read` returned.
-        settings: those that were stored with it.
+        place: Place from `read`.
+        settings: Settings that were stored with it.
     """
     state = _state(place)
     if "batch" not in state or "examples" in state:

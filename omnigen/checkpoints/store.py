@@ -56,12 +56,12 @@ _DTYPES = {
 
 
 class DamagedError(ValueError):
-    """A checkpoint that is not what was written."""
+    """Raised for a checkpoint that has changed since it was written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """What an item declares of one array; `packed` is how many bytes its chunks take on disk."""
+    """What an item declares about an array; `packed` is the size of its chunks on disk in bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -69,21 +69,22 @@ class Array:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the array once it is read."""
+        """The size of the array in memory, in bytes."""
         return self.dtype.itemsize * math.prod(self.shape)
 
 
 def check_folder(folder: pathlib.Path) -> dict[str, int]:
-    """Checks that a checkpoint's folder holds folders and regular files alone, without opening one.
+    """Checks that a checkpoint's folder holds folders and regular files alone, opening none.
 
-    The folder itself may be a link: whoever names it knows the way to it.
+    The folder itself may be a link: it was named by the user, who knows where it leads.
 
     Returns:
         The size of each file by its path within the folder.
 
     Raises:
-        DamagedError: the folder cannot be read, or a file has a hole, as after a power cut.
-        ValueError: something else than a file or folder, too many of them, or one too large.
+        DamagedError: If the folder cannot be read, or a file has a hole, as after a power cut.
+        ValueError: If there is something else than a file or folder, too many of them, or one too
+            large.
     """
     sizes: dict[str, int] = {}
     try:
@@ -136,17 +137,18 @@ def _shown(name: object) -> str:
 
 
 def read_json(path: pathlib.Path, *, most: int = MOST_BYTES) -> Any:
-    """Returns what a JSON file of a checkpoint holds.
+    """Reads a JSON file of a checkpoint.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: no regular file, too large, not UTF-8, not JSON, too deep, or a key twice.
+        OSError: If there is no such file, or it cannot be read.
+        ValueError: If it is no regular file, too large, not UTF-8, not JSON, too deep, or has a key
+            twice.
     """
     return parse(files.read(path, most=most, follow=False))
 
 
 def parse(data: bytes) -> Any:
-    """Returns what JSON says; see `read_json`."""
+    """Parses JSON with the limits of `read_json`."""
     try:
         return json.loads(data.decode(), object_pairs_hook=_unique)
     except RecursionError:
@@ -167,13 +169,13 @@ def survey(folder: pathlib.Path, item: str, sizes: Mapping[str, int]) -> dict[st
     larger than the array. What does not hold arrays, such as None, is left out.
 
     Args:
-        folder: the checkpoint's.
-        item: its name.
-        sizes: from `check_folder`.
+        folder: Folder of the checkpoint.
+        item: Name of the item.
+        sizes: Sizes of files, from `check_folder`.
 
     Raises:
-        DamagedError: something is missing or unreadable.
-        ValueError: no honest checkpoint holds this.
+        DamagedError: If something is missing or unreadable.
+        ValueError: If the item holds what no honest checkpoint does.
     """
     try:
         described = read_json(folder / item / "_METADATA", most=_MOST_METADATA)
@@ -202,7 +204,7 @@ def check_ratio(arrays: Mapping[str, Array]) -> None:
     """Refuses arrays that their chunks cannot hold.
 
     Raises:
-        ValueError: naming the largest array.
+        ValueError: If there are any; the message names the largest array.
     """
     large = {p: a for p, a in arrays.items() if a.nbytes > _SLACK + _MOST_TIMES * a.packed}
     held = sum(array.packed for array in arrays.values())
@@ -219,7 +221,7 @@ class _Index:
     """The index of an item: where each chunk lies, by array."""
 
     def __init__(self, folder: pathlib.Path, sizes: Mapping[str, int]):
-        """Reads it; see `survey`."""
+        """Reads the index; see `survey`."""
         self._folder, self._sizes = folder, sizes
         held = sum(size for name, size in sizes.items() if _DATA_FOLDERS & set(name.split("/")))
         self._room = max(_MOST_INDEX, held // _INDEX_SHARE)
@@ -243,13 +245,13 @@ class _Index:
             raise DamagedError(f"unreadable index of {folder.name}: {error}") from error
 
     def _unpack(self, data: bytes) -> None:
-        """Takes what a part of the index unpacks to at most from what the index may take."""
+        """Charges the most that a part of the index unpacks to against what the index may take."""
         self._room -= max(_unpacked(data), 4096)
         if self._room < 0:
             raise ValueError(f"refused: the index of {self._folder.name} unpacks to too much")
 
     def _find(self, place: str) -> tuple[str, int, int]:
-        """The file, offset and length that a place in the index names, if there is that much."""
+        """Returns the file, offset and length of a place in the index, within the file."""
         match = _PLACE.fullmatch(place)
         name = match[1] + match[2] if match else ""
         if match is None or name not in self._sizes:
@@ -261,7 +263,7 @@ class _Index:
         return name, start, length
 
     def _refuse_shared(self) -> None:
-        """Refuses bytes that several entries name, which would count as often as they are named."""
+        """Refuses bytes that several entries name, which would count once for each."""
         for name, taken in self._taken.items():
             for (_, stop), (start, _) in itertools.pairwise(sorted(taken)):
                 if start < stop:
@@ -294,7 +296,7 @@ class _Index:
                 self._chunks.setdefault(array, []).append(length)
 
     def array(self, name: str) -> Array:
-        """What is declared of one array."""
+        """Returns what is declared about an array."""
         try:
             declared = parse(self._zarray[name])
             shape, chunk = (tuple(map(_side, declared[key])) for key in ("shape", "chunks"))
@@ -325,10 +327,10 @@ def _side(value: Any) -> int:
 
 
 def _unpacked(data: bytes) -> int:
-    """The most bytes that a manifest or a node of the tree unpacks to.
+    """Returns the most bytes that a manifest or a node of the tree unpacks to.
 
     Raises:
-        ValueError: it is neither, or is cut off.
+        ValueError: If it is neither, or is cut off.
     """
     if len(data) < 20 or int.from_bytes(data[4:12], "little") != len(data):
         raise ValueError("a part of it is cut off")
@@ -339,7 +341,7 @@ def _unpacked(data: bytes) -> int:
 
 
 def _unpacked_frame(frame: bytes) -> int:
-    """The most bytes that a frame of zstd (RFC 8878) unpacks to: the sum of its blocks' sizes."""
+    """Returns the most bytes that a frame of zstd (RFC 8878) unpacks to, summed over its blocks."""
     flags = frame[4]
     single = flags >> 5 & 1
     place = 5 + (not single) + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
@@ -355,14 +357,14 @@ def _unpacked_frame(frame: bytes) -> int:
 
 
 def read(folder: pathlib.Path, arrays: Mapping[str, Array]) -> dict[str, np.ndarray]:
-    """Returns arrays of an item by path, in their stored dtypes.
+    """Reads arrays of an item, by path, in their stored dtypes.
 
     Args:
-        folder: of the item.
-        arrays: what `survey` found; those that are wanted.
+        folder: Folder of the item.
+        arrays: Arrays that are wanted, as `survey` found them.
 
     Raises:
-        ValueError: a chunk cannot be read.
+        ValueError: If a chunk cannot be read.
     """
     context = ts.Context({"cache_pool#ocdbt": {"total_bytes_limit": 10**8}})
     base = {"driver": "ocdbt", "base": f"file://{folder}/", "cache_pool": "cache_pool#ocdbt"}

@@ -30,8 +30,8 @@ def rotate(x_BTNH: jax.Array, position_BTA: jax.Array) -> jax.Array:
     grid.
 
     Args:
-        x_BTNH: queries or keys.
-        position_BTA: float positions on two or three axes.
+        x_BTNH: Queries or keys.
+        position_BTA: Float positions on two or three axes.
     """
     half, axes = x_BTNH.shape[-1] // 2, position_BTA.shape[-1]
     counts = [half // axes + (i < half % axes) for i in range(axes)]
@@ -61,13 +61,13 @@ def attend(
     XLA writes the scores out, `[B, N, T, S]`.
 
     Args:
-        q_BTNH: queries.
-        k_BSKH: keys; K divides N.
-        v_BSKH: values.
-        mask_BTS: what may be seen; None for everything.
+        q_BTNH: Queries.
+        k_BSKH: Keys; K divides N.
+        v_BSKH: Values.
+        mask_BTS: What may be seen; None for everything.
         segment_BT: int32, instead of a mask: positions see their own segment alone; needs T == S.
             Segment 0 is padding, which nobody sees; what a query there returns is not specified.
-        causal: also hide what comes later; needs T == S.
+        causal: Also hide what comes later; needs T == S.
     """
     assert mask_BTS is None or segment_BT is None
     platform, half = parallel.platform(), q_BTNH.dtype in (jnp.bfloat16, jnp.float16)
@@ -109,7 +109,7 @@ def write_rows(into: jax.Array, new: jax.Array, start: jax.Array, *, axis: int) 
 
 
 def attend_cache(q_BTNH: jax.Array, cache: KVCache, *, mask_BTS: jax.Array) -> jax.Array:
-    """`attend` to a cache, `[B, T, N, H]`; the softmax is in float32."""
+    """Returns `attend` to a cache, `[B, T, N, H]`; the softmax is in float32."""
     batch, length, heads, dim = q_BTNH.shape
     k_BKSH, v_BKSH = cache.k.astype(q_BTNH.dtype), cache.v.astype(q_BTNH.dtype)
     keys = k_BKSH.shape[1]
@@ -147,7 +147,7 @@ class Attention(nnx.Module):
     def qkv(
         self, x_BTD: jax.Array, position_BTA: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Rotated queries `[B, T, N, H]` and keys, and values `[B, T, K, H]`."""
+        """Returns rotated queries `[B, T, N, H]` and keys, and values `[B, T, K, H]`."""
 
         def heads(y: jax.Array, name: str) -> jax.Array:
             return shard(y.reshape(*y.shape[:2], -1, self.head_dim), "batch", "length", name, None)

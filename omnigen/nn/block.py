@@ -44,7 +44,7 @@ class Block(nnx.Module):
         segment_BL: jax.Array | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
-        """The block over a whole sequence, and its keys and values; see `attend`."""
+        """Returns the block over a whole sequence, and its keys and values; see `attend`."""
         y_BLD, cache = self.attention(
             self.attention_norm(x_BLD),
             position_BLA,

@@ -121,7 +121,7 @@ def patchify(image: jax.Array, patch: int) -> jax.Array:
 
 
 def unpatchify(x: jax.Array, patch: int, rows: int, cols: int) -> jax.Array:
-    """The inverse of `patchify` for a grid of `rows * cols` patches."""
+    """Returns the inverse of `patchify` for a grid of `rows * cols` patches."""
     b, _, width = x.shape
     x = x.reshape(b, rows, cols, patch, patch, width // patch**2).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, rows * patch, cols * patch, width // patch**2)

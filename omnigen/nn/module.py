@@ -51,7 +51,7 @@ def check_sizes(part: str, config: Any) -> None:
     """Checks the numbers of a config, and its `dtype`; whole numbers are sizes and counts.
 
     Raises:
-        ValueError: names the part, the field, its value and what is allowed.
+        ValueError: Names the part, the field, its value and what is allowed.
     """
     for field in dataclasses.fields(config):
         value, most = getattr(config, field.name), MOST.get(field.name, _MOST_OTHERS)
@@ -93,7 +93,7 @@ class Net(Generic[M]):
         return nnx.to_pure_dict(nnx.state(self._build(nnx.Rngs(key)), nnx.Param))
 
     def shapes(self) -> Params:
-        """The parameters as `jax.ShapeDtypeStruct`."""
+        """Returns the parameters as `jax.ShapeDtypeStruct`."""
         return nnx.to_pure_dict(self._state)
 
     def axes(self) -> Params:
@@ -107,11 +107,11 @@ class Net(Generic[M]):
         return _plain(jax.tree.map(names, self._state, is_leaf=is_variable))
 
     def bind(self, params: Params) -> M:
-        """The module with these parameters, to be called inside the same trace."""
+        """Returns the module with these parameters, to be called inside the same trace."""
         return nnx.merge(self._definition, params)
 
     def count(self) -> int:
-        """The number of parameters."""
+        """Returns the number of parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.shapes()))
 
 

@@ -44,15 +44,15 @@ def splash_attention(
     causal: bool = False,
     interpret: bool = False,
 ) -> jax.Array:
-    """Scaled dot-product attention, `[B, T, N, H]`.
+    """Returns scaled dot-product attention, `[B, T, N, H]`.
 
     Args:
-        q_BTNH: queries.
-        k_BTKH: keys; K divides N.
-        v_BTKH: values.
+        q_BTNH: Queries.
+        k_BTKH: Keys; K divides N.
+        v_BTKH: Values.
         segment_BT: int32; positions see their own segment alone. None for one segment.
-        causal: also hide what comes later.
-        interpret: runs without a TPU, slowly; for tests.
+        causal: Also hide what comes later.
+        interpret: Runs without a TPU, slowly; for tests.
     """
     attend = functools.partial(_attend, causal=causal, interpret=interpret)
     if jax.sharding.get_abstract_mesh().empty:
@@ -75,7 +75,7 @@ def _attend(
     causal: bool,
     interpret: bool,
 ) -> jax.Array:
-    """One device's part."""
+    """Returns one device's part."""
     batch, length, heads, head_dim = q_BTNH.shape
     blocks = math.ceil(length / LONGEST_BLOCK)
     block = LANES * math.ceil(length / (blocks * LANES))

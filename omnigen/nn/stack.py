@@ -53,10 +53,10 @@ class Stack(nnx.Module):
         """Runs `x, y = call(layer, x)` layer by layer; returns the last x and the ys, stacked.
 
         Args:
-            x: what enters the first layer.
-            call: runs one layer.
-            remat: what the backward pass keeps.
-            unroll: compiles each layer for itself. Nothing is then copied into and out of stacked
+            x: What enters the first layer.
+            call: Runs one layer.
+            remat: What the backward pass keeps.
+            unroll: Compiles each layer for itself. Nothing is then copied into and out of stacked
                 activations, but compilation takes time in proportion to the depth.
         """
         definition, state = nnx.split(self.layers)
@@ -79,7 +79,7 @@ class Stack(nnx.Module):
         return jax.lax.scan(body, x, state, unroll=self.num_layers if unroll else 1)
 
     def unstacked(self) -> list[Any]:
-        """The layers one by one, as slices taken once.
+        """Returns the layers one by one, as slices taken once.
 
         A decoding loop over these reads each weight in place; scanning inside it would copy every
         layer's slice at every token, which doubles the memory traffic that bounds it.

@@ -29,8 +29,8 @@ class Schema:
     """What is known about settings by their keys, such as `model.encoder.local`.
 
     Attributes:
-        defaults: nested settings; they count for keys that a checkpoint does not have yet.
-        unseen: keys whose value gives weights another meaning that shapes do not show, with the
+        defaults: Nested settings, used for keys that a checkpoint does not have yet.
+        unseen: Keys whose value gives weights another meaning that shapes do not show, with the
             part of the model that has these weights.
     """
 
@@ -42,10 +42,10 @@ NOTHING_KNOWN = Schema()
 
 
 class Past:
-    """What the checkpoint that a run goes on from was made with.
+    """The settings that the checkpoint of a resumed run was made with.
 
     Attributes:
-        lines: what has changed since.
+        lines: One line for each setting that has changed since.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Past:
         self.lines: list[str] = []
 
     def accept(self, stored: Mapping[str, Any], folder: str) -> None:
-        """Takes the settings that lie in a checkpoint's folder.
+        """Takes the settings stored in a checkpoint's folder.
 
         Raises:
-            ValueError: they give the weights another meaning.
+            ValueError: If they give the weights another meaning.
         """
         changes = Changes(stored, self._settings, self._schema)
         changes.refuse(self._parts, path=folder, hint=_NEW_RUN)
@@ -68,7 +68,7 @@ class Past:
         self.lines = changes.lines(step=int(pathlib.PurePath(folder).name))
 
     def place(self, stored: bytes) -> bytes:
-        """Returns a checkpoint's place in the data, completed by what its settings tell."""
+        """Returns a checkpoint's place in the data, completed from its settings."""
         from omnigen.checkpoints import position
 
         return position.with_size(stored, self._stored)
@@ -78,10 +78,10 @@ class Changes:
     """The differences between the settings in a checkpoint and those of a run.
 
     Args:
-        stored: nested settings, as JSON gave them. `digests` among them has, by key, digests of
-            files that settings name: what tells whether the setting means another file.
-        given: those of the run.
-        schema: what is known about their keys.
+        stored: Nested settings, as JSON gave them. `digests` among them has, by key, digests of
+            files that settings name, which tell whether a setting means another file.
+        given: Settings of the run.
+        schema: What is known about their keys.
     """
 
     def __init__(self, stored: Mapping[str, Any], given: Mapping[str, Any], schema: Schema) -> None:
@@ -105,16 +105,17 @@ class Changes:
         """Refuses weights that would mean something else.
 
         Args:
-            parts: those of the model whose weights are taken.
-            path: the checkpoint, for the message.
-            learning: keys that may differ, as the weights are to learn the new value.
-            hint: what to do instead; `{key}` stands for the key.
+            parts: Parts of the model whose weights are taken.
+            path: Path of the checkpoint, for the message.
+            learning: Keys that may differ, since the weights are to learn the new value.
+            hint: What to do instead; `{key}` stands for the key.
 
         Returns:
             A line for each key of `learning` that does differ.
 
         Raises:
-            ValueError: names the key, its value and the one that was learnt with.
+            ValueError: If a key differs; the message names it, its value and the one that was
+                learnt with.
         """
         lines = []
         for key, part in sorted(self._unseen.items()):
@@ -131,7 +132,7 @@ class Changes:
         return lines
 
     def lines(self, *, step: int) -> list[str]:
-        """One line for each key that has another value than at that step, sorted by key."""
+        """Returns one line for each key that has another value than at that step, sorted by key."""
         keys = [k for k in sorted(self._then.keys() | self._now.keys()) if _is_setting(k)]
         pairs = [(key, *self._pair(key)) for key in keys]
         found = [
@@ -147,7 +148,7 @@ class Changes:
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested settings by keys with dots; an empty group is a value."""
+    """Returns nested settings as one dict by dotted keys; an empty group is a value."""
     found: dict[str, Any] = {}
     groups: list[tuple[str, Any]] = [("", values)]
     while groups:  # a stranger's may be nested deeper than Python can call itself

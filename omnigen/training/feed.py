@@ -32,14 +32,14 @@ class Feed:
     store the `position` of the last batch that was trained on.
 
     Args:
-        dataset: yields dicts of numpy arrays `[local batch, ...]`; its iterators have `get_state`
+        dataset: Yields dicts of numpy arrays `[local batch, ...]`; its iterators have `get_state`
             and `set_state`, as Grain's do.
-        position: where to go on, or empty to start.
-        rates: what a local batch holds.
-        sharding: of the batch dim.
-        local_batch_size: rows of a batch of the dataset.
-        global_batch_size: rows over all processes.
-        depth: how many batches to hold ready.
+        position: Place in the data to go on at, or empty to start.
+        rates: Returns what a local batch holds.
+        sharding: Sharding of the batch dim.
+        local_batch_size: Number of rows of a batch of the dataset.
+        global_batch_size: Number of rows over all processes.
+        depth: Number of batches to hold ready.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Feed:
             self._put(error)
 
     def _put(self, item: Item | BaseException) -> bool:
-        """Waits for room; False when nobody wants more."""
+        """Waits for room; returns False once the feed is closed."""
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=0.2)

@@ -39,9 +39,9 @@ class Ledger:
     """Counts the seconds of this start of a run, and remembers those of the starts before.
 
     Args:
-        folder: the run's; None keeps no file, as on all hosts but the first.
-        began: when the process began, `time.time()`.
-        warn: gets a line if what is remembered cannot be read.
+        folder: Folder of the run; None keeps no file, as on all hosts but the first.
+        began: Time when the process began, by `time.time()`.
+        warn: Called with a line if the ledger of earlier starts cannot be read.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Ledger:
         return sound
 
     def enter(self, bucket: Bucket) -> Bucket:
-        """From now on, time belongs to `bucket`; returns the one it belonged to."""
+        """Counts time into `bucket` from now on; returns the bucket before it."""
         now, before = time.time(), self._bucket
         self._seconds[before] += now - self._since
         self._bucket, self._since = bucket, now
@@ -81,7 +81,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def into(self, bucket: Bucket) -> Iterator[None]:
-        """Counts a block into `bucket`."""
+        """Counts the time of the block into `bucket`."""
         before = self.enter(bucket)
         try:
             yield
@@ -89,7 +89,7 @@ class Ledger:
             self.enter(before)
 
     def resume(self, step: int) -> None:
-        """Says from which step the run goes on; what an earlier start did after it was wasted."""
+        """Sets the step that the run goes on from; later work of earlier starts was wasted."""
         self._first = self._step = step
         for start in self._starts:
             lost, done = start["last_step"] - step, start["last_step"] - start["first_step"]
@@ -100,7 +100,7 @@ class Ledger:
                 start["last_step"] = step
 
     def write(self, step: int) -> None:
-        """Puts the ledger on disk; `step` is the last that was made."""
+        """Writes the ledger to disk; `step` is the last that was made."""
         self._step = step
         self.enter(self._bucket)
         if self._path is None:
@@ -142,7 +142,7 @@ class Ledger:
 
 
 def _is_start(value: Any) -> bool:
-    """Whether this is what `Ledger.write` writes of a start."""
+    """Returns whether a value is a start as `Ledger.write` writes it."""
     if not isinstance(value, dict) or not isinstance(value.get("seconds"), dict):
         return False
     numbers = [value.get(name) for name in ("began", "ended", "first_step", "last_step")]

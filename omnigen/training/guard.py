@@ -56,6 +56,7 @@ def record(opt: Any, loss: jax.Array) -> Any:
     """Returns the optimizer's state after a step of this loss."""
     if not isinstance(opt, Watched):
         return opt
+    # The first losses count alike, as in a plain mean, until older ones begin to be forgotten.
     mean, variance, count = opt.losses
     rate = jnp.maximum(1.0 / (count + 1), 1.0 / WINDOW)
     away = loss - mean
@@ -65,7 +66,7 @@ def record(opt: Any, loss: jax.Array) -> Any:
 
 
 def is_spike(opt: Any, loss: jax.Array, *, sigmas: float) -> jax.Array:
-    """Whether the loss lies `sigmas` standard deviations above the mean of those before."""
+    """Returns whether the loss lies `sigmas` standard deviations above the mean of those before."""
     if not isinstance(opt, Watched):
         return jnp.zeros((), bool)
     mean, variance, count = opt.losses
@@ -93,7 +94,7 @@ def layer_statistics(tree: Params) -> dict[str, dict[str, float]]:
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
-    """The rows of a batch that this host holds, once each, however many devices have copies."""
+    """Returns the rows of a batch that this host holds, each once if several devices hold it."""
     parts = {str(shard.index): shard.data for shard in array.addressable_shards}
     return np.concatenate([np.atleast_1d(part) for part in parts.values()])
 
@@ -107,16 +108,16 @@ def leave_evidence(
     params: Params,
     grads: Params,
 ) -> None:
-    """Writes why a run gave up: the batch, where its randomness came from, every layer's numbers.
+    """Writes why a run gave up: the batch, the source of its randomness, all layers' numbers.
 
     Args:
-        folder: the run's; `evidence-<step>/` in it receives report.json and, from each host, its
-            part of the batch as .npz.
-        error: with the last steps' reports.
-        item: the last batch that was skipped.
-        seed: of the run; with the step it gives all random keys.
-        params: the weights.
-        grads: gradients of the batch at these weights.
+        folder: Folder of the run; `evidence-<step>/` in it receives report.json and, from each
+            host, its part of the batch as .npz.
+        error: Error that holds the last steps' reports.
+        item: Last batch that was skipped.
+        seed: Seed of the run; with the step it gives all random keys.
+        params: Weights that the batch was tried on.
+        grads: Gradients of the batch at these weights.
     """
     folder = folder / f"evidence-{error.step}"
     folder.mkdir(parents=True, exist_ok=True)

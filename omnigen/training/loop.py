@@ -66,7 +66,7 @@ def _start(
     schema: Schema,
     say: Callable[[str], None],
 ) -> _Start:
-    """Finds what to start from. The first of these that exists holds.
+    """Finds what to start from: the first of these that exists.
 
     1. The newest sound checkpoint of the workdir: everything, frozen weights and place in the data
        too. Settings that have changed since are told, or refused (see `changes`).
@@ -144,7 +144,7 @@ class _Stop:
 def _judge(
     judges: Sequence[Evaluator], params: Params, frozen: Params, *, beat: Callable[[], None]
 ) -> dict[str, float]:
-    """The metrics of all evaluators, as `evaluator/metric`; calls `beat` after each."""
+    """Runs all evaluators, with `beat` after each metric; returns metrics as `evaluator/metric`."""
     found = {}
     for evaluator in judges:
         for name, value in evaluator.run(params, frozen):
@@ -188,7 +188,7 @@ def compile_step(
 
 
 def _shapes(batch: Batch) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """What decides which program takes a batch."""
+    """Returns the shapes that decide which program takes a batch."""
     return tuple((name, value.shape) for name, value in sorted(batch.items()))
 
 
@@ -217,7 +217,7 @@ def open_feed(
 
 
 def first_batch(feed: Feed, *, place: bytes, step: int, say: Callable[[str], None]) -> Item:
-    """Waits for the first batch of a run that goes on at a place, and says if corpora changed."""
+    """Waits for the first batch of a run, and says if the corpora have changed."""
     item = feed.get()
     for line in position.changes(place, item.position, step=step):
         say(line)
@@ -227,7 +227,7 @@ def first_batch(feed: Feed, *, place: bytes, step: int, say: Callable[[str], Non
 def _window(
     config: TrainConfig, *, start: int, mesh: Mesh, shard: parallel.DataShard
 ) -> metrics.Window:
-    """What collects the steps of a run between its lines."""
+    """Returns the collector of the steps between two lines."""
     return metrics.Window(
         steps=config.steps,
         log_every=config.log_every,
@@ -238,7 +238,7 @@ def _window(
 
 
 def _missing(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The folders on the way to a folder that do not exist, itself the last."""
+    """Returns the folders on the way to a folder that do not exist, with itself as the last."""
     return [path for path in (*reversed(folder.parents), folder) if not path.exists()]
 
 
@@ -247,7 +247,7 @@ def _occupied(folder: pathlib.Path) -> Iterator[None]:
     """Makes the run's folder and keeps other runs out of it.
 
     Raises:
-        ValueError: another run is there, or something that this one cannot write to.
+        ValueError: If another run is there, or something that this one cannot write to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder, work="a run"):
@@ -281,26 +281,26 @@ def run(
     On SIGTERM or SIGINT it saves after the running step and exits with 143 or 130.
 
     Args:
-        stage: what to train.
-        config: settings of the loop.
-        optimizer: settings of the optimizer.
-        mesh: the devices.
-        workdir: the run's folder; it receives checkpoints, metrics, logs and samples.
-        settings: the resolved config of the run, as JSON; stored in each checkpoint, and compared
-            with what is stored there.
-        schema: what is known about the keys of the settings.
-        seed: of weights and of everything random in training.
-        began: when the process began, `time.time()`, for the ledger; by default now.
-        started: called when nothing is left that could be bad input; until then nothing is written.
-        check: of the checkpoint that `config.init_from` names; see `model.load_model`.
+        stage: Stage to train.
+        config: Settings of the loop.
+        optimizer: Settings of the optimizer.
+        mesh: Mesh of the devices.
+        workdir: Folder of the run; it receives checkpoints, metrics, logs and samples.
+        settings: Resolved config of the run, as JSON; stored in each checkpoint, and compared with
+            what is stored there.
+        schema: Knowledge about the keys of the settings.
+        seed: Seed of weights and of everything random in training.
+        began: Time when the process began, by `time.time()`, for the ledger; now by default.
+        started: Called once no bad input can come up any more; until then nothing is written.
+        check: Check of the checkpoint in `config.init_from`; see `model.load_model`.
 
     Returns:
         The values of the last line.
 
     Raises:
-        ValueError: a batch that the mesh does not divide, a rule of the optimizer without a
-            parameter, a checkpoint that does not fit, or another run in the workdir.
-        FloatingPointError: ten steps in a row that were skipped; see `guard`.
+        ValueError: If the mesh does not divide a batch, a rule of the optimizer matches no
+            parameter, a checkpoint does not fit, or another run is in the workdir.
+        FloatingPointError: If ten steps in a row were skipped; see `guard`.
     """
     shard = parallel.data_shard(
         parallel.sharding(mesh, ("batch",)),
@@ -365,7 +365,7 @@ def run(
 
         @contextlib.contextmanager
         def pause(bucket: Bucket) -> Iterator[None]:
-            """Time in here is not training time."""
+            """Excludes the time of the block from training time."""
             report(in_flight=0)
             since = time.perf_counter()
             with dog.pause(), ledger.into(bucket):
@@ -390,7 +390,7 @@ def run(
                 reporter.text(line)
             train_state, step_metrics = programs[shapes](train_state, frozen, item.batch)
             window.add(step, step_metrics, item.rates)
-            recent[step] = item
+            recent[step] = item  # kept for evidence: metrics are known one step late
             report(in_flight=1)
             saved.check()
             dog.beat()

@@ -48,11 +48,11 @@ _FOLDERS = ("checkpoints", "samples")
 
 
 class SkippedError(FloatingPointError):
-    """So many steps in a row were skipped that the run gives up.
+    """Raised when so many steps in a row were skipped that the run gives up.
 
     Attributes:
-        step: the last of them.
-        reports: what they reported, by step.
+        step: Last of these steps.
+        reports: Reports of these steps, by step.
     """
 
     def __init__(self, step: int, reports: dict[int, dict[str, float]]) -> None:
@@ -85,13 +85,13 @@ def rates(
     """Returns the speed over some steps.
 
     Args:
-        images: drawn in all those steps, by all hosts.
-        tokens: likewise.
-        flops: model FLOPs of those steps, by formula.
-        steps: how many.
-        seconds: wall time they took.
-        data_wait: the part of it, in seconds, in which no batch was ready.
-        devices: that computed them.
+        images: Number of images in all those steps, over all hosts.
+        tokens: Number of tokens in all those steps, over all hosts.
+        flops: Model FLOPs of those steps, by formula.
+        steps: Number of steps.
+        seconds: Wall time of the steps.
+        data_wait: Seconds of it in which no batch was ready.
+        devices: Number of devices that computed them.
     """
     device = jax.local_devices()[0]
     tflops = flops / seconds / devices / 1e12
@@ -118,11 +118,11 @@ class Window:
     the host.
 
     Args:
-        steps: of the whole run.
-        log_every: steps between lines.
-        start: the step from which the run goes on.
-        devices: that compute.
-        parts: of the global batch, of which this host's is one.
+        steps: Number of steps of the whole run.
+        log_every: Number of steps between lines.
+        start: Step from which the run goes on.
+        devices: Number of devices that compute.
+        parts: Number of parts of the global batch; each host has one.
     """
 
     def __init__(self, *, steps: int, log_every: int, start: int, devices: int, parts: int) -> None:
@@ -215,8 +215,8 @@ def duration(seconds: float) -> str:
 def timed(say: Callable[[str], None], doing: str) -> Iterator[None]:
     """Says what is being done, and afterwards how long it took.
 
-    What takes long is no silence: there is a line after `LONG_S`, and another each time as long
-    again has passed.
+    Long work does not go silent: there is a line after `LONG_S`, and another each time the time has
+    doubled.
     """
     say(f"{doing} ...")
     since, over = time.perf_counter(), threading.Event()
@@ -224,7 +224,7 @@ def timed(say: Callable[[str], None], doing: str) -> Iterator[None]:
     def tick() -> None:
         passed = LONG_S
         while not over.wait(since + passed - time.perf_counter()):
-            with contextlib.suppress(OSError):  # of a full disk, whoever waits hears as well
+            with contextlib.suppress(OSError):  # a full disk ends the main thread's next line, too
                 say(f"{doing} ... {duration(passed)} so far")
             passed *= 2
 
@@ -242,7 +242,8 @@ def check_files(folder: pathlib.Path) -> None:
     """Refuses what a run would hang or fail on when it writes into its folder.
 
     Raises:
-        ValueError: one of its files is a pipe, a folder or a device, or one of its folders is none.
+        ValueError: If one of its files is a pipe, a folder or a device, or one of its folders is no
+            folder.
     """
     for name in _FILES:
         for path in folder.glob(name):
@@ -253,9 +254,9 @@ def check_files(folder: pathlib.Path) -> None:
 
 
 def read_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Yields the lines of a metrics.jsonl and their values, or None for what is no such line.
+    """Yields the lines of a metrics.jsonl with their values, or None for other lines.
 
-    Lines that are too long are passed over, unread.
+    Lines that are too long are skipped, unread.
     """
     with files.open_regular(path) as file:
         while line := file.readline(MOST_LINE_BYTES):
@@ -278,10 +279,10 @@ def _values(line: bytes) -> dict[str, Any] | None:
 
 
 class Terminal:
-    """Standard output, as long as somebody reads it; silent on all hosts but the first.
+    """Standard output, as long as it can be written; silent on all hosts but the first.
 
     Attributes:
-        said: what was said, with its time, for a log that is opened later.
+        said: Lines that were said, with their times, for a log that is opened later.
     """
 
     def __init__(self) -> None:
@@ -291,7 +292,7 @@ class Terminal:
         self.said: list[str] = []
 
     def say(self, line: str) -> None:
-        """Prints a line that may hold text of strangers."""
+        """Prints a line, which may hold untrusted text."""
         if not self._active:
             return
         with self.lock:
@@ -326,10 +327,10 @@ class Reporter:
     """Writes what a run reports into its workdir; silent on all hosts but the first.
 
     Args:
-        workdir: the run's folder.
-        step: the step from which the run goes on; what was reported after it is dropped, so that
+        workdir: Folder of the run.
+        step: Step from which the run goes on; what was reported after it is dropped, so that
             metrics.jsonl has each step once.
-        terminal: where lines are shown; what was said there already is logged.
+        terminal: Terminal to show lines on; what was said there already is logged.
     """
 
     def __init__(
@@ -356,7 +357,7 @@ class Reporter:
             self.text(f"TensorBoard events are off; they need {extras.command('tensorboard')}")
 
     def _keep_until(self, step: int) -> int:
-        """Drops what comes after a step; returns the number of lines that are no metrics."""
+        """Drops what comes after a step; returns the number of lines that are not metrics."""
         path, junk = self._folder / "metrics.jsonl", 0
         if not path.exists():
             return 0
@@ -418,7 +419,7 @@ class Reporter:
 
 
 def _console() -> Any:
-    """A rich console on a terminal that has one; None means plain print."""
+    """Returns a rich console on a terminal that has one; None means plain print."""
     if sys.stdout is None or not sys.stdout.isatty():
         return None
     try:

@@ -72,19 +72,19 @@ class OptimizerConfig:
     """Settings of the optimizer.
 
     Attributes:
-        name: the algorithm.
-        learning_rate: between warmup and decay, for AdamW and Muon alike.
-        warmup_steps: steps of linear warmup.
-        decay_fraction: the last part of all steps, over which the learning rate falls.
-        decay: the shape of that fall.
-        final_fraction: what it falls to, as a fraction of `learning_rate`.
-        beta1: decay of the first moment.
-        beta2: decay of the second moment.
-        eps: added to the root of the second moment.
-        momentum: decay of Muon's momentum.
-        weight_decay: multiplied with the learning rate, as in AdamW.
-        clip_norm: the gradient is scaled down to this global norm; 0 never clips.
-        rules: the first rule that matches a parameter holds.
+        name: Algorithm that makes directions of gradients.
+        learning_rate: Learning rate between warmup and decay, for AdamW and Muon alike.
+        warmup_steps: Number of steps of linear warmup.
+        decay_fraction: Share of all steps, the last ones, over which the learning rate falls.
+        decay: Shape of that fall.
+        final_fraction: Learning rate at the end, as a fraction of `learning_rate`.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        eps: Number added to the root of the second moment.
+        momentum: Decay of Muon's momentum.
+        weight_decay: Decay of weights, multiplied with the learning rate as in AdamW.
+        clip_norm: Global norm that larger gradients are scaled down to; 0 never clips.
+        rules: Rules for single parameters; the first that matches one holds.
     """
 
     name: Algorithm = Algorithm.ADAMW
@@ -126,7 +126,7 @@ class Treatment:
 
     @property
     def group(self) -> str:
-        """Which part of the optimizer owns the parameter."""
+        """The part of the optimizer that owns the parameter."""
         return "frozen" if self.freeze else "matrix" if self.matrix else "other"
 
 
@@ -156,16 +156,16 @@ def treatments(config: OptimizerConfig, axes: Any, shapes: Any) -> Any:
     """Decides what happens to each parameter.
 
     Args:
-        config: the settings.
-        axes: tree of tuples of dim names, as the weights declare them.
-        shapes: the same tree of arrays or shapes.
+        config: The settings.
+        axes: Tree of tuples of dim names, as the weights declare them.
+        shapes: The same tree of arrays or shapes.
 
     Returns:
         The same tree of `Treatment`.
 
     Raises:
-        ValueError: a rule that matches no parameter (naming the nearest), or names that do not fit
-            a shape.
+        ValueError: If a rule matches no parameter (the message names the nearest), or names do not
+            fit a shape.
     """
     used: set[Rule] = set()
 
@@ -203,7 +203,7 @@ def treatments(config: OptimizerConfig, axes: Any, shapes: Any) -> Any:
 
 
 def _stateless(update: Callable[..., Any]) -> optax.GradientTransformationExtraArgs:
-    """A transformation of updates (and params) without state."""
+    """Returns a transformation of updates, given updates and params, that has no state."""
 
     def update_fn(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         return update(updates, params, **extra), state
@@ -214,13 +214,15 @@ def _stateless(update: Callable[..., Any]) -> optax.GradientTransformationExtraA
 def orthogonalize(x: jax.Array) -> jax.Array:
     """Brings the singular values of matrices `[..., M, N]` near 1, from 0.7 to 1.2.
 
-    Five Newton-Schulz steps by a quintic polynomial whose slope at 0 is as large as can be (Jordan
-    et al. 2024, "Muon"). It is made for bfloat16, in which GPUs and TPUs multiply several times as
-    fast and move half as much; on CPUs, which have none, it runs in float32.
+    Takes five Newton-Schulz steps by a quintic polynomial whose slope at 0 is as large as possible
+    (Jordan et al. 2024, "Muon").
     """
+    # The result need not be exact, so bfloat16 is enough: GPUs and TPUs multiply it several times
+    # as fast and move half as much. CPUs have no units for it.
     dtype = jnp.float32 if parallel.platform() == "cpu" else jnp.bfloat16
     a, b, c = _NEWTON_SCHULZ
     is_tall = x.shape[-2] > x.shape[-1]
+    # No singular value is larger than this norm, so that all start where the steps converge.
     y = (x / (jnp.linalg.norm(x, axis=(-2, -1), keepdims=True) + 1e-8)).astype(dtype)
     for _ in range(5):
         other = y.swapaxes(-1, -2)
@@ -231,7 +233,7 @@ def orthogonalize(x: jax.Array) -> jax.Array:
 
 
 def _muon(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
-    """Orthogonalized momentum of matrices, stacked or not, at AdamW's root mean square.
+    """Returns Muon: momentum of matrices, stacked or not, orthogonalized, with AdamW's RMS.
 
     On a mesh the matrices of a stack are shared out, each whole on one device, so that
     orthogonalizing them needs no traffic and is not repeated.
@@ -248,6 +250,7 @@ def _muon(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
 
     def turn(updates: Any, params: Any, **_: Any) -> Any:
         del params
+        # An orthogonal M x N matrix has a root mean square of 1 / sqrt(max(M, N)).
         return jax.tree.map(
             lambda u: shared(u) * (_MUON_RMS * math.sqrt(max(u.shape[-2:]))), updates
         )
@@ -264,7 +267,7 @@ def build(
     is right after a skipped update, after a resume, and when `total_steps` changes.
 
     Raises:
-        ValueError: see `treatments`.
+        ValueError: As in `treatments`.
     """
     tree = treatments(config, axes, shapes)
     learning_rate = schedule(config, total_steps)
@@ -287,5 +290,6 @@ def build(
 
         return jax.tree.map(one, tree, updates, params)
 
+    # Frozen weights go first: their gradients must not count in the norm that is clipped.
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     return optax.chain(_stateless(drop_frozen), clip, directions, _stateless(finish))

@@ -26,11 +26,11 @@ class Replay:
     """What a replay found.
 
     Attributes:
-        first: step of the checkpoint it began with.
-        last: step of the checkpoint it was compared with.
-        losses: steps whose loss differs from the one in metrics.jsonl; only lines of one step
+        first: Step of the checkpoint that it began with.
+        last: Step of the checkpoint that it was compared with.
+        losses: Steps whose loss differs from the one in metrics.jsonl; only lines of one step
             count.
-        arrays: those that differ at the end, by path.
+        arrays: Paths of the arrays that differ at the end.
     """
 
     first: int
@@ -40,7 +40,7 @@ class Replay:
 
     @property
     def line(self) -> str:
-        """What to tell the user."""
+        """A line for the user."""
         where = f"steps {self.first + 1} to {self.last}"
         if not self.losses and not self.arrays:
             return f"{where}: every array is the same to the bit"
@@ -69,8 +69,8 @@ def replay(
     bad input. `settings` and `schema` are those of `loop.run`; what has changed since is said.
 
     Raises:
-        ValueError: no such checkpoint, none after it, one without digests, or one whose weights
-            mean something else with these settings.
+        ValueError: If there is no such checkpoint, none after it, one without digests, or one whose
+            weights mean something else with these settings.
     """
     sharding = parallel.sharding(mesh, ("batch",))
     shard = parallel.data_shard(
@@ -113,7 +113,7 @@ def replay(
 def _ends(
     workdir: pathlib.Path, first: int, *, say: Callable[[str], None], **restored: Any
 ) -> tuple[int, checksums.Seal, manager.Snapshot]:
-    """The step to end at, what its checkpoint must hold, and what that of step `first` holds."""
+    """Returns the step to end at, its checkpoint's seal, and what that of step `first` holds."""
     if not (workdir / "checkpoints").is_dir():
         raise ValueError(f"{workdir}: no checkpoints to replay")
     saved = manager.Checkpoints(workdir, keep=2, read_only=True, warn=say)
@@ -137,7 +137,7 @@ def _next(steps: list[int], first: int) -> int:
 
 
 def _losses(path: pathlib.Path) -> dict[int, float]:
-    """The loss of every step that has a line of its own; lines that were cut off have none."""
+    """Returns the loss of every step that has a line of its own; truncated lines have none."""
     found: dict[int, float] = {}
     for _, line in metrics.read_lines(path) if path.exists() else ():
         if line is not None and line.get("loss") is not None:

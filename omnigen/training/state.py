@@ -68,7 +68,7 @@ def abstract(
 
 
 def _names(path: Any) -> tuple[str, ...]:
-    """The keys of a path through dicts, named tuples and sequences."""
+    """Returns the keys of a path through dicts, named tuples and sequences."""
     return tuple(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", "")))) for k in path)
 
 
@@ -79,7 +79,7 @@ def create(
     optimizer: optax.GradientTransformation,
     key: jax.Array,
 ) -> State:
-    """Makes the state at step 0 in one jit, each shard on its device (`target`: see `abstract`)."""
+    """Makes the state at step 0 in one jit, each shard on its device; `abstract` gives `target`."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
     return jax.jit(lambda key: fresh(init(key), optimizer), out_shardings=shardings)(key)
 
@@ -102,6 +102,8 @@ def update_ema(ema: Params, params: Params, *, step: jax.Array, decay: float) ->
     The decay is `min(decay, (1 + step) / (10 + step))`, so that the random initial weights are
     forgotten fast.
     """
+    # Averages are float32 whatever the weights are: a step moves them by a ten thousandth or so of
+    # the difference, which is less than bfloat16 resolves.
     step = step.astype(jnp.float32)
     rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda e, p: e + rate * (p.astype(jnp.float32) - e), ema, params)

@@ -21,13 +21,15 @@ def example_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
 
 
 def _gradients(loss: Callable[..., Any], params: Params, batch: Batch, keys_B: Any, parts: int):
-    """Loss, metrics and gradients of a batch: sums over `parts` slices of its examples.
+    """Returns the loss, metrics and gradients of a batch, summed over `parts` slices of it.
 
     Part m holds every `parts`-th example, so that each device keeps its own examples.
     """
     grad = jax.value_and_grad(loss, has_aux=True)
     if parts == 1:
         return grad(params, batch, keys_B)
+    # Scalars in the batch are normalisers counted over all of it, and every slice gets them. So the
+    # losses and gradients of slices add up to those of the batch, and are not averaged.
     leaves, treedef = jax.tree.flatten((batch, keys_B))
     sliced = [leaf.ndim > 0 for leaf in leaves]
 
@@ -50,7 +52,7 @@ def _gradients(loss: Callable[..., Any], params: Params, batch: Batch, keys_B: A
 
 
 def make_gradients(stage: Stage, config: TrainConfig, *, seed: int) -> Callable[..., Any]:
-    """Returns the pure function `(params, frozen, batch, step) -> ((loss, metrics), gradients)`."""
+    """Returns a pure function, `(params, frozen, batch, step) -> ((loss, metrics), gradients)`."""
 
     def gradients(params: Params, frozen: Params, batch: Batch, step: jax.Array) -> Any:
         keys_B = example_keys(seed, step, config.global_batch_size)
@@ -92,6 +94,7 @@ def make_step(
         stepped: Params = jax.tree.map(jnp.add, params, updates)
         ema = state.update_ema(old["ema"], stepped, step=step, decay=config.ema_decay)
         new = {"params": stepped, "opt": guard.record(opt, loss), "ema": ema}
+        # Selected element by element: a bad update times zero would still be NaN.
         kept = {name: old[name] for name in new}
         new = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, kept)
         report = {"loss": loss, **parts, "grad_norm": grad_norm, "skipped": 1.0 - good}

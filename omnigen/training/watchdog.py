@@ -28,8 +28,8 @@ class Watchdog:
     """A thread that expects `beat` to be called again and again.
 
     Args:
-        path: of the file for stacks, which is made when there is something to write.
-        exit_s: ends the process after so many seconds without a beat; 0 never does.
+        path: File for stacks, which is made when there is something to write.
+        exit_s: Seconds without a beat after which the process ends; 0 never ends it.
     """
 
     def __init__(self, path: pathlib.Path, *, exit_s: float) -> None:
@@ -42,7 +42,7 @@ class Watchdog:
         self._thread.start()
 
     def beat(self) -> None:
-        """Says that a step was made."""
+        """Notes that a step was made."""
         now = time.monotonic()
         if not self._pausing:
             self._between.append(now - self._last)
@@ -50,7 +50,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Allows for what takes longer than a step; `beat` within says that it goes on."""
+        """Allows longer times between beats in the block, for work longer than a step."""
         self.beat()
         self._pausing = True
         try:
@@ -59,7 +59,7 @@ class Watchdog:
             self._last, self._pausing, self._dumped = time.monotonic(), False, False
 
     def limit(self) -> float:
-        """Seconds without a beat after which stacks are written."""
+        """Returns the seconds without a beat after which stacks are written."""
         usual = TIMES * statistics.median(self._between) if self._between else 0.0
         return max(usual, LEAST_PAUSE_S if self._pausing else LEAST_S)
 
@@ -71,11 +71,13 @@ class Watchdog:
                 self._dump(f"no progress for {quiet:.0f} s")
             if self._exit_s and quiet > max(self._exit_s, self.limit()):
                 self._dump(f"no progress for {quiet:.0f} s: exit code {EXIT_CODE}")
+                # No exception reaches a main thread that hangs in a collective; and cleaning up
+                # would wait for the same devices.
                 os._exit(EXIT_CODE)
 
     def _dump(self, why: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {why}"
-        with contextlib.suppress(OSError, ValueError):  # nobody may be listening any more
+        with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             cli.say(f"{line}; stacks of all threads are in {self._path}", sys.stderr)
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -63,8 +63,6 @@ def unwrap(data: bytes) -> Bare:
 
     From the first damaged place on the file is left as it is, for the decoder to judge.
 
-    What is damaged is left as it is, from there on: it is for the decoder to judge.
-
     Raises:
         Rejected: If the file has more blocks than any sound one.
     """

@@ -110,8 +110,6 @@ def blamed() -> Iterator[None]:
 
     Decoders raise anything. A MemoryError keeps its reason.
 
-    Decoders raise anything. MemoryError is told as what it is.
-
     Raises:
         Rejected: In place of any exception but those that end the process.
     """

@@ -138,9 +138,6 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     A small shift, zoom or change of brightness and contrast is removed first: least squares find
     the change of the whole picture that explains most.
 
-    What a small shift, zoom or change of brightness and contrast explains is taken out before: the
-    change of the whole picture that explains most is found by least squares.
-
     Args:
         one: Look at a picture, uint8 `[pictures.LOOK_BYTES]`; see `pictures.Look.fine`.
         other: Look at the other picture, uint8 `[pictures.LOOK_BYTES]`.

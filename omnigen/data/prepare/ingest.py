@@ -355,12 +355,10 @@ def _join(twins: duplicates.Twins) -> dict[int, list[int]]:
 def _split(facts: Facts, twins: duplicates.Twins, fraction: float) -> np.ndarray:
     """Returns the split of each picture, uint8 `[N]`, as places in `SPLITS`.
 
-    It is 0 for those that do not stay.
-
-    What the input names is kept. A picture is for the test if any that is equal or nearly the same
-    is: otherwise the test would be trained on. If the input names none for the test, those of the
-    others whose key hashes lowest are: at least one if there is a choice, so that a small corpus
-    can be judged too.
+    It is 0 for pictures that do not stay. What the input names is kept. A picture is for the test
+    if any that is equal or nearly the same is: otherwise the test would be trained on. If the input
+    names none for the test, those of the others whose key hashes lowest are: at least one if there
+    is a choice, so that a small corpus can be judged too.
     """
     train, test = (SPLITS.index(split) for split in (Split.TRAIN, Split.TEST))
     splits = np.zeros(len(facts), np.uint8)

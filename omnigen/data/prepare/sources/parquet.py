@@ -265,8 +265,6 @@ def _lists(metadata: Any) -> tuple[str, ...]:
 
     They are read by their dictionaries; otherwise a page of a few bytes could hold a text a million
     times.
-
-    They are read by their dictionaries, or a page of a few bytes could have a text a million times.
     """
     columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
     kinds = [column.physical_type == "BYTE_ARRAY" for column in columns]
