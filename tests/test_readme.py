@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shlex
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -91,6 +92,14 @@ def test_python(untrained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch) ->
     assert (pictures[0] != pictures[1]).any()
 
 
+def door(module: str) -> Callable[[list[str]], None]:
+    """The program that `python -m` runs."""
+    found = importlib.import_module(module)
+    if hasattr(found, "__path__"):
+        found = importlib.import_module(f"{module}.__main__")
+    return found.main
+
+
 def fine_tuning() -> list[str]:
     """The commands of the section about it, from a folder of pictures to a picture drawn."""
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -120,7 +129,7 @@ def tune(tmp_path: pathlib.Path, monkeypatch, *few: str) -> dict:
     for command in ran:
         _, _, module, *argv = shlex.split(command)
         argv = [word.replace("configs/", f"{ROOT}/configs/") for word in argv]
-        importlib.import_module(module).main([*argv, *(few if module == "omnigen.train" else ())])
+        door(module)([*argv, *(few if module == "omnigen.train" else ())])
     with Image.open("cat.png") as drawn:
         assert drawn.info["prompt"] == "a sleeping cat"
     assert "from the weights of" in pathlib.Path("runs/pets/log.txt").read_text()
@@ -209,11 +218,9 @@ def test_documented_commands_are_understood(
     command = re.sub(r"\[([^\[\]]*)\]", r"\1", re.sub(r"\s+#\s.*", "", command))
     words = [part for word in shlex.split(command) for part in FILLED.get(word, [word])]
     module, argv = words[2], words[3:]
-    if module in ("omnigen.bench", "omnigen.plan", "omnigen.data.prepare", "omnigen.data.corpora"):
-        module += ".__main__"
     subject = argv[:1] if argv and not argv[0].startswith("-") else []
     with pytest.raises(SystemExit) as stopped:
-        importlib.import_module(module).main([*subject, "--help"])
+        door(module)([*subject, "--help"])
     assert stopped.value.code == 0
     flags = set(re.findall(r"^\s*--(\w+)", capsys.readouterr().out, flags=re.MULTILINE))
     overrides = [word for word in argv if word.startswith("--config.")]

@@ -207,7 +207,7 @@ COMPUTE = {
     "train": ["--config", RECIPE, "--workdir", "w"],
     "sample": ["--prompt", "a red circle", "--output", "o.png"],
     "evaluate": ["--suites", "exact", "--every", "40", "--output", "ev"],
-    "bench": ["data", "--config", RECIPE],
+    "bench.__main__": ["data", "--config", RECIPE],
     "export": ["--checkpoint", str(pretrained.NANO), "--output", "out"],
     "encode": ["--corpus", "corpus"],
     "doctor": [],
@@ -245,6 +245,6 @@ def test_devices_that_are_not_here_are_one_line_at_every_door(tmp_path: pathlib.
     assert code == 1 and any(said.startswith(f"BAD  devices      {line}") for said in out)
     for name, (code, out, err) in found.items():
         assert (code, out) == (2, []), name
-        assert err[-1].startswith(f"omnigen.{name}: {line}"), name
+        assert err[-1].startswith(f"omnigen.{name.removesuffix('.__main__')}: {line}"), name
         assert len(err) == 1 or name == "evaluate", name  # which says what it begins with
     assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("w", "ev")) == ["corpus"]

@@ -124,7 +124,7 @@ def test_latents_of_other_weights_are_refused(encoded, stages, untrained):
 
 
 def test_an_interrupted_encoding_goes_on(folder, encoded, untrained, tmp_path, monkeypatch):
-    monkeypatch.setattr(encode, "SHARD_ROWS", 8)
+    monkeypatch.setattr(encode_corpus, "SHARD_ROWS", 8)
     monkeypatch.setattr(latents, "SHARD_ROWS", 8)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("latents"))
@@ -137,7 +137,7 @@ def test_an_interrupted_encoding_goes_on(folder, encoded, untrained, tmp_path, m
             raise KeyboardInterrupt
         return rows(corpus, indices, encoder)
 
-    monkeypatch.setattr(encode, "_encode_rows", dying)
+    monkeypatch.setattr(encode_corpus, "_encode_rows", dying)
     with pytest.raises(KeyboardInterrupt):
         encode_corpus.encode(copy, str(untrained))
     assert not (copy / "latents" / "latents.json").exists()

@@ -60,11 +60,12 @@ def read_part(*args):
 def prepared(parts, output, count):
     job = ingest.plan_parts(parts, pathlib.Path("made"), output, PLAIN)
 
-    def execute(work, tasks, *rest):
-        work = read_part if work is ingest._read_part else work
-        return processes.run(count, work, tasks, *rest)
+    def run(workers, work, *rest, run=processes.run):
+        return run(workers, read_part if work is ingest._read_part else work, *rest)
 
-    ingest.run(job, execute=execute)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "run", run)
+        ingest.run(job, count)
     lines = (output / ingest.REJECTS).read_text("utf-8").splitlines()
     return {line["key"]: line["detail"] for line in map(json.loads, lines)}
 

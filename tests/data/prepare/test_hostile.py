@@ -32,7 +32,7 @@ def say():  # last of all, when every process that was started has ended
     own = pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
     print("peak:", max(int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
 atexit.register(say)
-from omnigen.data import prepare
+from omnigen.data.prepare import __main__ as prepare
 prepare.main(sys.argv[1:])
 """
 HOLE = 40 << 30  # bytes of a file that takes no disk

@@ -15,7 +15,7 @@ from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Corpus, Manifest, Record
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare import __main__ as prepare
-from omnigen.data.prepare import facts, ingest
+from omnigen.data.prepare import facts, ingest, processes
 from omnigen.data.prepare.ingest import Settings
 from omnigen.data.prepare.texts import Texts
 
@@ -267,20 +267,22 @@ def test_workers_and_kills_change_nothing(tmp_path, monkeypatch):
     settings = Settings(test_fraction=0.3, shard_bytes=9000)
     made(tmp_path / "in", tmp_path / "one", settings)
     made(tmp_path / "in", tmp_path / "two", settings, workers=2)
+    run = processes.run
     for number in range(4):
 
-        def dying(work, tasks, *rest, left=[number]):  # noqa: B006
+        def dying(*given, left=[number]):  # noqa: B006
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
-            return ingest.processes.run(0, work, tasks, *rest)
+            return run(*given)
 
+        monkeypatch.setattr(processes, "run", dying)
         job = ingest.plan(tmp_path / "in", tmp_path / "three", settings)
         if number < 2:
             with pytest.raises(KeyboardInterrupt):
-                ingest.run(job, execute=dying)
+                ingest.run(job)
         else:
-            ingest.run(job, execute=dying)
+            ingest.run(job)
     contents = [
         {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
         for name in ("one", "two", "three")

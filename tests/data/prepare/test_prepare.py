@@ -51,7 +51,7 @@ def refused(capsys, main, *args):
     return raised.value.code, lines[-1]
 
 
-def test_a_second_one_at_once_is_refused_and_harms_nothing(source, tmp_path, capsys):
+def test_a_second_one_at_once_is_refused_and_harms_nothing(source, tmp_path, capsys, monkeypatch):
     output = tmp_path / "out"
     with ingest.claimed(output):  # which is not there yet
         code, line = refused(capsys, prepare.main, arguments(source, output))
@@ -60,22 +60,24 @@ def test_a_second_one_at_once_is_refused_and_harms_nothing(source, tmp_path, cap
     assert not output.exists()
     job = ingest.plan(source, output, PLAIN)
 
-    def interrupting(work, tasks, *rest):
+    def interrupting(*given, run=processes.run):
         before = contents(output)
         code, line = refused(capsys, prepare.main, arguments(source, output, "--test_fraction=0"))
         assert code == 2 and str(output) in line and contents(output) == before
-        return processes.run(0, work, tasks, *rest)
+        return run(*given)
 
-    ingest.run(job, execute=interrupting)
+    monkeypatch.setattr(processes, "run", interrupting)
+    ingest.run(job)
     assert len(Corpus(output)) == 8
     assert not (output / files.LOCK).exists() and not (output / ingest.WORK).exists()
 
 
-def test_one_that_waited_for_its_turn_finds_it_done(source, tmp_path):
+def test_one_that_waited_for_its_turn_finds_it_done(source, tmp_path, monkeypatch):
     job = ingest.plan(source, tmp_path / "out", PLAIN)
     ingest.run(job)
     before = contents(tmp_path / "out")
-    ingest.run(job, execute=lambda *_: pytest.fail("it is done"))
+    monkeypatch.setattr(processes, "run", lambda *_: pytest.fail("it is done"))
+    ingest.run(job)
     assert contents(tmp_path / "out") == before
 
 
