@@ -24,15 +24,17 @@ _HIDDEN = -1e30  # score of what may not be seen; finite, so that a query may se
 
 
 def rotate(x_BTNH: jax.Array, position_BTA: jax.Array) -> jax.Array:
-    """Rotary embedding (Su et al. 2021, "RoFormer"), the frequencies shared out to the axes.
+    """Applies rotary embedding (Su et al. 2021, "RoFormer") on two or three axes.
 
-    Dim i is paired with dim i + H/2. With three axes the first is the sequence; two axes are a
-    grid.
+    Dim i is paired with dim i + H/2, and the frequencies are shared out to the axes. With three
+    axes the first is the sequence; two axes are a grid.
 
     Args:
         x_BTNH: Queries or keys.
         position_BTA: Float positions on two or three axes.
     """
+    # Each axis has frequencies of its own, so that a score depends on the distance along each. The
+    # grid's have shorter periods: a picture has tens of rows, a sequence thousands of elements.
     half, axes = x_BTNH.shape[-1] // 2, position_BTA.shape[-1]
     counts = [half // axes + (i < half % axes) for i in range(axes)]
     angles = []
@@ -55,19 +57,21 @@ def attend(
     segment_BT: jax.Array | None = None,
     causal: bool = False,
 ) -> jax.Array:
-    """Scaled dot-product attention, `[B, T, N, H]`: fused on GPUs and TPUs in bfloat16, else XLA.
+    """Computes scaled dot-product attention, `[B, T, N, H]`.
 
-    The fused kernels are cuDNN's, and on TPUs splash attention for long rows without `mask_BTS`.
-    XLA writes the scores out, `[B, N, T, S]`.
+    It is fused on GPUs and TPUs in bfloat16. The fused kernels are cuDNN's, and on TPUs splash
+    attention for long rows without `mask_BTS`. XLA, which does the rest, writes the scores out,
+    `[B, N, T, S]`.
 
     Args:
         q_BTNH: Queries.
         k_BSKH: Keys; K divides N.
         v_BSKH: Values.
         mask_BTS: What may be seen; None for everything.
-        segment_BT: int32, instead of a mask: positions see their own segment alone; needs T == S.
-            Segment 0 is padding, which nobody sees; what a query there returns is not specified.
-        causal: Also hide what comes later; needs T == S.
+        segment_BT: Segments, int32, instead of a mask: positions see their own segment alone; needs
+            T == S. Segment 0 is padding, which no position sees; what a query there returns is not
+            specified.
+        causal: Whether to hide what comes later, too; needs T == S.
     """
     assert mask_BTS is None or segment_BT is None
     platform, half = parallel.platform(), q_BTNH.dtype in (jnp.bfloat16, jnp.float16)
@@ -90,7 +94,7 @@ def attend(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """One layer's keys and values, `[B, K, S, H]` each; what of it is filled the caller knows.
+    """One layer's keys and values, `[B, K, S, H]` each; the caller knows how much is filled.
 
     Heads come before the sequence, as the products with them need it: else every step would copy
     the whole cache.
@@ -102,17 +106,18 @@ class KVCache:
 
 def write_rows(into: jax.Array, new: jax.Array, start: jax.Array, *, axis: int) -> jax.Array:
     """Writes `new` into each row of `into`, along `axis` from `start`: `[B]`, or `[1]` for all."""
-    if len(start) == 1:  # which XLA does in place, where a scatter costs a kernel of its own
+    if len(start) == 1:  # in place; a scatter would cost a kernel of its own
         return jax.lax.dynamic_update_slice_in_dim(into, new, start[0], axis=axis)
     write = lambda *row: jax.lax.dynamic_update_slice_in_dim(*row, axis=axis - 1)  # noqa: E731
     return jax.vmap(write)(into, new, start)
 
 
 def attend_cache(q_BTNH: jax.Array, cache: KVCache, *, mask_BTS: jax.Array) -> jax.Array:
-    """Returns `attend` to a cache, `[B, T, N, H]`; the softmax is in float32."""
+    """Does what `attend` does over a cache, `[B, T, N, H]`; the softmax is in float32."""
     batch, length, heads, dim = q_BTNH.shape
     k_BKSH, v_BKSH = cache.k.astype(q_BTNH.dtype), cache.v.astype(q_BTNH.dtype)
     keys = k_BKSH.shape[1]
+    # Query heads that share keys become rows of one product, so that the keys are read once.
     q_BKTGH = q_BTNH.reshape(batch, length, keys, -1, dim).swapaxes(1, 2)
     q_BKMH = q_BKTGH.reshape(batch, keys, -1, dim)  # M = T G
     scores = jnp.matmul(q_BKMH, k_BKSH.swapaxes(2, 3), preferred_element_type=jnp.float32)
@@ -172,7 +177,7 @@ class Attention(nnx.Module):
         segment_BT: jax.Array | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
-        """Attends within x; also returns keys and values, so that a cache can start from them."""
+        """Attends within x; also returns keys and values, from which a cache can start."""
         q, k, v = self.qkv(x_BTD, position_BTA)
         y_BTNH = attend(q, k, v, mask_BTS=mask_BTS, segment_BT=segment_BT, causal=causal)
         return self.out(y_BTNH), KVCache(k.swapaxes(1, 2), v.swapaxes(1, 2))
@@ -188,7 +193,7 @@ class Attention(nnx.Module):
     ) -> tuple[jax.Array, KVCache]:
         """Writes x's keys and values into the cache, then attends to the cache.
 
-        They begin at `start`, `[B]`, or `[1]` if that is the same for all rows.
+        They are written from `start` on, `[B]`, or `[1]` if that is the same for all rows.
         """
         q, k, v = self.qkv(x_BTD, position_BTA)
 

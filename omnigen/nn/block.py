@@ -44,7 +44,7 @@ class Block(nnx.Module):
         segment_BL: jax.Array | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
-        """Returns the block over a whole sequence, and its keys and values; see `attend`."""
+        """Runs the block over a whole sequence; also returns its keys and values."""
         y_BLD, cache = self.attention(
             self.attention_norm(x_BLD),
             position_BLA,
@@ -63,7 +63,7 @@ class Block(nnx.Module):
         start: jax.Array,
         mask_BTS: jax.Array,
     ) -> tuple[jax.Array, KVCache]:
-        """The block over new elements that see the cache, in which they are written at `start`."""
+        """Runs the block over new elements, written into the cache from `start` on."""
         normed_BTD = self.attention_norm(x_BTD)
         y_BTD, cache = self.attention.step(
             normed_BTD, position_BTA, cache, start=start, mask_BTS=mask_BTS

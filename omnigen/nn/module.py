@@ -51,7 +51,8 @@ def check_sizes(part: str, config: Any) -> None:
     """Checks the numbers of a config, and its `dtype`; whole numbers are sizes and counts.
 
     Raises:
-        ValueError: Names the part, the field, its value and what is allowed.
+        ValueError: If one is out of range; the message names the part, the field, its value and
+            what is allowed.
     """
     for field in dataclasses.fields(config):
         value, most = getattr(config, field.name), MOST.get(field.name, _MOST_OTHERS)
@@ -76,7 +77,7 @@ def param(
 
 
 class Net(Generic[M]):
-    """A module's definition: makes parameters, describes them, and binds them for a call."""
+    """The definition of a module: makes its parameters, describes them, binds them for a call."""
 
     def __init__(self, build: Callable[[nnx.Rngs], M]):
         """Traces `build` without allocating anything."""
@@ -97,7 +98,10 @@ class Net(Generic[M]):
         return nnx.to_pure_dict(self._state)
 
     def axes(self) -> Params:
-        """The logical names of each parameter's dims, `layers` first where layers are stacked."""
+        """Returns the logical names of each parameter's dims.
+
+        Where layers are stacked, `layers` is the first.
+        """
 
         def names(variable: nnx.Variable) -> tuple[str | None, ...]:
             axes, ndim = variable.get_metadata("axes"), len(variable.shape)

@@ -27,7 +27,7 @@ RESIDUALS = "splash"  # what the backward pass needs, for rematerialisation to k
 
 
 def supports(q_BTNH: jax.Array, k_BSKH: jax.Array) -> bool:
-    """Whether the kernel is worth it and can do it: long rows in bfloat16, not split by length."""
+    """Returns whether the kernel applies and pays: long rows in bfloat16, not split by length."""
     return (
         q_BTNH.dtype == jnp.bfloat16
         and q_BTNH.shape[1] == k_BSKH.shape[1] >= SHORTEST
@@ -44,15 +44,15 @@ def splash_attention(
     causal: bool = False,
     interpret: bool = False,
 ) -> jax.Array:
-    """Returns scaled dot-product attention, `[B, T, N, H]`.
+    """Computes scaled dot-product attention, `[B, T, N, H]`.
 
     Args:
         q_BTNH: Queries.
         k_BTKH: Keys; K divides N.
         v_BTKH: Values.
-        segment_BT: int32; positions see their own segment alone. None for one segment.
-        causal: Also hide what comes later.
-        interpret: Runs without a TPU, slowly; for tests.
+        segment_BT: Segments, int32; positions see their own segment alone. None is one segment.
+        causal: Whether to hide what comes later, too.
+        interpret: Whether to run without a TPU, slowly, as tests do.
     """
     attend = functools.partial(_attend, causal=causal, interpret=interpret)
     if jax.sharding.get_abstract_mesh().empty:
@@ -75,7 +75,7 @@ def _attend(
     causal: bool,
     interpret: bool,
 ) -> jax.Array:
-    """Returns one device's part."""
+    """Computes one device's part."""
     batch, length, heads, head_dim = q_BTNH.shape
     blocks = math.ceil(length / LONGEST_BLOCK)
     block = LANES * math.ceil(length / (blocks * LANES))
@@ -85,6 +85,8 @@ def _attend(
         x = jnp.pad(x, [(0, 0), (0, padded - length), (0, 0), (0, 0)])
         return x.swapaxes(1, 2)
 
+    # Padding is segment 0, so that no position sees it. A causal mask hides it from all the others
+    # anyway; a full one does not, and needs segments even if the caller has only one.
     if segment_BT is None and padded > length:
         segment_BT = jnp.ones((batch, length), jnp.int32)
     segments = None
@@ -107,6 +109,7 @@ def _attend(
         residual_checkpoint_name=RESIDUALS,
         interpret=interpret,
     )
+    # The kernel does not scale the scores itself.
     scale = jnp.asarray(1 / math.sqrt(head_dim), q_BTNH.dtype)
     y_BNTH = jax.vmap(kernel)(prepare(q_BTNH * scale), prepare(k_BTKH), prepare(v_BTKH), segments)
     return y_BNTH.swapaxes(1, 2)[:, :length]

@@ -50,14 +50,14 @@ class Stack(nnx.Module):
         remat: Remat = Remat.NONE,
         unroll: bool = False,
     ) -> tuple[Any, Any]:
-        """Runs `x, y = call(layer, x)` layer by layer; returns the last x and the ys, stacked.
+        """Runs `x, y = call(layer, x)` layer by layer; returns the last x and the stacked ys.
 
         Args:
-            x: What enters the first layer.
+            x: Input of the first layer.
             call: Runs one layer.
             remat: What the backward pass keeps.
-            unroll: Compiles each layer for itself. Nothing is then copied into and out of stacked
-                activations, but compilation takes time in proportion to the depth.
+            unroll: Whether to compile each layer for itself. Nothing is then copied into and out of
+                stacked activations, but compilation takes time in proportion to the depth.
         """
         definition, state = nnx.split(self.layers)
 
@@ -73,8 +73,8 @@ class Stack(nnx.Module):
                 if remat == Remat.DOTS
                 else policies.nothing_saveable
             )
-            # A scanned body is computed again without a barrier; unrolled, it would be merged with
-            # the first computation.
+            # Unrolled, the recomputation would be merged with the first computation, unless a
+            # barrier keeps them apart. Around a scanned body there is nothing to merge with.
             body = jax.checkpoint(body, prevent_cse=unroll, policy=policy)
         return jax.lax.scan(body, x, state, unroll=self.num_layers if unroll else 1)
 
