@@ -29,20 +29,20 @@ PLACE_DIM = 128
 
 @dataclasses.dataclass(frozen=True)
 class ARConfig:
-    """Size of the transformer.
+    """Sizes of the transformer.
 
     Attributes:
-        vocab_size: text ids and specials.
-        latent_dim: numbers an image token.
-        embed_dim: width.
-        num_layers: depth.
-        num_heads: query heads; a multiple of `num_kv_heads`.
-        num_kv_heads: key and value heads.
-        head_dim: numbers a head; even.
-        mlp_dim: hidden width of the SwiGLU.
-        dtype: of the computation.
-        remat: what the backward pass keeps.
-        unroll: compiles each layer for itself in training: faster at small widths, longer to
+        vocab_size: Number of text ids and specials.
+        latent_dim: Number of dims of an image token.
+        embed_dim: Width.
+        num_layers: Number of layers.
+        num_heads: Number of query heads, a multiple of `num_kv_heads`.
+        num_kv_heads: Number of key and value heads.
+        head_dim: Number of dims of a head, even.
+        mlp_dim: Hidden width of the SwiGLU.
+        dtype: Data type of the computation.
+        remat: What the backward pass keeps.
+        unroll: Whether training compiles each layer for itself: faster at small widths, longer to
             compile.
     """
 
@@ -75,10 +75,11 @@ class Cache:
     """What a decoding step can see: static in size, filled from the left.
 
     Attributes:
-        layers: keys and values of each layer.
-        group: int32 `[B, S]`, of the mask rule.
-        segment: int32 `[B, S]`; 0 where nothing is written yet, which hides it.
-        length: int32, how much of each row is written, `[B]`; or `[1]` if that is the same for all.
+        layers: Keys and values of each layer.
+        group: Groups of the mask rule, int32 `[B, S]`.
+        segment: Segments, int32 `[B, S]`; 0 where nothing is written yet, which hides it.
+        length: Number of elements written to each row, int32 `[B]`, or `[1]` if all rows have as
+            many.
     """
 
     layers: list[KVCache]
@@ -123,27 +124,29 @@ class AR(nnx.Module):
         self.logits_out = Linear(c.embed_dim, c.vocab_size, axes=("embed", "vocab"), rngs=rngs)
 
     def embed(self, sequence: Sequence, vector_BLZ: jax.Array) -> jax.Array:
-        """Embeddings of the elements, `[B, L, D]`.
+        """Embeds the elements, `[B, L, D]`.
 
         Args:
-            sequence: the rows.
-            vector_BLZ: image tokens at their places; anything elsewhere.
+            sequence: The rows.
+            vector_BLZ: Image tokens at their places; anything elsewhere.
         """
         dtype = self.config.dtype
         table_VD = shard(self.token[...].astype(dtype), "vocab", None)
         image_BLD = self.vector_in(vector_BLZ.astype(dtype))
         is_image = (jnp.asarray(sequence.modality) == Modality.IMAGE)[..., None]
         x_BLD = jnp.where(is_image, image_BLD, lookup(table_VD, jnp.asarray(sequence.token)))
+        # The order of an image's elements may be any, so an element's own position does not say which
+        # token it predicts.
         place = place_features(jnp.asarray(sequence.target), PLACE_DIM).astype(dtype)
         return shard(x_BLD + self.target_in(place), "batch", "length", None)
 
     def hidden(self, sequence: Sequence, vector_BLZ: jax.Array) -> jax.Array:
-        """Hidden states that predict the next element, `[B, L, D]`: the training path.
+        """Returns hidden states that predict the next element, `[B, L, D]`; used in training.
 
         Args:
-            sequence: the rows. Without groups (`sequence.ungrouped`) the kernel skips half of the
+            sequence: The rows. Without groups (`sequence.ungrouped`) the kernel skips half of the
                 work and needs no mask; segments are kept apart all the same.
-            vector_BLZ: image tokens at their places.
+            vector_BLZ: Image tokens at their places.
         """
         return self._run(sequence, vector_BLZ, unroll=self.config.unroll)[0]
 
@@ -151,6 +154,8 @@ class AR(nnx.Module):
         self, sequence: Sequence, vector_BLZ: jax.Array, *, unroll: bool = False
     ) -> tuple[jax.Array, KVCache]:
         position_BLA = jnp.asarray(sequence.position)
+        # Groups of one element are causal attention within segments, which kernels know how to do.
+        # Any other rule needs a mask, `[B, L, L]`, and no kernel skips what it hides.
         causal = sequence.group is None
         segment_BL = jnp.asarray(sequence.segment) if causal else None
         mask_BLL = None if causal else may_attend(sequence, sequence)
@@ -163,18 +168,18 @@ class AR(nnx.Module):
         return self.norm(x_BLD), caches
 
     def logits(self, hidden_BLD: jax.Array) -> jax.Array:
-        """Scores of the next text token, float32 `[B, L, V]`."""
+        """Returns scores of the next text token, float32 `[B, L, V]`."""
         return self.logits_out(hidden_BLD).astype(jnp.float32)
 
     def prefill(
         self, sequence: Sequence, vector_BLZ: jax.Array, *, cache_length: int
     ) -> tuple[jax.Array, Cache]:
-        """Reads a prompt: hidden states, and the cache that a `Stepper` goes on from.
+        """Reads a prompt; returns hidden states, and the cache that a `Stepper` goes on from.
 
         Args:
-            sequence: the prompt's rows, all ending together; shorter ones are padded on the left.
-            vector_BLZ: image tokens at their places.
-            cache_length: elements of prompt and answer together.
+            sequence: Rows of the prompt, all ending together; shorter ones are padded on the left.
+            vector_BLZ: Image tokens at their places.
+            cache_length: Number of elements of prompt and answer together.
         """
         hidden_BLD, caches = self._run(sequence, vector_BLZ)
         length = hidden_BLD.shape[1]
@@ -190,13 +195,13 @@ class AR(nnx.Module):
         return hidden_BLD, Cache(layers, group, segment, jnp.full(1, length, jnp.int32))
 
     def stepper(self) -> "Stepper":
-        """The model laid out for decoding one element after another."""
+        """Returns the model prepared for decoding one element after another."""
         return Stepper(self, self.stack.unstacked())
 
 
 @dataclasses.dataclass(frozen=True)
 class Stepper:
-    """Decodes with weights that were sliced once, outside the token loop."""
+    """Decodes with weights that are sliced once, outside the token loop."""
 
     model: AR
     blocks: list[Block]
@@ -207,10 +212,10 @@ class Stepper:
         """Appends T elements to the cache.
 
         Args:
-            cache: what was read so far.
-            sequence: the new elements, `[B, T]`. A row of a length of its own appends those that
-                are in a segment, which come first; the others are overwritten by what comes next.
-            vector_BTZ: the image tokens among them.
+            cache: What was read so far.
+            sequence: New elements, `[B, T]`. A row of a length of its own appends those that are in
+                a segment, which come first; the others are overwritten by what comes next.
+            vector_BTZ: Image tokens among them.
 
         Returns:
             Their hidden states `[B, T, D]`, which equal `AR.hidden`'s to rounding, and the cache.
@@ -229,6 +234,8 @@ class Stepper:
                 x_BTD, position_BTA, layer, start=cache.length, mask_BTS=mask_BTS
             )
             layers.append(layer)
+        # What a row wrote beyond its segment keeps segment 0, so nothing sees it before the next
+        # elements are written over it.
         appended = x_BTD.shape[1]
         if len(cache.length) > 1:
             appended = (jnp.asarray(sequence.segment) > 0).sum(axis=1, dtype=jnp.int32)

@@ -35,22 +35,22 @@ Pair = tuple[jax.Array, jax.Array]  # of the latents and of the patches
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Size of the decoder.
+    """Sizes of the decoder.
 
     Attributes:
-        token_size: pixels a side that a token stands for; a multiple of `patch_size`.
-        latent_dim: numbers a token.
-        patch_size: pixels a side of the noisy patches.
-        embed_dim: width of both streams; `num_heads` divides it.
-        num_layers: depth.
-        num_heads: attention heads.
-        mlp_dim: hidden width of the SwiGLUs.
-        num_steps: Euler steps when sampling.
-        noise_scale: of the noise that sampling starts from. At 0 one step draws the mean of all
-            that the tokens may stand for, whatever the seed.
-        dtype: of the computation.
-        remat: what the backward pass keeps.
-        unroll: compiles each layer for itself in training: faster, longer to compile.
+        token_size: Side in pixels of what a token stands for, a multiple of `patch_size`.
+        latent_dim: Number of dims of a token.
+        patch_size: Side in pixels of the noisy patches.
+        embed_dim: Width of both streams, which `num_heads` divides.
+        num_layers: Number of layers.
+        num_heads: Number of attention heads.
+        mlp_dim: Hidden width of the SwiGLUs.
+        num_steps: Number of Euler steps when sampling.
+        noise_scale: Scale of the noise that sampling starts from. At 0 one step draws the mean of
+            all that the tokens may stand for, whatever the seed.
+        dtype: Data type of the computation.
+        remat: What the backward pass keeps.
+        unroll: Whether training compiles each layer for itself: faster, longer to compile.
     """
 
     token_size: int = 16
@@ -83,7 +83,7 @@ class DecoderConfig:
 
 
 class Stream(nnx.Module):
-    """One stream's weights in a joint block."""
+    """The weights of one stream in a joint block."""
 
     def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
         c = config
@@ -97,28 +97,28 @@ class Stream(nnx.Module):
         self.modulation = param(rngs, (MODULATIONS, c.embed_dim), ("positions", "norm"), zeros)
 
     def modulations(self, shared_BMD: jax.Array) -> list[jax.Array]:
-        """The modulation that all blocks share plus the block's own offsets, `[B, 1, D]` each.
+        """Adds the block's own offsets to the modulation that all blocks share.
 
-        Chen et al. 2023, "PixArt-α".
+        Returns `[B, 1, D]` for each. Sharing is that of Chen et al. 2023, "PixArt-α".
         """
         m_BMD = shared_BMD + self.modulation[...].astype(shared_BMD.dtype)[None]
         return [m_BMD[:, i : i + 1] for i in range(MODULATIONS)]
 
 
 class JointBlock(nnx.Module):
-    """Both streams attend to both; each has its own projections and MLP."""
+    """A block in which both streams attend to both, by projections and MLPs of their own."""
 
     def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
         self.latents = Stream(config, rngs=rngs)
         self.patches = Stream(config, rngs=rngs)
 
     def __call__(self, streams: Pair, positions: Pair, shared: Pair) -> Pair:
-        """Both streams, one block on.
+        """Runs the block over both streams.
 
         Args:
-            streams: `[B, N, D]` and `[B, P, D]`.
-            positions: rows and columns, `[B, N, 2]` and `[B, P, 2]`.
-            shared: modulations, `[B, 6, D]` each.
+            streams: Latents `[B, N, D]` and patches `[B, P, D]`.
+            positions: Rows and columns, `[B, N, 2]` and `[B, P, 2]`.
+            shared: Modulations of the streams, `[B, 6, D]` each.
         """
         weights = (self.latents, self.patches)
         modulations = [w.modulations(m) for w, m in zip(weights, shared, strict=True)]
@@ -131,6 +131,7 @@ class JointBlock(nnx.Module):
         parts = (y[:, :split], y[:, split:])
         outs = []
         for w, x, m, part in zip(weights, streams, modulations, parts, strict=True):
+            # Gates start near 1, not at 0 as in DiT: what they scale starts small (see `gain`).
             x = x + (1.0 + m[2]) * w.attention.out(part)
             x = x + (1.0 + m[5]) * w.mlp(modulate(x, m[3], m[4]))
             outs.append(shard(x, "batch", "length", None))
@@ -144,9 +145,7 @@ class Decoder(nnx.Module):
         c = config
         self.config = c
         ratio, pixels, dim = c.token_size // c.patch_size, 3 * c.patch_size**2, c.embed_dim
-        outs = (
-            2 * MODULATIONS + 2
-        ) * dim  # of both streams' blocks, and scale and shift at the end
+        outs = (2 * MODULATIONS + 2) * dim  # both streams' blocks; scale and shift at the end
         self.latent_in = Linear(c.latent_dim, dim, axes=("latent", "embed"), rngs=rngs)
         self.aligned_in = Linear(c.latent_dim, ratio**2 * dim, axes=("latent", "embed"), rngs=rngs)
         self.unknown = param(rngs, (c.latent_dim,), ("latent",), nnx.initializers.normal(1.0))
@@ -167,14 +166,14 @@ class Decoder(nnx.Module):
         *,
         unroll: bool = False,
     ) -> jax.Array:
-        """Clean pixels, float32.
+        """Predicts clean pixels, float32.
 
         Args:
-            noisy_BHWC: pixels at time t.
-            t_B: times in [0, 1].
-            z_BNZ: tokens on the sphere, raster order.
-            known_BN: which of them are known; None for all.
-            unroll: compiles each layer for itself, as the config wants it in training.
+            noisy_BHWC: Pixels at time t.
+            t_B: Times in [0, 1].
+            z_BNZ: Tokens on the sphere, in raster order.
+            known_BN: Which tokens are known; None for all.
+            unroll: Whether to compile each layer for itself, as the config may want in training.
         """
         c = self.config
         batch, height, width, _ = noisy_BHWC.shape
@@ -183,12 +182,14 @@ class Decoder(nnx.Module):
         assert z_BNZ.shape[1] * ratio**2 == rows * cols, (z_BNZ.shape, noisy_BHWC.shape)
         if known_BN is not None:
             z_BNZ = jnp.where(known_BN[..., None], z_BNZ, self.unknown[...].reshape(1, 1, -1))
+        # Latents enter twice: as a stream, and added to the patches that each covers.
         z_BNZ = z_BNZ.astype(c.dtype)
         x_BPD = self.patch_in(patchify(noisy_BHWC.astype(c.dtype), c.patch_size))
         aligned = unpatchify(self.aligned_in(z_BNZ), ratio, rows // ratio, cols // ratio)
         x_BPD = shard(x_BPD + aligned.reshape(x_BPD.shape), "batch", "length", None)
         l_BND = shard(self.latent_in(z_BNZ), "batch", "length", None)
 
+        # Both streams' places are in patches, so that attention sees how far a latent is from a patch.
         def position(stride: int) -> jax.Array:
             grid = jnp.asarray(places(rows // stride, cols // stride, stride=stride))
             return jnp.broadcast_to(grid[None], (batch, *grid.shape))
@@ -204,7 +205,7 @@ class Decoder(nnx.Module):
         return unpatchify(pixels, c.patch_size, rows, cols)
 
     def _modulations(self, t_B: jax.Array) -> tuple[Pair, Pair]:
-        """What the time says: to the streams' blocks `[B, 6, D]`, to the output `[B, 1, D]`."""
+        """Returns the modulations of blocks, `[B, 6, D]`, and of the output, `[B, 1, D]`."""
         c = self.config
         time_BD = jax.nn.silu(self.time_in(time_features(t_B, TIME_DIM).astype(c.dtype)))
         m_BMD = self.modulation(time_BD).reshape(-1, 2 * MODULATIONS + 2, c.embed_dim)
@@ -219,19 +220,21 @@ class Decoder(nnx.Module):
         known_BN: jax.Array | None = None,
         num_steps: int | None = None,
     ) -> jax.Array:
-        """Pixels in [-1, 1] of tokens.
+        """Draws the pixels of tokens, in [-1, 1].
 
         Args:
-            z_BNZ: tokens on the sphere.
-            noise_BHWC: where the flow starts, but for the config's `noise_scale`.
-            known_BN: which tokens are known; None for all.
-            num_steps: Euler steps; the config's if None.
+            z_BNZ: Tokens on the sphere.
+            noise_BHWC: Noise to start from, before it is scaled by the config's `noise_scale`.
+            known_BN: Which tokens are known; None for all.
+            num_steps: Number of Euler steps; that of the config if None.
         """
         solver = flow.Solver(num_steps=num_steps or self.config.num_steps)
         start_BHWC = self.config.noise_scale * noise_BHWC
 
         def velocity(x_t: jax.Array, t: jax.Array) -> jax.Array:
             t_B = jnp.broadcast_to(t, x_t.shape[:1])
+            # Training bounds the divisor by `T_MIN`; with that here, the last step would fall short
+            # of the clean pixels.
             clean = self(x_t, t_B, z_BNZ, known_BN)
             return flow.to_velocity(clean, x_t, t_B, flow.Prediction.DATA, t_min=flow.T_TINY)
 

@@ -32,21 +32,22 @@ from omnigen.sequence import places
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """Size of the encoder.
+    """Sizes of the encoder.
 
     Attributes:
-        patch_size: pixels a side of the ViT's patches.
-        merge: patches a side that make one token.
-        latent_dim: numbers a token.
-        embed_dim: width; `num_heads` divides it.
-        num_layers: depth.
-        num_heads: attention heads.
-        mlp_dim: hidden width of the SwiGLU.
-        local: each token is made from its own pixels alone; else from the whole picture.
-        noise_max: in training, σ of the latent noise is uniform up to this, drawn for each image.
-        dtype: of the computation.
-        remat: what the backward pass keeps.
-        unroll: compiles each layer for itself: faster in training, longer to compile.
+        patch_size: Side in pixels of the ViT's patches.
+        merge: Number of patches a side that make one token.
+        latent_dim: Number of dims of a token.
+        embed_dim: Width, which `num_heads` divides.
+        num_layers: Number of layers.
+        num_heads: Number of attention heads.
+        mlp_dim: Hidden width of the SwiGLU.
+        local: Whether each token is made from its own pixels alone, not from the whole picture.
+        noise_max: Largest σ of the latent noise in training, which is uniform from 0, drawn for
+            each image.
+        dtype: Data type of the computation.
+        remat: What the backward pass keeps.
+        unroll: Whether to compile each layer for itself: faster in training, longer to compile.
     """
 
     patch_size: int = 8
@@ -74,12 +75,12 @@ class EncoderConfig:
 
     @property
     def token_size(self) -> int:
-        """Pixels a side that one token stands for."""
+        """The side in pixels of what one token stands for."""
         return self.patch_size * self.merge
 
 
 class Encoder(nnx.Module):
-    """The ViT and its projection to tokens."""
+    """A ViT with a projection to tokens."""
 
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
         c = config
@@ -104,11 +105,14 @@ class Encoder(nnx.Module):
         self.latent_out = Linear(merged, c.latent_dim, axes=("embed", "latent"), rngs=rngs)
 
     def __call__(self, image_BHWC: jax.Array) -> jax.Array:
-        """Tokens on the sphere, float32 `[B, N, Z]` in raster order, of pixels in [-1, 1]."""
+        """Encodes pixels in [-1, 1].
+
+        Returns tokens on the sphere, float32 `[B, N, Z]`, in raster order.
+        """
         c = self.config
         height, width = image_BHWC.shape[1:3]
         assert height % c.token_size == 0 and width % c.token_size == 0, image_BHWC.shape
-        if c.local:
+        if c.local:  # each token's pixels are an image of their own, so attention stays in them
             tiles_BNK = patchify(image_BHWC, c.token_size)
             tiles_NHWC = tiles_BNK.reshape(-1, c.token_size, c.token_size, 3)
             return self._tokens(tiles_NHWC).reshape(*tiles_BNK.shape[:2], c.latent_dim)
@@ -128,6 +132,7 @@ class Encoder(nnx.Module):
 
         x_BPD, _ = self.stack(x_BPD, call, remat=c.remat, unroll=c.unroll)
         x_BRCD = self.norm(x_BPD).reshape(batch, rows, cols, c.embed_dim)
+        # In float32 from here on: rounded to bfloat16, tokens would leave the sphere.
         return flow.sphere(self.latent_out(patchify(x_BRCD, c.merge)).astype(jnp.float32))
 
 
@@ -135,9 +140,10 @@ def add_noise(z_BNZ: jax.Array, sigma: jax.Array, keys: jax.Array) -> jax.Array:
     """Perturbs tokens and projects them back: `sphere(z + σ ε)`.
 
     Args:
-        z_BNZ: tokens on the sphere.
-        sigma: of shape `[B]` or `[B, N]`.
-        keys: one for each image.
+        z_BNZ: Tokens on the sphere.
+        sigma: Standard deviations, `[B]` or `[B, N]`.
+        keys: Keys, one for each image.
     """
+    # Projected again, as sampled tokens are: otherwise their length would give the noise away.
     noise_BNZ = flow.normal(keys, z_BNZ.shape)
     return flow.sphere(z_BNZ + sigma.reshape(sigma.shape + (1,) * (3 - sigma.ndim)) * noise_BNZ)

@@ -19,12 +19,12 @@ from omnigen.models.heads.flow import TIME_DIM as HEAD_TIME_DIM
 
 
 def _block(dim: int, *, heads: int, kv_heads: int, head_dim: int, mlp_dim: int) -> int:
-    """Weights of a transformer block that every token meets."""
+    """Returns the number of weights of a transformer block, all of which every token meets."""
     return dim * head_dim * (2 * heads + 2 * kv_heads) + 3 * dim * mlp_dim
 
 
 def encoder(config: EncoderConfig, height: int, width: int | None = None) -> float:
-    """Encoding one image of this size in pixels, square without a width."""
+    """Returns the FLOPs of encoding an image of this size in pixels, square without a width."""
     c = config
     patches = (height // c.patch_size) * ((width or height) // c.patch_size)
     block = _block(
@@ -40,7 +40,7 @@ def encoder(config: EncoderConfig, height: int, width: int | None = None) -> flo
 
 
 def decoder(config: DecoderConfig, height: int, width: int | None = None) -> float:
-    """One evaluation of the decoder for one image of this size, square without a width."""
+    """Returns the FLOPs of one evaluation of the decoder for one image, square without a width."""
     c = config
     ratio = c.token_size // c.patch_size
     tokens = (height // c.token_size) * ((width or height) // c.token_size)
@@ -60,13 +60,13 @@ def decoder(config: DecoderConfig, height: int, width: int | None = None) -> flo
 
 
 def ar(config: ARConfig, lengths: np.ndarray, *, text_tokens: float, image_tokens: float) -> float:
-    """The transformer over samples of these lengths.
+    """Returns the FLOPs of the transformer over samples of these lengths.
 
     Args:
-        config: its size.
-        lengths: elements of each sample.
-        text_tokens: how many of them are scored against the vocabulary.
-        image_tokens: how many of them enter as vectors.
+        config: Sizes of the transformer.
+        lengths: Number of elements of each sample.
+        text_tokens: Number of elements that are scored against the vocabulary.
+        image_tokens: Number of elements that enter as vectors.
     """
     c = config
     block = _block(
@@ -84,7 +84,7 @@ def ar(config: ARConfig, lengths: np.ndarray, *, text_tokens: float, image_token
 
 
 def flow_head(config: FlowHeadConfig, tokens: float, *, draws: int) -> float:
-    """The head on this many hidden states, with this many draws of time and noise for each."""
+    """Returns the FLOPs of the head for hidden states with some draws of time and noise each."""
     c = config
     block = 3 * c.embed_dim * c.mlp_dim
     per_draw = c.num_blocks * block + 2 * c.latent_dim * c.embed_dim

@@ -31,19 +31,20 @@ MOST_DRAWS = 2**23  # steps of the flow head for all groups of a picture
 
 @dataclasses.dataclass(frozen=True)
 class OmniConfig:
-    """The four parts' sizes.
+    """Sizes of the four parts, and what they have in common.
 
     Attributes:
-        image_size: pixels a side of the pictures that it draws.
+        image_size: Side in pixels of the pictures that the model draws.
         text: "bytes", or the path of a `tokenizer.json`.
-        sketch_length: most elements that it writes before it draws, the one that begins the picture
-            included; 0 draws at once.
-        block: image tokens that are drawn together, each knowing only the groups before its own: 1
-            is autoregression, all of them diffusion.
-        encoder: sizes of the encoder.
-        decoder: decoder.
-        ar: transformer.
-        head: flow head.
+        sketch_length: Most elements that the model writes before it draws, the one that begins the
+            picture included; 0 draws at once.
+        block: Number of image tokens that are drawn together, each knowing only the groups before
+            its own. 1 is autoregression; with more a step is MAR's, since tokens of a group do not
+            know each other's noise.
+        encoder: Sizes of the encoder.
+        decoder: Sizes of the decoder.
+        ar: Sizes of the transformer.
+        head: Sizes of the flow head.
     """
 
     image_size: int = 128
@@ -96,18 +97,18 @@ class OmniConfig:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens."""
+        """The numbers of rows and columns of tokens."""
         side = self.image_size // self.encoder.token_size
         return side, side
 
     @property
     def groups(self) -> int:
-        """In how many groups the tokens of a picture are drawn."""
+        """The number of groups in which the tokens of a picture are drawn."""
         return math.prod(self.grid) // self.block
 
     @property
     def specials(self) -> Specials:
-        """Ids of the special tokens."""
+        """The ids of the special tokens."""
         return Specials(self.ar.vocab_size - Specials(0).vocab_size)
 
 
@@ -130,25 +131,25 @@ class Omni:
 
     @property
     def nets(self) -> dict[str, Net[Any]]:
-        """The parts by the names of their parameters."""
+        """The parts, by the names of their parameters."""
         return {"encoder": self.encoder, "decoder": self.decoder, "ar": self.ar, "head": self.head}
 
     @functools.partial(jax.jit, static_argnums=0, static_argnames="num_steps")
     def decode(
         self, params: Params, z_BNZ: jax.Array, keys: jax.Array, *, num_steps: int | None = None
     ) -> jax.Array:
-        """Pixels of tokens, `[B, H, W, 3]` in [-1, 1]; the keys decide the decoder's noise."""
+        """Decodes tokens to pixels, `[B, H, W, 3]` in [-1, 1]; the keys decide its noise."""
         size = self.config.image_size
         noise = flow.normal(keys, (z_BNZ.shape[0], size, size, 3))
         return self.decoder.bind(params).decode(z_BNZ, noise, num_steps=num_steps)
 
     @functools.partial(jax.jit, static_argnums=0)
     def encode(self, params: Params, images: jax.Array) -> jax.Array:
-        """Tokens of pictures in [-1, 1]: `[B, N, Z]` on the sphere."""
+        """Encodes pictures in [-1, 1] as tokens on the sphere, `[B, N, Z]`."""
         return self.encoder.bind(params)(images)
 
     def encoding(self, params: Params) -> Encoding:
-        """What decides the latents that `encode` makes with the encoder's weights `params`."""
+        """Describes what the latents made with the encoder's weights `params` depend on."""
         c, (rows, cols) = self.config.encoder, self.config.grid
         weights = digest_weights(params) + "-local" * c.local
         return Encoding(weights, self.config.image_size, rows * cols, c.latent_dim)
@@ -161,19 +162,19 @@ class Omni:
         *,
         num_steps: int | None = None,
     ) -> jax.Array:
-        """What is left of pictures after the tokens: encodes and decodes."""
+        """Encodes pictures and decodes the tokens, which shows what tokens keep."""
         return self.decode(
             params["decoder"], self.encode(params["encoder"], images), keys, num_steps=num_steps
         )
 
 
 def to_pixels(images: jax.Array) -> jax.Array:
-    """uint8 to float32 in [-1, 1]."""
+    """Converts uint8 to float32 in [-1, 1]."""
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
 def to_uint8(images: jax.Array) -> np.ndarray:
-    """`[B, H, W, 3]` in [-1, 1] to uint8, rounded; all of them on every host."""
+    """Converts `[B, H, W, 3]` in [-1, 1] to uint8, rounded; every host gets all pictures."""
     return np.asarray(_levels(images))
 
 

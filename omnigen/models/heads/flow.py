@@ -34,18 +34,18 @@ MODULATIONS = 3  # scale, shift, gate
 
 @dataclasses.dataclass(frozen=True)
 class FlowHeadConfig:
-    """Size of the head.
+    """Sizes of the head.
 
     Attributes:
-        latent_dim: numbers a token.
-        cond_dim: width of the hidden state.
-        embed_dim: width.
-        num_blocks: depth.
-        mlp_dim: hidden width of the SwiGLUs.
-        num_steps: Euler steps when sampling.
-        prediction: what the net predicts.
-        average: whether it predicts average velocities of guided fields.
-        dtype: of the computation.
+        latent_dim: Number of dims of a token.
+        cond_dim: Width of the hidden state.
+        embed_dim: Width.
+        num_blocks: Number of blocks.
+        mlp_dim: Hidden width of the SwiGLUs.
+        num_steps: Number of Euler steps when sampling.
+        prediction: What the net predicts.
+        average: Whether it predicts average velocities of guided fields.
+        dtype: Data type of the computation.
     """
 
     latent_dim: int = 48
@@ -77,7 +77,7 @@ class HeadBlock(nnx.Module):
         self.modulation = param(rngs, (MODULATIONS, config.embed_dim), ("positions", "norm"), init)
 
     def __call__(self, x_ND: jax.Array, shared: list[jax.Array]) -> jax.Array:
-        """The block; `shared` are the three modulations of all blocks."""
+        """Runs the block; `shared` are the three modulations of all blocks."""
         own = self.modulation[...].astype(x_ND.dtype)
         scale, shift, gate = (
             s + own[i].reshape((1,) * (s.ndim - 1) + (-1,)) for i, s in enumerate(shared)
@@ -86,7 +86,7 @@ class HeadBlock(nnx.Module):
 
 
 class FlowHead(nnx.Module):
-    """Velocity of a noisy token."""
+    """Predicts the velocity of a noisy token."""
 
     def __init__(self, config: FlowHeadConfig, *, rngs: nnx.Rngs):
         c = config
@@ -119,20 +119,22 @@ class FlowHead(nnx.Module):
         span_N: jax.Array | None = None,
         guidance_N: jax.Array | None = None,
     ) -> jax.Array:
-        """The prediction, float32 `[..., Z]`.
+        """Returns the prediction, float32 `[..., Z]`.
 
         Args:
-            z_NZ: noisy tokens `[..., Z]`.
-            t_N: times `[...]`.
-            hidden_NH: hidden states `[..., H]`, which may broadcast against z.
-            span_N: how far back from t to average, `[...]`; of a head of averages alone.
-            guidance_N: scale of the guided field, `[...]`; likewise.
+            z_NZ: Noisy tokens `[..., Z]`.
+            t_N: Times `[...]`.
+            hidden_NH: Hidden states `[..., H]`, which may broadcast against z.
+            span_N: How far back from t to average, `[...]`; for a head of averages alone.
+            guidance_N: Scale of the guided field, `[...]`; for a head of averages alone.
         """
         dtype = self.config.dtype
         cond_ND = _pin(self.hidden_in(_pin(hidden_NH.astype(dtype))))
         modulations = self._modulations(t_N, cond_ND, span_N, guidance_N)
         shared = [_pin(modulation) for modulation in modulations]
         x_ND = self.latent_in(_pin(z_NZ).astype(dtype)) + cond_ND
+        # Unrolled whatever the config says: the blocks are few, and a scan over them would copy the
+        # activations of K draws for every token into stacked arrays.
         x_ND, _ = self.stack(
             _pin(x_ND), lambda block, x: (_pin(block(x, shared)), None), unroll=True
         )
@@ -145,7 +147,7 @@ class FlowHead(nnx.Module):
         span_N: jax.Array | None = None,
         guidance_N: jax.Array | None = None,
     ) -> list[jax.Array]:
-        """Scale, shift and gate, which all blocks share."""
+        """Returns scale, shift and gate, which all blocks share."""
 
         def read(layer: Linear, value: jax.Array) -> jax.Array:
             return layer(time_features(value, TIME_DIM).astype(self.config.dtype))
@@ -163,7 +165,10 @@ class FlowHead(nnx.Module):
     def loss(
         self, z_NZ: jax.Array, hidden_NH: jax.Array, t_KN: jax.Array, noise_KNZ: jax.Array
     ) -> jax.Array:
-        """Velocity MSE per dim, averaged over K draws of time and noise: float32 `[...]`."""
+        """Returns the velocity MSE a dim, float32 `[...]`.
+
+        It is averaged over K draws of time and noise.
+        """
         z_KNZ = jnp.broadcast_to(z_NZ[None], noise_KNZ.shape)
         output = self(flow.interpolate(z_KNZ, noise_KNZ, t_KN), t_KN, hidden_NH[None])
         return flow.velocity_loss(output, z_KNZ, noise_KNZ, t_KN, self.config.prediction).mean(
@@ -171,12 +176,12 @@ class FlowHead(nnx.Module):
         )
 
     def sampler(self) -> "Sampler":
-        """The head laid out for drawing many tokens one after another."""
+        """Returns the head prepared for drawing many tokens one after another."""
         return Sampler(self, self.stack.unstacked())
 
 
 def _pin(x: jax.Array) -> jax.Array:
-    """Lays the rows `[..., B, N, D]` of training out like the transformer's.
+    """Lays the rows `[..., B, N, D]` of training out like those of the transformer.
 
     Without it XLA may gather all rows on every device, since noise and times come from nowhere.
     """
@@ -185,7 +190,7 @@ def _pin(x: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Draws tokens with weights that were sliced once, outside the token loop."""
+    """Draws tokens with weights that are sliced once, outside the token loop."""
 
     head: FlowHead
     blocks: list[HeadBlock]
@@ -198,18 +203,18 @@ class Sampler:
         guidance: jax.Array,
         steps: flow.Steps | None = None,
     ) -> jax.Array:
-        """One token for each row, on the sphere: float32 `[B, Z]`.
+        """Draws one token for each row, on the sphere: float32 `[B, Z]`.
 
         The modulations of all steps are one product, so that their weights are read once a token.
 
         Args:
-            hidden_CBH: hidden states with the prompt and, if C is 2, without it; both go through
-                in one batch.
-            noise_BZ: where the flow starts.
-            guidance: classifier-free guidance scale, scalar or `[B]`; of two branches, or told to a
-                head of averages.
-            steps: Euler steps, `[S]`, or `[S, B]` if they differ from row to row; evenly spaced
-                ones, the config's number, if None.
+            hidden_CBH: Hidden states with the prompt and, if C is 2, without it; both go through in
+                one batch.
+            noise_BZ: Noise to start from.
+            guidance: Scale of classifier-free guidance, scalar or `[B]`. It needs two branches, or
+                is an input of a head of averages.
+            steps: Euler steps, `[S]`, or `[S, B]` if they differ from row to row; None for evenly
+                spaced ones, as many as the config says.
         """
         head, dtype = self.head, self.head.config.dtype
         steps = steps or flow.Solver(num_steps=head.config.num_steps).steps()
