@@ -135,8 +135,8 @@ class AR(nnx.Module):
         image_BLD = self.vector_in(vector_BLZ.astype(dtype))
         is_image = (jnp.asarray(sequence.modality) == Modality.IMAGE)[..., None]
         x_BLD = jnp.where(is_image, image_BLD, lookup(table_VD, jnp.asarray(sequence.token)))
-        # The order of an image's elements may be any, so an element's own position does not say which
-        # token it predicts.
+        # The order of an image's elements may be any, so an element's own position does not say
+        # which token it predicts.
         place = place_features(jnp.asarray(sequence.target), PLACE_DIM).astype(dtype)
         return shard(x_BLD + self.target_in(place), "batch", "length", None)
 

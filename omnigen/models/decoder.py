@@ -189,7 +189,7 @@ class Decoder(nnx.Module):
         x_BPD = shard(x_BPD + aligned.reshape(x_BPD.shape), "batch", "length", None)
         l_BND = shard(self.latent_in(z_BNZ), "batch", "length", None)
 
-        # Both streams' places are in patches, so that attention sees how far a latent is from a patch.
+        # Places are in patches for both streams, so that attention sees their distances.
         def position(stride: int) -> jax.Array:
             grid = jnp.asarray(places(rows // stride, cols // stride, stride=stride))
             return jnp.broadcast_to(grid[None], (batch, *grid.shape))
