@@ -46,7 +46,7 @@ def settings(name: str, *, slices: int = 1, asked: Sequence[str] = ()) -> dict[s
     topology = topologies.find(name)
     chip = topology.chip
     if chip.is_gpu:
-        raise ValueError(f"{name!r} is not a TPU topology; for GPUs see slurm/ and sky.yaml")
+        raise ValueError(f"{name!r} is not a TPU topology; for GPUs see slurm/")
     if slices < 1:
         raise ValueError(f"{slices} slices; there must be at least 1")
     compiler = flags.environment(chip.name, slices=slices, asked=asked)

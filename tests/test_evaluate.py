@@ -37,7 +37,7 @@ def test_draws_here_and_judges_there(
 ) -> None:
     """The folder says which weights drew it, and with which seed."""
     blind = functools.partial(exact.verdict, image=None)  # looking at noise takes long
-    monkeypatch.setattr(exact, "verdict_of_both", lambda metadata, image: blind(metadata))
+    monkeypatch.setattr(exact, "verdict", lambda metadata, image: blind(metadata))
     argv = ["--suites=exact", "--every=100", "--count=1"]
     there = [*argv, "--checkpoint", str(untrained), "--output", str(tmp_path / "there")]
     evaluate.main([*there, "--nojudge", "--seed=7"])

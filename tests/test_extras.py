@@ -63,7 +63,6 @@ MISSING = [
     ("scenes", "omnigen.evaluate", "--output W --suites exact --nojudge"),
     ("scenes", "omnigen.evaluate", "--output W --suites text"),
     ("scenes", "omnigen.evaluate", "--output W --suites fidelity"),
-    ("scenes", "omnigen.evals.train_judge", "--output W"),
     ("scenes", "omnigen.data.corpora", "build W --composites 10"),
     ("corpora", "omnigen.data.corpora", "build W"),
     ("hf", "omnigen.train", f"--config {AR}:debug --workdir W --config.model.text=t.json"),

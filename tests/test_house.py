@@ -268,7 +268,7 @@ def test_documents_can_be_read_in_a_terminal(name: str) -> None:
 def long_lines(text: str) -> Iterator[str]:
     """Yields lines over `MAX_COLUMNS`, code and tables too; URLs do not count.
 
-    What `omnigen.evals.summary` writes between its two marks is a program's output, and is skipped.
+    What `score_tables.py` writes between its two marks is a program's output, and is skipped.
     """
     generated = False
     for number, line in enumerate(text.split("\n"), 1):

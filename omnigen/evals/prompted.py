@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from omnigen import progress
-from omnigen.evals import benchmark, picture_files, results, second
+from omnigen.evals import benchmark, picture_files, results
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.picture_files import Job
 from omnigen.evals.results import Outcome
@@ -178,8 +178,6 @@ class Prompted:
             "judged": len(records),
             "unreadable": sum(bool(record["problem"]) for record in records),
         }
-        if any("detector" in record for record in records):
-            about["disagreements"] = second.disagreements(records)
         with progress.work(f"{self._column}, {self.name}: intervals"):
             scores = self._suite.scores(records)
         return Outcome(scores, about, records, problems)

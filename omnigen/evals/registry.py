@@ -185,7 +185,7 @@ def _corpus(subject: Subject) -> "Evaluator":
 def _exact(subject: Subject) -> "Evaluator":
     from omnigen.evals.suites import exact
 
-    return _prompted(exact.benchmark(second_judge=True), subject)
+    return _prompted(exact.benchmark(), subject)
 
 
 def _text(subject: Subject) -> "Evaluator":

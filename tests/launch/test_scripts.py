@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
@@ -22,7 +21,6 @@ FUSION = (
     "--xla_tpu_enable_async_collective_fusion_multiple_steps=true "
     "--xla_tpu_overlap_compute_collective_tc=true --xla_enable_async_all_gather=true"
 )
-QUOTED = TRAIN[:3] + [r"--config.train.init_from=a\ b"]
 STAND_IN = """#!/usr/bin/env bash
 { basename "$0"; printf '%s\\n' "$@"; echo; } >> "$CALLS"
 case "$*" in
@@ -37,7 +35,7 @@ def launch(tmp_path: pathlib.Path):
     """Runs a script with stand-ins for the clouds' programs; returns it and their calls."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("gcloud", "kubectl", "xpk", "gcluster", "srun"):
+    for name in ("gcloud", "kubectl", "srun"):
         (programs / name).write_text(STAND_IN)
         (programs / name).chmod(0o755)
     (programs / "python").symlink_to(sys.executable)
@@ -149,37 +147,7 @@ def test_tpu_vm_tails_stops_and_deletes(launch) -> None:
     assert delete == [*GCLOUD, "delete", "mine", "--zone=us-east5-a", "--force", "--quiet"]
 
 
-JOB = {"CLUSTER": "c", "NAME": "my-run", "IMAGE": "registry/omnigen", "TOPOLOGY": "v5p-512"}
-
-
-def test_xpk(launch) -> None:
-    done, (call,) = launch("xpk.sh", *TRAIN, **JOB, SLICES="2", STORAGE="disk")
-    assert done.returncode == 0, done.stderr
-    overlap = "--xla_tpu_enable_data_parallel_all_reduce_opt=true "
-    overlap += "--xla_tpu_data_parallel_opt_different_sized_ops=true"
-    assert call == [
-        *["xpk", "workload", "create", "--cluster=c", "--workload=my-run"],
-        *["--docker-image=registry/omnigen", "--tpu-type=v5p-512", "--num-slices=2"],
-        *["--storage=disk", "--max-restarts=50", "--restart-on-exit-codes=1"],
-        *["--termination-grace-period-seconds=90", "--env=OMNIGEN_MULTIHOST=1"],
-        *["--env=JAX_COORDINATOR_PORT=8476", f"--env=LIBTPU_INIT_ARGS={FUSION} {overlap}"],
-        f"--command=exec {' '.join(QUOTED)}",
-    ]
-
-
-def test_gcluster(launch) -> None:
-    done, (call,) = launch("gcluster.sh", *TRAIN, **JOB, MOUNT="gs://b:/shared")
-    assert done.returncode == 0, done.stderr
-    assert call[:-1] == [
-        *["gcluster", "job", "submit", "--name=my-run", "--image=registry/omnigen"],
-        *["--compute-type=ct5p-hightpu-4t", "--topology=4x8x8", "--num-slices=1"],
-        *["--mount=gs://b:/shared", "--restarts=50"],
-        *["--restart-on-exit-codes=1,42,134,137,139,143", "--grace-period=90s"],
-    ]
-    told = call[-1].removeprefix("--command=").replace("exec env", "exec env -i PATH=$PATH")
-    told = told.replace("python -m omnigen.train", "python -c 'import os; print(dict(os.environ))'")
-    found = subprocess.run(["bash", "-c", told], capture_output=True, text=True, check=True).stdout
-    assert f"'LIBTPU_INIT_ARGS': '{FUSION}'" in found and "'OMNIGEN_MULTIHOST': '1'" in found
+JOB = {"NAME": "my-run", "IMAGE": "registry/omnigen", "TOPOLOGY": "v5p-512"}
 
 
 def test_sbatch(launch) -> None:
@@ -221,8 +189,8 @@ def test_jax_finds_its_place_among_slurm_tasks(monkeypatch) -> None:
         ("tpu_vm.sh", ["create"], {**VM, "TOPOLOGY": "v5e-255"}, "the nearest is 'v5e-256'"),
         ("tpu_vm.sh", ["create"], {**VM, "TOPOLOGY": "v7x-128"}, "on GKE only"),
         ("tpu_vm.sh", ["run"], VM, "run what?"),
-        ("xpk.sh", TRAIN, {**JOB, "TOPOLOGY": "h100x8"}, "not a TPU topology"),
-        ("gcluster.sh", TRAIN, {**JOB, "OMNIGEN_FLAGS": "vmem"}, "no flags 'vmem' for v5p"),
+        ("tpu_vm.sh", ["create"], {**VM, "TOPOLOGY": "h100x8"}, "not a TPU topology"),
+        ("tpu_vm.sh", ["run", *TRAIN], {**VM, "OMNIGEN_FLAGS": "x"}, "no flags 'x' for v5e"),
         ("gke/apply.sh", ["pod.yaml"], JOB, "no manifest 'pod.yaml'"),
         ("gke/apply.sh", ["jobset.yaml"], JOB, "write the command after"),
         ("gke/apply.sh", ["jobset.yaml", *TRAIN], {**JOB, "NAME": "My"}, "NAME 'My' must be"),
@@ -263,28 +231,8 @@ def test_sigterm_reaches_python(script: str, tmp_path: pathlib.Path) -> None:
     assert run.returncode == 143
 
 
-def test_sky_tells_each_node_its_place(launch, tmp_path: pathlib.Path) -> None:
-    task = yaml.safe_load((LAUNCH / "sky.yaml").read_text())
-    known = {"name", "workdir", "num_nodes", "resources", "envs", "file_mounts", "setup", "run"}
-    assert task.keys() == known
-    script = tmp_path / "run.sh"
-    names = "JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID XLA_FLAGS".split()
-    *before, last = task["run"].strip().splitlines()
-    assert last.startswith("exec python -m omnigen.train ")
-    script.write_text("\n".join([*before, *(f'echo "${name}"' for name in names)]))
-    done, _ = launch(
-        str(script),
-        SKYPILOT_NODE_IPS="10.0.0.1\n10.0.0.2",
-        SKYPILOT_NUM_NODES="2",
-        SKYPILOT_NODE_RANK="1",
-        PYTHONPATH=str(ROOT),
-    )
-    flags = "--xla_gpu_enable_latency_hiding_scheduler=true"
-    assert done.stdout.split() == ["10.0.0.1:8476", "2", "1", flags]
-
-
 def test_flags_stand_in_one_file() -> None:
-    files = [p for p in LAUNCH.rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    files = [p for p in LAUNCH.rglob("*") if p.is_file() and p.suffix not in (".pyc", ".npz")]
     assert [p.name for p in files if "--xla_" in p.read_text() or "xla_tpu" in p.read_text()] == [
         "flags.py"
     ]

@@ -32,12 +32,6 @@ def text(value: Any, *, most: int = NAME) -> str:
     return html.escape(plain(value, most=most))
 
 
-def markdown(value: Any, *, most: int = NAME) -> str:
-    """Returns the same for a cell of a Markdown table; underscores stay as they are."""
-    found = html.escape(plain(value, most=most), quote=False)
-    return "".join(f"\\{c}" if c in "|`[]*" else c for c in found)
-
-
 def number(value: Any) -> float:
     """Returns a finite number as it is, and NaN for all else."""
     if not isinstance(value, int | float) or isinstance(value, bool):

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from omnigen.evals import picture_files, results, second
+from omnigen.evals import picture_files, results
 from omnigen.evals.benchmark import SPLITS
 from omnigen.evals.reports import charts, table
 from omnigen.evals.reports.markup import NAME, TEXT, entries, items, number, plain, text
@@ -23,10 +23,10 @@ PER_TAG = 3
 SIDE = 256  # pixels to which larger pictures are brought
 
 _MAIN = (
-    *("overall", "overall_strict", "overall_unseen", f"overall{second.SUFFIX}"),
+    *("overall", "overall_strict", "overall_unseen", "overall_second"),
     *("judges_differ", "judges_kappa", "word_accuracy", "psnr_dB"),
 )
-_PARTS = ("_strict", *SPLITS, second.SUFFIX)  # ends of scores' names that unfold
+_PARTS = ("_strict", *SPLITS, "_second")  # ends of scores' names that unfold; the last of old files
 # Suite, title, the scale's labels, and the metric at each point.
 _CURVES = (
     (
@@ -143,7 +143,6 @@ def _suite(report: Mapping[str, Any], suite: str, output: pathlib.Path) -> str:
     return (
         f"<h2>{text(suite)}</h2><div class='quiet'>{'; '.join(notes)}</div>"
         f"{_scores(report, suite)}{_curves(report, suite)}{_failures(columns, suite, output)}"
-        f"{_disagreements(columns, suite, output)}"
     )
 
 
@@ -236,33 +235,6 @@ def _root(found: Mapping[str, Any], output: pathlib.Path) -> pathlib.Path:
     """The folder that names of a suite's pictures are relative to."""
     folder = found.get("folder")
     return pathlib.Path(folder) if folder and isinstance(folder, str) else output
-
-
-def _disagreements(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.Path) -> str:
-    """Pictures that the two judges see differently, with what the first saw and both names."""
-    cards, count = [], 0
-    for column in columns:
-        found = column["suites"][suite]
-        listed = [entries(one) for one in items(found.get("disagreements"))]
-        count += len(listed)
-        records = {
-            plain(record.get("file"), most=TEXT): record for record in _records(column, suite)
-        }
-        for one in listed[: max(FAILURES // 2 // len(columns), 1)]:
-            record = records.get(plain(one.get("file"), most=TEXT), {})
-            pairs = [items(pair) for pair in items(one.get("differing"))]
-            names = [", second: ".join(map(plain, pair)) for pair in pairs]
-            first, second = bool(one.get("first")), bool(one.get("second"))
-            if first != second:
-                verdicts = {True: "right", False: "wrong"}
-                names.insert(0, f"{verdicts[first]}, second: {verdicts[second]}")
-            cell = _cell(column["name"], {**record, "reasons": names}, _root(found, output))
-            prompt = text(one.get("prompt"), most=TEXT)
-            cards.append(f'<div class="card"><p>{prompt}</p><div class="row">{cell}</div></div>')
-    if not cards:
-        return ""
-    title = f"Where the judges disagree ({len(cards)} of {count} pictures)"
-    return f'<h3>{title}</h3><div class="sheet">{"".join(cards)}</div>'
 
 
 def _worst(columns: Sequence[Sequence[Mapping[str, Any]]]) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from omnigen.evals import results, second
+from omnigen.evals import results
 from omnigen.evals.benchmark import SPLITS, Benchmark, Metadata, Record
 from omnigen.evals.judges import geneval, landscapes, shapes
 from omnigen.evals.judges.shapes import Seen
@@ -30,16 +30,13 @@ def all_prompts() -> tuple[Metadata, ...]:
     return (*exact_prompts.prompts(), *landscape_prompts.prompts())
 
 
-def benchmark(
-    prompts: Sequence[Metadata] | None = None, *, second_judge: bool = False
-) -> Benchmark:
-    """The suite, of all its prompts or of those given; with both judges of shapes or the first."""
-    version = f"shapes {shapes.VERSION}, landscapes {landscapes.VERSION}"
+def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
+    """The suite, of all its prompts or of those given."""
     return Benchmark(
         name="exact",
-        version=f"{version}, detector {second.VERSION}" if second_judge else version,
+        version=f"shapes {shapes.VERSION}, landscapes {landscapes.VERSION}",
         prompts=all_prompts() if prompts is None else tuple(prompts),
-        verdict=verdict_of_both if second_judge else verdict,
+        verdict=verdict,
         scores=scores,
         truth=lambda metadata: _TRUTHS.get(metadata["tag"], references.shapes)(metadata),
     )
@@ -49,19 +46,7 @@ def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
     """What the judge says of a picture; of None, that all is wrong."""
     if metadata["tag"] == landscape_prompts.TAG:
         return landscape_prompts.verdict(metadata, image)
-    return _verdict(metadata, image, () if image is None else shapes.look(image))
-
-
-def verdict_of_both(metadata: Metadata, image: np.ndarray | None) -> Record:
-    """The same, with the second judge's opinion of shapes."""
-    if metadata["tag"] == landscape_prompts.TAG:
-        return landscape_prompts.verdict(metadata, image)
     seen = () if image is None else shapes.look(image)
-    opinion = second.opinion(metadata, image, seen)
-    return {**_verdict(metadata, image, seen), "detector": opinion}
-
-
-def _verdict(metadata: Metadata, image: np.ndarray | None, seen: Sequence[Seen]) -> Record:
     found = geneval.judge(metadata, seen)
     sound = image is not None
     return {
@@ -106,7 +91,7 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate | float]:
 
     `overall`, `overall_strict` and `overall_unseen` are means of the six tasks, if all occur; the
     last takes a task's unseen compositions where the task has any. `scene_K_atoms` and
-    `landscape_atoms` are the share of what was named that is there. `second` adds its own.
+    `landscape_atoms` are the share of what was named that is there.
     """
     found: dict[str, Estimate] = {}
     by_tag = itertools.groupby(sorted(records, key=_order), key=lambda record: record["tag"])
@@ -133,7 +118,7 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate | float]:
             tasks = zip(names, exact_prompts.TASKS, strict=True)
             estimates = [found[name] if name in found else found[task] for name, task in tasks]
             overall[f"overall{suffix}"] = results.mean(estimates)
-    return {**overall, **found, **second.scores(exact_prompts.TASKS, records)}
+    return {**overall, **found}
 
 
 def _order(record: Mapping[str, Any]) -> int:

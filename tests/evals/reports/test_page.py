@@ -152,12 +152,10 @@ def known(folder: pathlib.Path) -> dict:
     records.append(record(3, correct=False, file="a.png"))
     ours = column("ours", *records, folder=str(folder), ceiling=True)
     ours |= {"checkpoint": "runs/ar", "model": "0123", "step": 7, "digest": "f" * 64}
-    listed = {"file": "a.png", "prompt": "p", "first": True, "second": False}
     scores = {"plain": {"value": 2.5}, **{f"scene_{k}_atoms": SCORE for k in (3, 5)}}
     suite = ours["suites"]["exact"]
     suite["scores"] |= scores
     suite |= {"seeds": [0, 1], "problems": {"missing": ["b.png"]}, "settings": {"weights": "w"}}
-    suite["disagreements"] = [{**listed, "differing": [["red ring", "nothing"]]}]
     theirs = column("theirs", *records, folder=str(folder))
     return {"omnigen": "1.2", "columns": [ours, theirs]}
 
@@ -314,32 +312,6 @@ def test_the_worst_come_first_and_few_of_a_task() -> None:
         9,
     ]
     assert web._worst([]) == []
-
-
-def test_disagreements_are_shown_with_both_opinions(tmp_path: pathlib.Path) -> None:
-    Image.fromarray(np.full((32, 32, 3), 33, np.uint8)).save(tmp_path / "small.png")
-    ours = column("ours", record(0, correct=True, file="small.png"), folder=str(tmp_path))
-    assert "judges disagree" not in web.page({"omnigen": "1", "columns": [ours]}, tmp_path)
-    listed = {
-        "file": "small.png",
-        "prompt": "a <ring>",
-        "first": True,
-        "second": False,
-        "differing": [["red ring", "nothing"]],
-    }
-    ours["suites"]["exact"] |= {"disagreements": [listed] * 30, "seeds": [4, 5]}
-    page = web.page({"omnigen": "1", "columns": [ours]}, tmp_path)
-    outline = Outline()
-    outline.feed(page)
-    assert len(outline.sources) == 12
-    text = re.sub(r"\s+", " ", " ".join(outline.text))
-    for part in (
-        "Where the judges disagree (12 of 30 pictures)",
-        "a <ring>",
-        "right, second: wrong red ring, second: nothing",
-        "seeds 4, 5",
-    ):
-        assert part in text, part
 
 
 def test_names_end_inside_the_picture() -> None:

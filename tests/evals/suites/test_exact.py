@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from omnigen.dice import Dice
-from omnigen.evals import results, second
+from omnigen.evals import results
 from omnigen.evals.suites import exact, exact_prompts, references, text, text_prompts
 from omnigen.scenes import grammar, splits
 from omnigen.scenes.render import render
@@ -213,46 +213,3 @@ def test_a_slice_keeps_the_shares_of_what_is_held_out(every: int) -> None:
                 assert bool(sum(counts[1])) == bool(sum(counts[0])) or expected < 2
         places = [whole.prompts.index(metadata) for metadata in part.prompts]
         assert places == sorted(places)
-
-
-def test_the_second_judge_has_its_say() -> None:
-    """Right pictures are right for both, a lost one is wrong; of landscapes it says nothing."""
-    metadata = {"tag": "colors", "include": [{**CIRCLE, "color": "red"}]}
-    both = exact.verdict_of_both(metadata, SEEN)
-    assert both["detector"] == {"correct": True, "strict": False, "differing": []}
-    assert {**both, "detector": None} == {**exact.verdict(metadata, SEEN), "detector": None}
-    lost = exact.verdict_of_both(metadata, None)
-    assert lost["detector"] == {"correct": False, "strict": False, "differing": []}
-    landscape = {"tag": "landscape", "sky": "clear", "include": [], "exclude": []}
-    assert "detector" not in exact.verdict_of_both(landscape, None)
-
-
-def opinion(index: int, *, first: bool, second: bool, **more) -> dict:
-    """A red star that the second judge calls a heart, and two green rings, one unseen by it."""
-    seen = [{"color": "red", "shape": "star"}, *[{"color": "green", "shape": "ring"}] * 2]
-    differing = [["red star", "red heart"], ["green ring", "nothing"]] if first != second else []
-    judged = {"correct": second, "strict": second, "differing": differing}
-    basic = record("colors", index, correct=first) | {"file": f"{index}.png", "prompt": "p"}
-    return {**basic, "seen": seen, "detector": judged, **more}
-
-
-def test_agreement_is_counted() -> None:
-    """Of six things four are named alike; by chance (2/6)(1/6) + (4/6)(3/6) would be."""
-    records = [opinion(0, first=True, second=True), opinion(1, first=True, second=False)]
-    found = second.scores(("colors",), [*records, record("landscape", 2, correct=True)])
-    values = {name: results.value(score) for name, score in found.items()}
-    by_chance = (2 * 1 + 4 * 3) / 36
-    assert values == {
-        "overall_second": 0.5,
-        "judges_differ": 0.5,
-        "judges_kappa": pytest.approx((4 / 6 - by_chance) / (1 - by_chance)),
-        "colors_second": 0.5,
-    }
-    alike = opinion(3, first=True, second=True)
-    alike["detector"]["differing"] = [["nothing", "blue heart"]]
-    listed = second.disagreements([alike, *records])
-    assert [(one["file"], one["first"], one["second"]) for one in listed] == [
-        ("1.png", True, False),
-        ("3.png", True, True),
-    ]
-    assert second.scores(("colors",), [record("landscape", 2, correct=True)]) == {}

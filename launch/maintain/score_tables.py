@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns `results.json` files into the tables of a Markdown document, so that nobody types a number.
 
-The document's own words stay: what stands between the two marks is replaced, and only that.
+    python launch/maintain/score_tables.py docs/results.md eval/results.json [MORE ...]
+
+More files add systems, or suites of the same one. The document keeps its words; only what stands
+between the lines <!-- scores --> and <!-- end of scores --> is replaced.
 """
 
 import dataclasses
@@ -11,23 +14,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import flags
-
-from omnigen import cli, files
-from omnigen.evals import results
+from omnigen import files
 from omnigen.evals.reports import table
-from omnigen.evals.reports.markup import entries, items, markdown, number
 
-PROGRAM = "omnigen.evals.summary"
-USAGE = """
-Writes scores, targets and ceilings to a document:
-  python -m omnigen.evals.summary --results eval/results.json --output docs/results.md
-Give --results again for more systems or suites. A document that is there keeps its words; only what
-stands between the lines <!-- scores --> and <!-- end of scores --> is replaced.
-"""
 START, END = "<!-- scores -->", "<!-- end of scores -->"
-TITLE = "# Results"
-MOST_BYTES = 1 << 29  # of a report, which tells of every picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +71,6 @@ ROWS = (
     ),
     Row("scenes of 20: objects right", "exact", "scene_20_atoms", 0.80),
     Row("landscapes", "exact", "landscape"),
-    Row("overall by the second judge", "exact", "overall_second"),
-    Row("pictures on which the judges differ", "exact", "judges_differ"),
-    Row("the judges' κ over objects", "exact", "judges_kappa"),
     Row("words", "text", "word_accuracy", 0.90),
     Row("words never trained", "text", "word_accuracy_unseen"),
     Row("letters (1 - normalised edit distance)", "text", "ned"),
@@ -102,8 +89,7 @@ def tables(reports: Sequence[Mapping[str, Any]]) -> str:
         reports: contents of `results.json` files; systems of one name are one, in several suites.
     """
     columns = _merged(reports)
-    names = [markdown(name) for name in columns]
-    heads = ["task", "target", *(head for name in names for head in (name, "its ceiling"))]
+    heads = ["task", "target", *(head for name in columns for head in (name, "its ceiling"))]
     lines = [heads, ["---"] * len(heads)]
     for row in ROWS:
         cells = [cell for column in columns.values() for cell in _cells(row, column)]
@@ -139,110 +125,53 @@ def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def _cells(row: Row, column: Mapping[str, Any]) -> tuple[str, str]:
     """Score and ceiling."""
     outcome = column["suites"].get(row.suite, {})
-    score, ceiling = (
-        entries(entries(outcome.get(kind)).get(row.metric)) for kind in ("scores", "ceiling")
-    )
+    score, ceiling = (outcome.get(kind, {}).get(row.metric) for kind in ("scores", "ceiling"))
     if not score:
         return "", ""
     shown = table.text(score)
-    best = number(ceiling.get("value")) if ceiling else None
-    is_met = row.is_met(number(score.get("value")), best)
+    is_met = row.is_met(score["value"], ceiling["value"] if ceiling else None)
     return f"**{shown}**" if is_met else shown, table.text(ceiling)
 
 
 def _notes(column: Mapping[str, Any]) -> Iterator[str]:
     """Where a system's numbers come from, a line a suite."""
-    if "model" in column:
-        system = f"model `{markdown(column['model'])}`, step {markdown(column.get('step'))}"
-    else:
-        system = "pictures"
-    if results.is_digest(column.get("digest")):
+    system = (
+        f"model `{column['model']}`, step {column['step']}" if "model" in column else "pictures"
+    )
+    if "digest" in column:
         system += f", weights `{column['digest'][:16]}`"
     for suite, outcome in column["suites"].items():
-        parts = [f"- {markdown(column['name'])}, `{markdown(suite)}`: {system}"]
+        parts = [f"- {column['name']}, `{suite}`: {system}"]
         if "expected" in outcome:
-            seeds = ", ".join(map(markdown, items(outcome.get("seeds"))[:64]))
-            judged, unreadable = (
-                markdown(outcome.get("judged")),
-                markdown(outcome.get("unreadable")),
-            )
-            prompts = outcome.get("prompts_sha256")
-            parts.append(f"{judged} pictures, {unreadable} unreadable")
-            parts.append(
-                f"seeds {seeds}; prompts `{prompts[:16] if results.is_digest(prompts) else ''}`"
-            )
-            parts.append(f"judge {markdown(outcome.get('judge'))}")
-        settings = {k: v for k, v in entries(outcome.get("settings")).items() if k != "weights"}
-        named = (f"{markdown(k)} {markdown(v)}" for k, v in sorted(settings.items())[:64])
-        parts += [", ".join(named)] if settings else []
+            parts += [
+                f"{outcome['judged']} pictures, {outcome['unreadable']} unreadable",
+                f"seeds {', '.join(map(str, outcome['seeds']))}",
+                f"prompts `{outcome['prompts_sha256'][:16]}`",
+                f"judge {outcome['judge']}",
+            ]
+        settings = {k: v for k, v in outcome.get("settings", {}).items() if k != "weights"}
+        parts += [", ".join(f"{k} {v}" for k, v in sorted(settings.items()))] if settings else []
         yield "; ".join(parts)
 
 
-def document(before: str | None, shown: str) -> str:
+def document(before: str, shown: str) -> str:
     """The document with new tables.
-
-    Args:
-        before: the document, or None if there is none.
-        shown: the tables.
 
     Raises:
         ValueError: the document does not hold the two marks once, in order.
     """
-    block = f"{START}\n\n{shown}\n{END}\n"
-    if before is None:
-        return f"{TITLE}\n\n{block}"
     lines = before.removesuffix("\n").split("\n")
     if lines.count(START) != 1 or lines.count(END) != 1 or lines.index(START) > lines.index(END):
-        raise ValueError(f"output: needs the lines {START} and {END} once each")
+        raise ValueError(f"needs the lines {START} and {END} once each")
     head, tail = lines[: lines.index(START)], lines[lines.index(END) + 1 :]
-    return "".join(f"{line}\n" for line in head) + block + "".join(f"{line}\n" for line in tail)
+    return "\n".join([*head, START, "", shown, END, *tail]) + "\n"
 
 
-def _text(path: pathlib.Path) -> str:
-    try:
-        return files.read(path, most=MOST_BYTES).decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--output {path}: not UTF-8: {error}") from None
-
-
-def _read(path: pathlib.Path) -> Mapping[str, Any]:
-    try:
-        report = json.loads(files.read(path, most=MOST_BYTES))
-        assert all(isinstance(column["name"], str) for column in report["columns"])
-        assert all(
-            isinstance(suite, dict)
-            for column in report["columns"]
-            for suite in column["suites"].values()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise ValueError(f"--results {path}: no report of omnigen.evaluate: {error}") from None
-    except RecursionError:
-        raise ValueError(f"--results {path}: no report of omnigen.evaluate: too deep") from None
-    return report
-
-
-@cli.door(PROGRAM)
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; see `USAGE`."""
-    values = flags.FlagValues()
-    text = "a results.json of omnigen.evaluate, again for several"
-    cli.define_paths(values, "results", text)
-    text = "the Markdown file to write; the tables alone to the terminal if none"
-    cli.define_path(values, "output", None, text)
-    with cli.bad_input_exits(PROGRAM):
-        cli.parse(values, usage=USAGE, argv=argv)
-        if not values.results:
-            raise ValueError("--results is required")
-        cli.check_writable(values, "output")
-        shown = tables([_read(pathlib.Path(name)) for name in values.results])
-        if values.output is None:
-            sys.stdout.write(shown)
-            return
-        path = pathlib.Path(values.output)
-        before = _text(path) if path.exists() else None
-        whole = document(before, shown)
-    files.write(path, whole, follow=True)
+def main(output: pathlib.Path, sources: Sequence[pathlib.Path]) -> None:
+    """Writes the tables of `results.json` files to a document."""
+    shown = tables([json.loads(source.read_text(encoding="utf-8")) for source in sources])
+    files.write(output, document(output.read_text(encoding="utf-8"), shown), follow=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(pathlib.Path(sys.argv[1]), [pathlib.Path(name) for name in sys.argv[2:]])

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands on a canvas of coloured shapes, by a small network in two stages.
 
-A second opinion on `shapes`, with which it shares nothing but the names of shapes and colours:
+A second opinion on the judge `shapes`, with which it shares nothing but the names of shapes and
+colours:
 
 1. Convolutions over the picture at 128 pixels give each cell of 4 x 4 pixels the chance that an
    object's centre lies in it, and how far from the cell's centre that object's four sides are.
 2. The square about each box is cut out at 24 pixels; other convolutions say where in it the object
    is, and once the square is right, what shape and colour it has.
 
-`omnigen.evals.train_judge` trains both on renders that are softened, compressed and shifted in
+`train_judge.py` trains both on renders that are softened, compressed and shifted in
 colour. Crops that hold no whole object, or a distorted one, are its examples of "unknown".
 
 Shapes: N pictures or crops, H rows, W columns, C channels, K classes.
@@ -26,7 +27,7 @@ from omnigen.evals.judges.colors import PROTOTYPES
 from omnigen.evals.judges.outlines import SHAPES
 from omnigen.evals.judges.shapes import Seen
 
-WEIGHTS = pathlib.Path(__file__).parents[2] / "assets" / "judge" / "detector.npz"
+WEIGHTS = pathlib.Path(__file__).with_name("detector.npz")
 UNKNOWN = "unknown"
 SHAPE_NAMES = (*SHAPES, UNKNOWN)
 COLOR_NAMES = (*PROTOTYPES, UNKNOWN)
@@ -169,7 +170,7 @@ class Detector:
     """The network with its weights."""
 
     def __init__(self, path: str | pathlib.Path = WEIGHTS):
-        """Reads the weights that ship, or others of `omnigen.evals.train_judge`."""
+        """Reads the weights beside this file, or others of `train_judge.py`."""
         self._params: Params = {}
         cpu = jax.local_devices(backend="cpu")[0]  # sees the same wherever pictures are drawn
         with np.load(path, allow_pickle=False) as file:

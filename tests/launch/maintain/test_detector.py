@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from omnigen.evals import train_judge
-from omnigen.evals.judges import agreement, detector, shapes
+import detector
+import second_judge
+import train_judge
+from omnigen.evals.judges import shapes
 from omnigen.scenes.compose import compose
 from omnigen.scenes.render import render
 from omnigen.scenes.scene import Kind, Scene, Shape
@@ -156,11 +158,11 @@ def test_both_judges_agree(
         scene = scene_of(110_000 + i)
         image = damage(render(scene, SIDE))
         first, second = shapes.look(image), judge.look(image)
-        pairs += agreement.names(first, second)
+        pairs += second_judge.names(first, second)
         truth = collections.Counter((str(o.shape), str(o.color)) for o in scene.objects)
         for name, seen in (("first", first), ("second", second)):
             right[name] += collections.Counter((s.shape, s.color) for s in seen) == truth
-    kappa = agreement.kappa(pairs)
+    kappa = second_judge.kappa(pairs)
     print(
         f"\n{damage.__name__}: kappa {kappa:.4f} of {len(pairs)}; exact: {dict(right)} of {count}"
     )

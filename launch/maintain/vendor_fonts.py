@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rebuilds the vendored fonts and their metrics; only maintainers run it.
+"""Rebuilds the vendored fonts and their metrics.
 
 The fonts are printable-ASCII subsets without hints and layout tables, so a line's width is the sum
 of its advances and composing a scene needs no font library. No family has a Reserved Font Name.
 Unpack the npm package `@fontsource/NAME` of every family in `SOURCES` into SOURCE/NAME, then, with
 fonttools and brotli installed:
 
-    python -m omnigen.scenes.vendor_fonts SOURCE
+    python launch/maintain/vendor_fonts.py SOURCE
 """
 
 import json
@@ -77,8 +77,8 @@ def metrics(path: pathlib.Path) -> dict[str, Any]:
 
 
 def main(source: pathlib.Path) -> None:
-    """Builds `fonts/` beside this file from the unpacked packages under `source`."""
-    fonts = pathlib.Path(__file__).parent / "fonts"
+    """Builds the fonts of `omnigen.scenes` from the unpacked packages under `source`."""
+    fonts = pathlib.Path(__file__).parents[2] / "omnigen" / "scenes" / "fonts"
     table = {}
     for family, (name, weight) in SOURCES.items():
         target = fonts / f"{name}.ttf"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains `judges.detector` on renders: python -m omnigen.evals.train_judge --output FILE.
+"""Trains the second judge on renders: python launch/maintain/train_judge.py FILE [STEPS].
 
 Scenes with objects, some with words among them that are no objects, drawn at 128 pixels and then
 damaged at random: blurred, halved and doubled, compressed, noisy, shifted in brightness and hue.
@@ -12,23 +12,19 @@ import functools
 import io
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from PIL import Image, ImageFilter
 
-from omnigen import cli, extras
-from omnigen.data.corpus.split import Split
-from omnigen.evals.judges import detector
+import detector
 from omnigen.scenes.compose import compose
+from omnigen.scenes.render import render
 from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 
-PROGRAM = "omnigen.evals.train_judge"
-USAGE = "Trains the second judge of shapes on renders: --output detector.npz --steps 1500"
 BATCH_SIZE = 16
 CROPS = 8  # a picture
 MOST_OBJECTS = 20
@@ -49,8 +45,6 @@ class Truth:
 @functools.cache
 def extents(shape: Shape) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of a shape of radius 1 about its centre, read off a render."""
-    from omnigen.scenes.render import render
-
     thing = Object(shape, Color.BLACK, Size.LARGE, x=0.5, y=0.5, radius=0.4)
     picture = render(Scene(Kind.SHAPES, Background(Fill.PLAIN, "white"), (thing,)), 500)
     rows, columns = np.nonzero(picture[..., 0] < 128)
@@ -146,12 +140,9 @@ def crops_of(found: Truth, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def example(seed: int) -> dict[str, np.ndarray]:
     """One training picture with what both stages should say of it."""
-    from omnigen.scenes.render import render
-
     rng = np.random.default_rng(seed)
     kind = Kind.MIXED if rng.random() < 0.15 else Kind.SHAPES
-    split = Split.TEST if rng.random() < 0.5 else Split.TRAIN
-    scene = compose(FIRST_SEED + seed, kind, held_out=split == Split.TEST)
+    scene = compose(FIRST_SEED + seed, kind, held_out=rng.random() < 0.5)
     if not scene.objects:
         return example(seed + 500_000_000)
     if rng.random() < 0.2:
@@ -277,27 +268,16 @@ def train(params: detector.Params, steps: int, *, finding: bool, first: int) -> 
     return params
 
 
-@cli.door(PROGRAM)
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; see `USAGE`."""
-    values = flags.FlagValues()
-    cli.define_path(values, "output", None, "the weights file to write")
-    flags.DEFINE_integer("steps", 1500, "of 16 pictures", lower_bound=20, flag_values=values)
-    with cli.bad_input_exits(PROGRAM):
-        cli.parse(values, usage=USAGE, argv=argv)
-        if values.output is None:
-            raise ValueError("--output is required")
-        extras.load("skia", "scenes", "training on renders")
-    params = train(initial(seed=0), values.steps, finding=True, first=0)
-    params = train(params, values.steps // 2, finding=False, first=values.steps)
+def main(path: pathlib.Path, steps: int = 1500) -> None:
+    """Trains both stages, then the second alone, and writes the weights."""
+    params = train(initial(seed=0), steps, finding=True, first=0)
+    params = train(params, steps // 2, finding=False, first=steps)
     params = jax.device_get(params)
     arrays = {
         f"{n}/{part}": v.astype(np.float16) for n, p in params.items() for part, v in p.items()
     }
-    path = pathlib.Path(values.output)
-    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
 
 
 if __name__ == "__main__":
-    main()
+    main(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:]))
