@@ -55,7 +55,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     elif tokens > 64:
         data = {"row_length": tokens + 256, "images_per_row": 1}
     if model.get("sketch_length"):
-        # The sketch is learnt instead of the caption, which nobody asks this model for.
+        # The sketch is learnt instead of the caption, which this model is never asked for.
         data |= {"sketches": True, "learn_captions": False, "uncolored": 0.25}
     return ml_collections.ConfigDict(
         {

@@ -21,7 +21,7 @@ import ar
 
 
 def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
-    """Returns the recipe of a size (see `sizes.parse`): that of the transformer, but for this."""
+    """Returns the recipe of a size (see `sizes.parse`), derived from the transformer's."""
     config = ar.get_config(arg)
     config.stage = "distillation"
     config.model.head.average = True

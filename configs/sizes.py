@@ -207,7 +207,7 @@ def parse(argument: str) -> tuple[str, bool]:
         The size and whether to shrink it; `debug` alone shrinks nano.
 
     Raises:
-        ValueError: anything else.
+        ValueError: If it is anything else.
     """
     words = [word for word in argument.split(",") if word]
     sizes = [word for word in words if word != "debug"] or ["nano"]
@@ -220,12 +220,12 @@ def parse(argument: str) -> tuple[str, bool]:
 
 
 def model(size: str, *, debug: bool, remat: str = "none") -> dict[str, Any]:
-    """Returns the model group of a recipe: bfloat16 compute, or float32 if it is shrunk to debug.
+    """Returns the model group of a recipe, in bfloat16, or float32 if it is shrunk to debug.
 
     Args:
-        size: a key of `SIZES`.
-        debug: shrinks the model and its image.
-        remat: what the backward pass of the transformers keeps.
+        size: Key of `SIZES`.
+        debug: Whether to shrink the model and its image.
+        remat: What the backward pass of the transformers keeps.
     """
     compute: dict[str, Any] = {"dtype": "float32" if debug else "bfloat16"}
     parts = {

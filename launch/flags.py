@@ -32,12 +32,12 @@ class Group:
     """Flags that belong together.
 
     Args:
-        purpose: what they are for.
-        date: year and month in which they were last found in use.
-        chips: for which they are meant.
-        when: they are set.
-        flags: name and value, without the dashes.
-        variable: of the environment that carries them.
+        purpose: Purpose of the flags.
+        date: Year and month in which they were last found in use.
+        chips: Chips that they are meant for.
+        when: When they are set.
+        flags: Names and values, without the dashes.
+        variable: Environment variable that carries them.
     """
 
     purpose: str
@@ -141,7 +141,7 @@ def environment(chip: str, *, slices: int = 1, asked: Sequence[str] = ()) -> dic
     """Returns the variables that carry the flags of a chip.
 
     Raises:
-        ValueError: no such chip, or a group that is not meant for it.
+        ValueError: If there is no such chip, or a group is not meant for it.
     """
     if chip not in topologies.CHIPS:
         raise ValueError(f"no chip {chip!r}; there are {', '.join(topologies.CHIPS)}")

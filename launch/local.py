@@ -33,14 +33,14 @@ WATCH = ("sh", "-c", "read _; kill -KILL 0")
 
 
 def free_port() -> int:
-    """Returns a port of the loopback interface that nobody listens on."""
+    """Returns a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def environment(index: int, *, processes: int, port: int) -> dict[str, str]:
-    """Returns what tells process `index` its place; `omnigen.parallel.initialize` reads it."""
+    """Returns the variables that give process `index` its place, as `initialize` reads them."""
     return {
         "JAX_PLATFORMS": "cpu",
         **os.environ,
@@ -56,7 +56,7 @@ def _copy_lines(source: IO[bytes], label: str) -> None:
         try:
             sys.stdout.buffer.write(f"[{label}] ".encode() + line.rstrip(b"\n") + b"\n")
             sys.stdout.buffer.flush()
-        except OSError:  # nobody reads it any more, but the run goes on and is not to wait for that
+        except OSError:  # its reader has gone, but the run goes on and must not wait for it
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
@@ -73,8 +73,8 @@ class Group:
     process group, with whatever they start, so that nothing of a run outlives it.
 
     Args:
-        command: what each of them executes.
-        processes: how many.
+        command: Command that each of them executes.
+        processes: Number of processes.
     """
 
     def __init__(self, command: Sequence[str], *, processes: int) -> None:

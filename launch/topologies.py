@@ -21,7 +21,7 @@ from omnigen import topologies
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """A chip's names: of the label of GKE nodes, their machine type, and the VM's software."""
+    """Names of a chip: the label of GKE nodes, their machine type, and the VM's software."""
 
     label: str
     machine: str
@@ -41,7 +41,7 @@ def settings(name: str, *, slices: int = 1, asked: Sequence[str] = ()) -> dict[s
     """Returns the variables that the scripts beside this one use.
 
     Raises:
-        ValueError: no such TPU topology, or flags that are not meant for its chip.
+        ValueError: If there is no such TPU topology, or flags are not meant for its chip.
     """
     topology = topologies.find(name)
     chip = topology.chip

@@ -61,7 +61,7 @@ def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     What XLA logs is left out, unless `TF_CPP_MIN_LOG_LEVEL` is set.
 
     Args:
-        program: its name, for those lines.
+        program: Name of the program, for those lines.
     """
 
     def decorate(main: Callable[..., None]) -> Callable[..., None]:
@@ -104,7 +104,7 @@ def door(program: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def _quieten() -> None:
-    """Keeps to itself what JAX's libraries log to people who cannot use it.
+    """Suppresses logs of JAX's libraries that are of no use to users.
 
     XLA asks for bug reports of programs that take long to compile, as errors, and has no other
     switch. libtpu, which plans need on machines without a TPU, logs that there is none: JAX is not
@@ -118,7 +118,7 @@ def _quieten() -> None:
 
 
 def _expand_cache() -> None:
-    """Says to JAX, which has not been imported yet, where the `~` of its own cache is."""
+    """Gives JAX, which is not imported yet, the path of its own cache with `~` expanded."""
     name = "JAX_COMPILATION_CACHE_DIR"
     with contextlib.suppress(ValueError):  # no home folder: as the user wrote it
         if name in os.environ:
@@ -137,7 +137,7 @@ def _has_gpu() -> bool:
 
 
 def _absent_platforms() -> str | None:
-    """A line about what `JAX_PLATFORMS` names and this machine lacks, if anything."""
+    """Returns a line about platforms of `JAX_PLATFORMS` that this machine lacks, if any."""
     plugins = [f"jax_cuda{version}_plugin" for version in (12, 13)]
     has_cuda = _has_gpu() and any(importlib.util.find_spec(name) for name in plugins)
     has_tpu = _has_tpu() and importlib.util.find_spec("libtpu")
@@ -152,7 +152,7 @@ def no_devices(error: Exception) -> str | None:
     """Returns a line that says why JAX has no devices, or None if that is not what failed.
 
     Args:
-        error: what was raised by the first use of JAX.
+        error: Error that the first use of JAX raised.
     """
     if isinstance(error, AssertionError):  # a bare one, if nothing that the variable names is here
         absent = _absent_platforms()
@@ -169,7 +169,7 @@ def no_devices(error: Exception) -> str | None:
 
 
 def _flush() -> None:
-    """Writes out what was printed; what cannot be is dropped, or Python would try again."""
+    """Writes out what was printed; output that fails is dropped, or Python would try again."""
     stream = sys.stdout
     try:
         if stream is not None:
@@ -182,7 +182,7 @@ def _flush() -> None:
 
 
 def _is_gone(stream: TextIO | None) -> bool:
-    """Whether nobody reads a stream any more; what it still holds is dropped then."""
+    """Returns whether the reader of a stream has gone, and drops what the stream holds if so."""
     try:
         poll = select.poll()
         assert stream is not None
@@ -196,7 +196,7 @@ def _is_gone(stream: TextIO | None) -> bool:
 
 
 def _drop(stream: TextIO | Any) -> None:
-    """Sends what a stream still holds, and all that follows, nowhere."""
+    """Discards what a stream still holds, and all that follows."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -204,7 +204,7 @@ def _drop(stream: TextIO | Any) -> None:
 
 
 def _say(line: str) -> None:
-    """Prints a line on stderr, if somebody listens."""
+    """Prints a line on stderr, unless it is closed."""
     try:
         say(line, sys.stderr)
     except OSError:
@@ -212,7 +212,7 @@ def _say(line: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, in one line that is safe to print."""
+    """Returns the message of an error, in one line that is safe to print."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         named = error.filename is not None
@@ -245,17 +245,18 @@ def parse(values: flags.FlagValues, *, usage: str, argv: Sequence[str] | None = 
     """Reads the command line into `values`; prints help and exits on `--help`.
 
     Args:
-        values: the door's flags.
-        usage: what `--help` prints above the list of flags.
-        argv: arguments after the program's name; those of the process by default.
+        values: Flags of the door.
+        usage: Text that `--help` prints above the list of flags.
+        argv: Arguments after the program's name; those of the process by default.
 
     Returns:
         The `--config.key=value` arguments in their order, for `config.load_config`. Only a door
         with a `config` flag accepts them.
 
     Raises:
-        ValueError: unknown flag (with the nearest name) or stray argument.
-        flags.Error: bad or missing value.
+        ValueError: If a flag is unknown (the message has the nearest name), or an argument is
+            stray.
+        flags.Error: If a value is bad or missing.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"--help", "-help", "-h"} & set(arguments):
@@ -284,17 +285,17 @@ def define_path(values: flags.FlagValues, name: str, default: str | None, text: 
 
 
 def define_paths(values: flags.FlagValues, name: str, text: str) -> None:
-    """Defines a flag that may be given several times, each naming a file or folder."""
+    """Defines a repeatable flag, each value of which names a file or folder."""
     parser, serializer = _PathParser(), flags.ArgumentSerializer()
     flags.DEFINE_multi(parser, serializer, name, [], text, values)
 
 
 def define_recipe(values: flags.FlagValues, text: str) -> None:
-    """Defines `--config`. It names a program that is run, as the help of every door says.
+    """Defines `--config`, whose help says that the recipe is a program that is run.
 
     Args:
-        values: the door's flags.
-        text: what the door does with the recipe.
+        values: Flags of the door.
+        text: What the door does with the recipe.
     """
     trust = "The file is run as a program: use only files that you trust."
     define_path(values, "config", None, f"the recipe, FILE.py:ARGUMENT; {text}. {trust}")
@@ -311,7 +312,7 @@ def expand(path: str) -> str:
     """Returns a path with a leading `~` or `~user` replaced by that home folder.
 
     Raises:
-        ValueError: the home folder is not known; `./~` names a folder that is called so.
+        ValueError: If the home folder is not known; `./~` names a folder of that name.
     """
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
@@ -323,9 +324,9 @@ def printable(text: str, *, most: int = 200) -> str:
     """Returns text that cannot move a cursor, recolour a terminal or reorder what is around it.
 
     Args:
-        text: of a stranger. What Unicode does not call printable is escaped as in Python, so are
-            line ends.
-        most: characters to return; longer text ends in an ellipsis.
+        text: Untrusted text. What Unicode does not call printable is escaped as in Python, and so
+            are line ends.
+        most: Number of characters to return; longer text ends in an ellipsis.
     """
     shown = _escaped(text[: most + 1])
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
@@ -335,16 +336,16 @@ def counted(count: int, things: str) -> str:
     """Returns "2 files of no use", or "1 file of no use".
 
     Args:
-        count: how many.
-        things: in the plural; the first word that ends in "s" is the noun.
+        count: Number of things.
+        things: Name of the things in the plural; the first word that ends in "s" is the noun.
     """
     return f"{count} {things if count != 1 else re.sub(r's(?= |$)', '', things, count=1)}"
 
 
 def one_line(text: str) -> str:
-    """Returns text of strangers as one line to print, safe as `printable` makes it.
+    """Returns untrusted text as one line to print, safe as `printable` makes it.
 
-    Of a long one the middle is left out: what is wrong with a value stands behind the value.
+    The middle of a long line is left out, since what is wrong with a value stands behind it.
     """
     if len(text) > 2 * MOST_LINE:
         text = text[:MOST_LINE] + text[-MOST_LINE:]
@@ -357,11 +358,11 @@ def _escaped(text: str) -> str:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints one line that may hold text of strangers, and shows it at once.
+    """Prints one line, which may hold untrusted text, and flushes it.
 
     Args:
-        text: see `one_line`.
-        stream: where to; stdout by default.
+        text: Line to print; see `one_line`.
+        stream: Stream to print on; stdout by default.
     """
     line, stream = one_line(text), stream or sys.stdout
     try:
@@ -371,7 +372,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def logger(name: str) -> logging.Logger:
-    """Returns the logger of a module, whose messages may hold text of strangers; see `one_line`."""
+    """Returns the logger of a module, whose messages may hold untrusted text; see `one_line`."""
     found = logging.getLogger(name)
     found.addFilter(_lay_out)  # once: the same filter is not added again
     return found
@@ -386,7 +387,7 @@ def require(values: flags.FlagValues, *names: str) -> None:
     """Checks that flags are given.
 
     Raises:
-        ValueError: names all that are needed.
+        ValueError: If one is missing; the message names all that are needed.
     """
     if any(not values[name].value for name in names):
         needed = " and ".join(f"--{name}" for name in names)
@@ -397,7 +398,7 @@ def check_writable(values: flags.FlagValues, *names: str) -> None:
     """Checks that the files which flags name, if they do, can be written.
 
     Raises:
-        ValueError: names the flag, the file and what is wrong.
+        ValueError: If one cannot; the message names the flag, the file and what is wrong.
     """
     for name in names:
         path = pathlib.Path(values[name].value or "")
@@ -429,10 +430,11 @@ def cache_compilations() -> None:
 
 
 def cache_folder(*names: str) -> pathlib.Path | None:
-    """Returns a folder for what can be made again, in `$OMNIGEN_CACHE` or `~/.cache/omnigen`.
+    """Returns a folder for files that can be made again, in `$OMNIGEN_CACHE` or `~/.cache/omnigen`.
 
     Args:
-        *names: of the folder and of those around it in there; it is made if it does not exist.
+        *names: Names of the folder and of those around it in there; it is made if it does not
+            exist.
 
     Returns:
         None where no home folder is known, or where it cannot be made: nothing is kept then.
@@ -452,7 +454,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def _help(values: flags.FlagValues) -> str:
-    """One paragraph a flag, in the order of definition, without absl's own."""
+    """Returns one paragraph for each flag, in the order of definition, without those of absl."""
     paragraphs = []
     for module, members in values.flags_by_module_dict().items():
         for flag in members if module != flags.__name__ else ():

@@ -33,7 +33,7 @@ def load_config(location: str) -> dict[str, Any]:
         Nested plain dicts.
 
     Raises:
-        ValueError: no such recipe, or an argument that it refuses.
+        ValueError: If there is no such recipe, or it refuses the argument.
     """
     path, _, argument = location.partition(":")
     source = pathlib.Path(path)
@@ -82,7 +82,7 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     group of keys is replaced only by a dict.
 
     Raises:
-        ValueError: unknown key (with the nearest), or a group of keys.
+        ValueError: If a key is unknown (the message has the nearest), or is a group of keys.
     """
     changed = copy.deepcopy(dict(config))
     for argument in overrides:
@@ -131,13 +131,13 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     None is refused unless the field allows it.
 
     Args:
-        cls: a dataclass whose fields are dataclasses, scalars, enums, tuples or mappings of those.
-        values: the fields by name; those with a default may be missing.
-        path: where `values` came from, for messages.
+        cls: Dataclass whose fields are dataclasses, scalars, enums, tuples or mappings of those.
+        values: Values of the fields by name; those with a default may be missing.
+        path: Origin of `values`, for messages.
 
     Raises:
-        ValueError: unknown key (with the nearest), missing key, wrong type, or a combination that
-            the dataclass refuses.
+        ValueError: If a key is unknown (the message has the nearest) or missing, a type is wrong,
+            or the dataclass refuses a combination.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"config key {path} must be a group of keys, not {_shown(values)}")
@@ -161,7 +161,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Returns `value` as the annotated type, or raises ValueError naming the key."""
+    """Converts `value` to the annotated type; raises ValueError naming the key."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     _refuse_long(value, path)
     if hint is Any:
@@ -194,7 +194,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 
 def _convert_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
-    """The first member that takes the value; None only where it is a member."""
+    """Converts to the first member that takes the value; to None only where it is a member."""
     if value is None and type(None) in members:
         return None
     others = [member for member in members if member is not type(None)]
@@ -207,7 +207,7 @@ def _convert_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
 
 
 def _convert_items(arguments: tuple[Any, ...], value: Sequence[Any], path: str) -> tuple[Any, ...]:
-    """A tuple of the annotated items: `tuple[X, ...]`, `Sequence[X]` or `tuple[X, Y]`."""
+    """Converts to a tuple of the items: `tuple[X, ...]`, `Sequence[X]` or `tuple[X, Y]`."""
     if len(arguments) == 1 or arguments[-1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):
@@ -221,7 +221,7 @@ def _convert_items(arguments: tuple[Any, ...], value: Sequence[Any], path: str) 
 
 
 def _refuse_long(value: Any, path: str) -> None:
-    """Refuses whole numbers that Python may not even write down."""
+    """Refuses whole numbers that are too long for Python to print."""
     if isinstance(value, int) and abs(value) >= 2**63:
         raise ValueError(f"config key {path} is a whole number of more than 18 digits")
 
@@ -241,7 +241,7 @@ def _type_name(hint: Any) -> str:
 
 
 def to_dict(value: Any) -> Any:
-    """Returns the dataclass as nested dicts, lists and scalars: what JSON can hold."""
+    """Converts the dataclass to nested dicts, lists and scalars, which JSON can hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -260,6 +260,6 @@ def from_json(cls: type[T], text: str) -> T:
     """Reads what `to_json` wrote.
 
     Raises:
-        ValueError: not JSON, or not the fields of `cls`.
+        ValueError: If it is not JSON, or has not the fields of `cls`.
     """
     return build(cls, json.loads(text))

@@ -43,10 +43,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        mark: how it ended.
-        what: was looked at.
-        found: what there is.
-        mend: what to do about it; nothing if it is well.
+        mark: Outcome of the check.
+        what: Name of what was looked at.
+        found: What there is.
+        mend: What to do about it; nothing if it is well.
     """
 
     mark: Mark
@@ -56,13 +56,13 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """What to print."""
+        """The line to print."""
         text = cli.one_line(f"{self.mark:4} {self.what:12} {self.found}")
         return f"{text}\n     -> {cli.one_line(self.mend)}" if self.mend else text
 
 
 def versions() -> Iterator[Finding]:
-    """What is installed, and whether jax and jaxlib belong together."""
+    """Yields the versions installed, and whether jax and jaxlib belong together."""
     found, missing = {}, []
     for package in PACKAGES:
         try:
@@ -82,10 +82,10 @@ def versions() -> Iterator[Finding]:
 
 
 def hosts(env: os._Environ[str] | dict[str, str], *, wait_s: float = JOIN_S) -> Iterator[Finding]:
-    """Who of a multi-host start is there.
+    """Yields which hosts of a multi-host start are there.
 
-    Every host tells the first one its number and name, over the coordinator's port, before JAX
-    takes that port: JAX itself only says that a barrier timed out.
+    Every host sends the first one its number and name, over the coordinator's port, before JAX
+    takes that port: JAX itself only reports that a barrier timed out.
     """
     address, count = env.get("JAX_COORDINATOR_ADDRESS"), int(env.get("JAX_NUM_PROCESSES") or 1)
     if not address or count == 1:
@@ -147,7 +147,7 @@ def _roll_call(port: int, *, count: int, wait_s: float) -> Finding:
 
 
 def devices() -> Iterator[Finding]:
-    """What JAX computes on, and that it computes right."""
+    """Yields the devices that JAX computes on, and whether they compute right."""
     import jax
     import jax.numpy as jnp
 
@@ -179,7 +179,7 @@ def devices() -> Iterator[Finding]:
 
 
 def mesh(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
-    """Whether the recipe's mesh fits the devices."""
+    """Yields whether the recipe's mesh fits the devices."""
     from omnigen import parallel
     from omnigen import recipe as recipes
 
@@ -196,7 +196,7 @@ def mesh(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
 
 
 def cache() -> Iterator[Finding]:
-    """Whether compiled programs are kept between starts."""
+    """Yields whether compiled programs are kept between starts."""
     import jax
 
     cli.cache_compilations()
@@ -212,7 +212,7 @@ def cache() -> Iterator[Finding]:
 
 
 def storage(folder: pathlib.Path) -> Iterator[Finding]:
-    """Whether the workdir takes files, how fast, and whether they survive."""
+    """Yields whether the workdir takes files, how fast, and whether they survive."""
     data = os.urandom(2**20) * PROBE_MB
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
@@ -246,7 +246,7 @@ def storage(folder: pathlib.Path) -> Iterator[Finding]:
 
 
 def examine(checks: Mapping[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
-    """Runs the checks and prints as it goes; one that fails itself is a finding too."""
+    """Runs the checks and prints as it goes; a check that fails itself is a finding, too."""
     found = []
     for name, check in checks.items():
         try:

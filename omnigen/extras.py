@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packages that the core install lacks: which extra brings each, and one line where one is missing.
 
-Whoever needs one asks here first, before a model is loaded or anything is compiled.
+Code that needs one asks here first, before a model is loaded or anything is compiled.
 """
 
 import importlib
@@ -26,16 +26,16 @@ MODULES = {
 
 
 class MissingExtraError(ValueError):
-    """A package is not installed, or does not load; the message says how to install it."""
+    """Raised when a package is missing or does not load; the message says how to install it."""
 
 
 def command(extra: str) -> str:
-    """What installs an extra, for a shell."""
+    """Returns the shell command that installs an extra."""
     return f"pip install '{PROJECT}[{extra}]'"
 
 
 def installed(extra: str) -> bool:
-    """Whether all modules of an extra are found; none of them is imported."""
+    """Returns whether all modules of an extra are found; none of them is imported."""
     return not _missing(extra)
 
 
@@ -43,11 +43,11 @@ def require(extra: str, purpose: str) -> None:
     """Checks that an extra is installed, without importing it.
 
     Args:
-        extra: its name.
-        purpose: what needs it, as the subject of a sentence.
+        extra: Name of the extra.
+        purpose: What needs it, as the subject of a sentence.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: If it is not.
     """
     if missing := _missing(extra):
         names = " and ".join(missing)
@@ -55,15 +55,15 @@ def require(extra: str, purpose: str) -> None:
 
 
 def load(module: str, extra: str, purpose: str) -> Any:
-    """Returns a module of an extra, imported.
+    """Imports a module of an extra.
 
     Args:
-        module: its name.
-        extra: what installs it.
-        purpose: what needs it, as the subject of a sentence.
+        module: Name of the module.
+        extra: Name of the extra that installs it.
+        purpose: What needs it, as the subject of a sentence.
 
     Raises:
-        MissingExtraError: it is not installed, or it does not load.
+        MissingExtraError: If it is not installed, or does not load.
     """
     require(extra, purpose)
     try:

@@ -56,10 +56,10 @@ FOREIGN_PICTURES = (
 """Suffixes of pictures that are never decoded; a user is told of each such file."""
 
 MOST_PICTURE_BYTES = 1 << 26
-"""Of one picture file. A file of as many pixels as are decoded is seldom half as large."""
+"""Largest size of a picture file; with as many pixels as are decoded, it seldom has half of it."""
 
 MOST_TEXT_BYTES = 1 << 22
-"""Of one file of text beside a picture, or of one JSON of a few settings."""
+"""Largest size of a text beside a picture, or of a JSON file of a few settings."""
 
 LOCK = ".lock"
 _KINDS = {
@@ -75,27 +75,27 @@ Stamp = tuple[int, int] | None
 
 
 class UnfitFileError(ValueError):
-    """What a path names must not be opened, or is too large."""
+    """Raised when a path names something that must not be opened or is too large."""
 
 
 class LargeFileError(UnfitFileError):
-    """A file is larger than what is read."""
+    """Raised for a file that is larger than what may be read."""
 
 
 class LockedError(ValueError):
-    """Another process works in the folder."""
+    """Raised when another process works in the folder."""
 
 
 def check_regular(path: pathlib.Path, *, follow: bool = True) -> os.stat_result:
     """Returns the status of a regular file without opening it.
 
     Args:
-        path: the file.
-        follow: whether the file may be a symbolic link to a regular file.
+        path: Path of the file.
+        follow: Whether the file may be a symbolic link to a regular file.
 
     Raises:
-        OSError: there is no such file, or it cannot be reached.
-        UnfitFileError: it is a folder, pipe, socket, device, or a link that is not followed.
+        OSError: If there is no such file, or it cannot be reached.
+        UnfitFileError: If it is a folder, pipe, socket, device, or a link that is not followed.
     """
     status = path.stat() if follow else path.lstat()
     if not stat.S_ISREG(status.st_mode):
@@ -104,22 +104,22 @@ def check_regular(path: pathlib.Path, *, follow: bool = True) -> os.stat_result:
 
 
 def kind(status: os.stat_result) -> str:
-    """Says what an entry of a folder is that is no regular file, such as "a pipe"."""
+    """Names the kind of an entry of a folder that is no regular file, such as "a pipe"."""
     return _KINDS.get(stat.S_IFMT(status.st_mode), "a special file")
 
 
 def has_hole(path: pathlib.Path, status: os.stat_result) -> bool:
-    """Whether a regular file has a hole: bytes that read as zeros and take no room on the disk.
+    """Returns whether a regular file has a hole: zeros that take no room on the disk.
 
     Disks that compress also give files less room than they have bytes, so that the system is asked
     for the place of a hole. Where it does not know, there is none.
 
     Args:
-        path: the file, which is not followed if it is a link.
-        status: of the file.
+        path: Path of the file, which is not followed if it is a link.
+        status: Status of the file.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: If the file cannot be opened.
     """
     if status.st_blocks * 512 >= status.st_size:
         return False
@@ -143,14 +143,14 @@ def open_regular(path: pathlib.Path, *, most: int | None = None, follow: bool = 
     """Opens a regular file to read; see `check_regular`.
 
     Args:
-        path: the file.
-        most: bytes that the file may have, if there is a limit.
-        follow: whether the file may be a symbolic link to a regular file.
+        path: Path of the file.
+        most: Largest size in bytes; None for no limit.
+        follow: Whether the file may be a symbolic link to a regular file.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        UnfitFileError: it is no regular file.
-        LargeFileError: it is larger than `most`.
+        OSError: If there is no such file, or it cannot be read.
+        UnfitFileError: If it is no regular file.
+        LargeFileError: If it is larger than `most`.
     """
     check_regular(path, follow=follow)
     # It may have been exchanged since: without O_NONBLOCK, opening a pipe would wait for a writer.
@@ -169,12 +169,12 @@ def open_regular(path: pathlib.Path, *, most: int | None = None, follow: bool = 
 
 
 def read(path: pathlib.Path, *, most: int, follow: bool = True) -> bytes:
-    """Returns the bytes of a regular file of at most `most` bytes; see `open_regular`.
+    """Reads the bytes of a regular file of at most `most` bytes; see `open_regular`.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        UnfitFileError: it is no regular file.
-        LargeFileError: it is larger than `most`, also by growing meanwhile.
+        OSError: If there is no such file, or it cannot be read.
+        UnfitFileError: If it is no regular file.
+        LargeFileError: If it is larger than `most`, even if it grew only meanwhile.
     """
     with open_regular(path, most=most, follow=follow) as file:
         data = file.read(most + 1)
@@ -184,7 +184,7 @@ def read(path: pathlib.Path, *, most: int, follow: bool = True) -> bytes:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is no input, such as `._a.jpg` or `.DS_Store`."""
+    """Returns whether a name is that of no input, such as `._a.jpg` or `.DS_Store`."""
     return name.startswith(".")
 
 
@@ -194,12 +194,12 @@ def walk(folder: pathlib.Path, suffixes: tuple[str, ...] = ()) -> list[pathlib.P
     Linked folders are followed, each real folder once. Entries need not be regular files.
 
     Args:
-        folder: where to begin.
-        suffixes: in small letters; folders whose names end so are returned, too, since they look
-            like files.
+        folder: Folder to begin at.
+        suffixes: Suffixes in small letters; folders whose names end so are returned, too, since
+            they look like files.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: If a folder cannot be read.
     """
     found, seen = [], set()
 
@@ -221,12 +221,13 @@ def walk(folder: pathlib.Path, suffixes: tuple[str, ...] = ()) -> list[pathlib.P
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a temporary name beside `path`, which takes the place of `path` if the block succeeds.
+    """Yields a temporary name beside `path`, which replaces `path` if the block succeeds.
 
     The temporary name is short and hidden, so that every name that the disk takes can be written.
 
     Raises:
-        OSError: the file cannot be written or renamed; it names `path`, also if the disk is full.
+        OSError: If the file cannot be written or renamed; the error names `path`, also if the disk
+            is full.
     """
     partial = path.with_name(f".{os.getpid()}-{id(path):x}.tmp")
     try:
@@ -241,13 +242,13 @@ def write(path: pathlib.Path, text: str, *, follow: bool = False) -> None:
     """Writes a text file in UTF-8, whole or not at all; see `replacing`.
 
     Args:
-        path: the file.
-        text: all of it.
-        follow: whether a link, pipe or device that is there already is written into, as is right
-            where a user names it, such as /dev/stdout. Else a regular file takes its place.
+        path: Path of the file.
+        text: Whole text of the file.
+        follow: Whether a link, pipe or device that is there already is written into, as is right
+            where a user names it, such as /dev/stdout. Otherwise a regular file replaces it.
 
     Raises:
-        OSError: the file cannot be written; it names `path`.
+        OSError: If the file cannot be written; the error names `path`.
     """
     if follow and path.exists() and not stat.S_ISREG(path.lstat().st_mode):
         with naming(path):
@@ -262,8 +263,8 @@ def naming(path: pathlib.Path, *others: pathlib.Path) -> Iterator[None]:
     """Names a file in those OSErrors of the block that name none, such as that of a full disk.
 
     Args:
-        path: the file to name.
-        others: names that mean the same to a user, such as a temporary one.
+        path: Path to name.
+        others: Names that mean the same to a user, such as a temporary one.
     """
     try:
         yield
@@ -283,12 +284,12 @@ def locked(folder: pathlib.Path, *, work: str) -> Iterator[None]:
     the block runs without one.
 
     Args:
-        folder: gets a hidden file for as long as the block lasts.
-        work: what is done there, for the message that the other process gets: "a run".
+        folder: Folder to lock, with a hidden file in it for as long as the block lasts.
+        work: What is done there, such as "a run", for the message in other processes.
 
     Raises:
-        LockedError: another process holds the lock; the message names its process ID.
-        OSError: the folder cannot be written.
+        LockedError: If another process holds the lock; the message names its process ID.
+        OSError: If the folder cannot be written.
     """
     path = folder / LOCK
     while True:

@@ -40,7 +40,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 T_MIN = 0.05  # the smallest divisor in (4): bounds the weight of a data prediction near t = 0
-T_TINY = 1e-6  # likewise when solving, where the last step has to end in the data
+T_TINY = 1e-6  # the smallest when solving, where the last step has to end in the data
 Shape = tuple[int, ...]
 VelocityFn = Callable[[Array, Array], Array]
 
@@ -82,20 +82,20 @@ def _like(t: ArrayLike, x: Array) -> Array:
 
 
 def interpolate(x: Array, noise: Array, t: ArrayLike) -> Array:
-    """Point x_t of the path at time t, equation (1)."""
+    """Returns the point x_t of the path at time t, equation (1)."""
     t = _like(t, x)
     return ((1 - t) * _wide(x) + t * _wide(noise)).astype(x.dtype)
 
 
 def velocity(x: Array, noise: Array) -> Array:
-    """Velocity of the path, equation (2)."""
+    """Returns the velocity of the path, equation (2)."""
     return (_wide(noise) - _wide(x)).astype(x.dtype)
 
 
 def to_velocity(
     output: Array, x_t: Array, t: ArrayLike, prediction: str, *, t_min: float = T_MIN
 ) -> Array:
-    """Velocity that a net's `output` at x_t means, equation (4)."""
+    """Returns the velocity that a net's `output` at x_t means, equation (4)."""
     if Prediction(prediction) is Prediction.VELOCITY:
         return output
     divisor = jnp.maximum(_like(t, x_t), t_min)
@@ -103,7 +103,10 @@ def to_velocity(
 
 
 def velocity_weight(t: ArrayLike, prediction: str, *, t_min: float = T_MIN) -> Array:
-    """Factor w of (5), in the shape of t: turns a net's squared error into a velocity loss."""
+    """Returns the factor w of (5), which makes a net's squared error a velocity loss.
+
+    It has the shape of t.
+    """
     velocity = Prediction(prediction) is Prediction.VELOCITY
     return jnp.ones_like(_wide(t)) if velocity else jnp.maximum(_wide(t), t_min) ** -2
 
@@ -111,10 +114,10 @@ def velocity_weight(t: ArrayLike, prediction: str, *, t_min: float = T_MIN) -> A
 def velocity_loss(
     output: Array, x: Array, noise: Array, t: ArrayLike, prediction: str, *, t_min: float = T_MIN
 ) -> Array:
-    """Squared velocity error per element, equation (5): wide, unreduced, in the shape of x.
+    """Returns the squared velocity error of each element, equation (5), not reduced.
 
-    Callers reduce, because only they know the global count of weighted tokens. It is zero exactly
-    when the output is the target, also below t_min.
+    It is wide and has the shape of x. Callers reduce, because only they know the global count of
+    weighted tokens. It is zero exactly when the output is the target, also below t_min.
     """
     target = _wide(x) if Prediction(prediction) is Prediction.DATA else _wide(noise) - _wide(x)
     weight = _like(velocity_weight(t, prediction, t_min=t_min), x)
@@ -134,7 +137,7 @@ def _draw(sample: Callable[..., Array], key: Array, shape: Shape) -> Array:
 
 
 def normal(key: Array, shape: Shape, dtype: DTypeLike = jnp.float32) -> Array:
-    """Gaussian noise from one key, or from keys of shape `shape[:k]`.
+    """Draws Gaussian noise from one key, or from keys of shape `shape[:k]`.
 
     With a key an example, what an example draws does not depend on its neighbours in the batch.
     """
@@ -143,7 +146,7 @@ def normal(key: Array, shape: Shape, dtype: DTypeLike = jnp.float32) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class TimeDensity:
-    """Density of training times: `uniform` on [0, 1], or `logit_normal`: sigmoid(N(mean, std^2)).
+    """A density of training times: `uniform` on [0, 1], or `logit_normal`: sigmoid(N(mean, std^2)).
 
     A positive mean leans to the noise. A `uniform_fraction` of the draws is uniform whatever the
     kind, and so visits the ends.
@@ -164,7 +167,7 @@ class TimeDensity:
         return 1.0 if self.kind is Density.UNIFORM else self.uniform_fraction
 
     def sample(self, key: Array, shape: Shape) -> Array:
-        """Times in [0, 1], float32, from one key or from keys of shape `shape[:k]`."""
+        """Draws times in [0, 1], float32, from one key or from keys of shape `shape[:k]`."""
 
         def draw(key: Array, shape: Shape) -> Array:
             choice, flat, bell = jax.random.split(key, 3)
@@ -193,12 +196,12 @@ class Solver:
             raise ValueError(f"{self}: num_steps must be at least 1 and shift positive")
 
     def times(self) -> np.ndarray:
-        """The num_steps + 1 times, float64, decreasing from exactly 1 to exactly 0."""
+        """Returns the num_steps + 1 times, float64, decreasing from exactly 1 to exactly 0."""
         t = np.linspace(1.0, 0.0, self.num_steps + 1)
         return t / (t + (1 - t) / self.shift)
 
     def steps(self) -> "Steps":
-        """The steps of `euler` as data."""
+        """Returns the steps of `euler` as data."""
         times = self.times()
         return Steps(times[:-1].astype(np.float32), (times[:-1] - times[1:]).astype(np.float32))
 
@@ -209,9 +212,10 @@ class Steps:
     """Euler steps from t = 1 to t = 0 as arrays, so that others need no compilation.
 
     Attributes:
-        at: float32 `[..., S]`, the times where the net is evaluated.
-        size: float32 `[..., S]`, how far each step goes.
-        count: int32 `[...]`, how many of the S are taken; None for all, a loop of known length.
+        at: Times where the net is evaluated, float32 `[..., S]`.
+        size: Length of each step, float32 `[..., S]`.
+        count: Number of the S steps that are taken, int32 `[...]`; None for all, a loop of known
+            length.
     """
 
     at: Array | np.ndarray
@@ -219,12 +223,12 @@ class Steps:
     count: Array | np.ndarray | None = None
 
     def __getitem__(self, index: ArrayLike) -> "Steps":
-        """The steps of one token, or whatever the leading dim counts."""
+        """Returns the steps of one token, or whatever the leading dim counts."""
         return jax.tree.map(lambda table: jnp.asarray(table)[index], self)
 
 
 def annealed(tokens: int, *, first: int, last: int, shift: float = 1.0) -> Steps:
-    """Steps for each of a picture's tokens, from `first` to `last` in number: `[tokens, S]`.
+    """Returns steps for each token of a picture, from `first` to `last` in number: `[tokens, S]`.
 
     The number changes linearly with the tokens drawn, rounded: what a token may be narrows as the
     picture fills, so fewer steps find it (Zhao et al. 2025, "DiSA"). `shift` is s of (6).
@@ -270,9 +274,10 @@ def solve(
 
 
 def euler(velocity_fn: Callable[[Array, Array, Array], Array], noise: Array, steps: Steps) -> Array:
-    """`solve` by Euler steps that may be traced; `velocity_fn(x, t, i)` also gets their number.
+    """Does what `solve` does, by Euler steps that may be traced.
 
-    The tables of `steps` are `[S]`, or `[S, B]` if they differ from row to row of `noise`.
+    `velocity_fn(x, t, i)` also gets the number of the step. The tables of `steps` are `[S]`, or
+    `[S, B]` if they differ from row to row of `noise`.
     """
     at, size = (jnp.asarray(table) for table in (steps.at, steps.size))
 
@@ -285,7 +290,7 @@ def euler(velocity_fn: Callable[[Array, Array, Array], Array], noise: Array, ste
 
 
 def guide(v_cond: Array, v_uncond: Array, scale: ArrayLike) -> Array:
-    """Classifier-free guidance, equation (9): exactly `v_cond` at scale 1, `v_uncond` at 0.
+    """Applies classifier-free guidance, equation (9): exactly `v_cond` at scale 1, `v_uncond` at 0.
 
     `scale`, of shape v_cond.shape[:k], may be traced: changing it compiles nothing.
     """

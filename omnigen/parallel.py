@@ -50,7 +50,7 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How many ways each mesh axis splits the devices; one axis may be -1: whatever is left.
+    """How many ways each mesh axis splits the devices; one axis may be -1, which is the rest.
 
     `slice` and `data` replicate weights and split the batch (`slice` across the slow network of TPU
     slices), `fsdp` splits both weights and batch, `tensor` splits heads, MLPs and the vocabulary,
@@ -65,7 +65,10 @@ class MeshConfig:
 
 
 def _sizes(config: MeshConfig, num_devices: int) -> tuple[int, ...]:
-    """The five axis sizes with -1 resolved; ValueError unless their product is `num_devices`."""
+    """Returns the sizes of the five axes with -1 resolved.
+
+    Raises ValueError unless their product is `num_devices`.
+    """
     sizes = dataclasses.asdict(config)
     asked = " ".join(f"{name}={size}" for name, size in sizes.items())
     divisors = [n for n in range(1, num_devices + 1) if num_devices % n == 0]
@@ -98,7 +101,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     all-reduce of gradients crosses the slow network.
 
     Raises:
-        ValueError: the axis sizes do not multiply to the number of devices.
+        ValueError: If the axis sizes do not multiply to the number of devices.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = _sizes(config, len(devices))
@@ -122,7 +125,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def _mesh_axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The mesh axes of one entry of a PartitionSpec."""
+    """Returns the mesh axes of one entry of a PartitionSpec."""
     return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
@@ -130,7 +133,7 @@ def spec(names: Names) -> PartitionSpec:
     """Translates the names of an array's dims to mesh axes by `RULES`; None is not sharded.
 
     Raises:
-        ValueError: a name is not in `RULES`, or two dims would use the same mesh axis.
+        ValueError: If a name is not in `RULES`, or two dims would use the same mesh axis.
     """
     entries, used = [], {}
     for name in names:
@@ -167,7 +170,7 @@ def fitting_spec(shape: Sequence[int], names: Names) -> PartitionSpec:
     on a large mesh too; batches of training are checked by `data_shard`.
 
     Raises:
-        ValueError: the wrong number of names, or a name that `spec` refuses.
+        ValueError: If the number of names is wrong, or `spec` refuses one.
     """
     if len(names) != len(shape):
         raise ValueError(f"{len(names)} dim names {names} for an array of shape {shape}")
@@ -186,7 +189,7 @@ def shard(x: jax.Array, *names: str | None) -> jax.Array:
     """Pins the layout of an activation whose dims are called `names`; no-op outside `jax.set_mesh`.
 
     Raises:
-        ValueError: as `fitting_spec`.
+        ValueError: As in `fitting_spec`.
     """
     layout = fitting_spec(x.shape, names)
     if jax.sharding.get_abstract_mesh().empty:
@@ -195,13 +198,16 @@ def shard(x: jax.Array, *names: str | None) -> jax.Array:
 
 
 def ways(name: str) -> int:
-    """Into how many parts the current mesh splits a dim of that name; 1 outside `jax.set_mesh`."""
+    """Returns the number of parts that the current mesh splits a dim of that name into.
+
+    It is 1 outside `jax.set_mesh`.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in _mesh_axes(RULES[name]))
 
 
 def platform() -> str:
-    """What the program that is being traced will run on: "cpu", "gpu" or "tpu".
+    """Returns what the program that is being traced will run on: "cpu", "gpu" or "tpu".
 
     That is the platform of the mesh's devices, which need not be here (`omnigen.plan`); outside
     `jax.set_mesh` it is the default backend.
@@ -236,7 +242,7 @@ def initialize() -> None:
 
 
 def meet(what: str) -> None:
-    """Waits until every process has come to the point named `what`; nothing if there is one."""
+    """Waits until every process has come to the point named `what`, if there are several."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -260,7 +266,7 @@ def data_shard(
     weights (tensor, sequence) hold the same rows and must load the same ones.
 
     Raises:
-        ValueError: the batch does not divide over the mesh.
+        ValueError: If the batch does not divide over the mesh.
     """
     split = _mesh_axes(batch_sharding.spec[0])
     ways = math.prod(batch_sharding.mesh.shape[axis] for axis in split)
@@ -279,7 +285,7 @@ def data_shard(
 
 
 def global_array(batch_sharding: NamedSharding, local: np.ndarray, global_batch: int) -> jax.Array:
-    """Joins every process's part of a batch, `local` `[global_batch / count, ...]`."""
+    """Joins every process's part of a batch; `local` is `[global_batch / count, ...]`."""
     return jax.make_array_from_process_local_data(
         batch_sharding, local, (global_batch, *local.shape[1:])
     )

@@ -25,11 +25,11 @@ _GAP = 2  # pixels between the pictures of a sheet
 
 @dataclasses.dataclass(frozen=True)
 class Png:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
-        pixels: of any mode.
-        texts: the text chunks by name; anybody may have written them.
+        pixels: Pixels, of any mode.
+        texts: Text chunks by name, written by anyone.
     """
 
     pixels: "np.ndarray"
@@ -48,10 +48,10 @@ def write(image: "np.ndarray", path: pathlib.Path, chunks: Mapping[str, str]) ->
 
 
 def read(path: pathlib.Path) -> Png:
-    """Reads a PNG of at most `MOST_BYTES` and `MOST_PIXELS`, whoever made it.
+    """Reads an untrusted PNG of at most `MOST_BYTES` and `MOST_PIXELS`.
 
     Raises:
-        ValueError: no regular file, none of PNG, a damaged one, or one that is too large.
+        ValueError: If it is no regular file, no PNG, damaged, or too large.
     """
     import numpy as np
     from PIL import Image
@@ -85,12 +85,12 @@ def note(data: bytes, name: str, *, most: int) -> str | None:
     Nothing else of the file is read: no pixels, and no other text.
 
     Args:
-        data: the file.
-        name: of the text.
-        most: bytes that the text may have.
+        data: Bytes of the file.
+        name: Name of the text.
+        most: Largest number of bytes of the text.
 
     Raises:
-        ValueError: the text is longer or damaged.
+        ValueError: If the text is longer or damaged.
     """
     if not data.startswith(_SIGNATURE):
         return None
@@ -105,7 +105,7 @@ def note(data: bytes, name: str, *, most: int) -> str | None:
 
 
 def _text(kind: bytes, rest: bytes, most: int) -> str:
-    """The text of a chunk, of which `rest` follows the name."""
+    """Returns the text of a chunk; `rest` is what follows the name."""
     is_packed, encoding = kind == b"zTXt", "latin-1"
     if kind == b"iTXt":
         parts = rest[2:].split(b"\0", 2)  # language, name in that language, text

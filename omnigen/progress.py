@@ -25,21 +25,21 @@ _REDRAW_S = 0.5  # between changes of a terminal's line
 
 
 class Unit(enum.Enum):
-    """What is counted."""
+    """What is counted, and how it is shown."""
 
     ONE = enum.auto()
     BYTE = enum.auto()
 
     def shown(self, count: int) -> str:
-        """A count for people."""
+        """Formats a count for people."""
         return str(count) if self is Unit.ONE else f"{count / 1e6:.0f} MB"
 
 
 class Progress:
-    """What is known of some work; `work` makes one."""
+    """The state of some work; made by `work`."""
 
     def __init__(self, what: str, total: int = 0, *, unit: Unit = Unit.ONE):
-        """Begins now; `total` is 0 if nobody knows."""
+        """Begins now; `total` is 0 if it is unknown."""
         self._what, self._total, self._unit = what, total, unit
         self._began = time.monotonic()
         self._done, self._first, self._counted = 0, 0, self._began
@@ -57,7 +57,7 @@ class Progress:
             self.add()
 
     def line(self, *, is_over: bool = False) -> str:
-        """What there is to say."""
+        """Returns the line to show."""
         passed = time.monotonic() - self._began
         said = self._what
         if self._total:
@@ -70,7 +70,7 @@ class Progress:
         )
 
     def _left(self) -> float | None:
-        """Seconds, by the pace since the first count."""
+        """Returns the seconds left, by the pace since the first count."""
         if not (self._done and self._total):
             return None
         since, done = self._counted, self._done - self._first
@@ -80,7 +80,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds as people say them: `40 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Formats seconds as people say them: `40 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     if hours:
@@ -90,14 +90,14 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def work(what: str, total: int = 0, *, unit: Unit = Unit.ONE) -> Iterator[Progress]:
-    """Tells of the block's work on stderr, from `FIRST_S` after its start until its end.
+    """Reports the block's work on stderr, from `FIRST_S` after its start until its end.
 
-    Worker processes say nothing: whoever started them speaks for them.
+    Worker processes print nothing: their parent does it for them.
 
     Args:
-        what: is done.
-        total: how much, if that is counted with the `add` of what is yielded.
-        unit: of what is counted.
+        what: Name of the work.
+        total: Amount of work, if it is counted with the `add` of what is yielded.
+        unit: Unit of what is counted.
     """
     progress, over, has_spoken = Progress(what, total, unit=unit), threading.Event(), False
     is_terminal = _is_terminal()
@@ -128,11 +128,11 @@ def work(what: str, total: int = 0, *, unit: Unit = Unit.ONE) -> Iterator[Progre
 
 
 def say(line: str, *, is_passing: bool = False) -> bool:
-    """Prints a line on stderr; returns whether somebody listens.
+    """Prints a line on stderr; returns whether that succeeded.
 
     Args:
-        line: to print.
-        is_passing: whether the next line takes its place, on a terminal.
+        line: Line to print.
+        is_passing: Whether the next line takes its place, on a terminal.
     """
     if sys.stderr is None:
         return False

@@ -22,11 +22,11 @@ class Status:
     """
 
     def __init__(self, program: str, stream: TextIO | None = None) -> None:
-        """Says nothing yet.
+        """Prints nothing yet.
 
         Args:
-            program: the command's name.
-            stream: where to; stderr by default.
+            program: Name of the command.
+            stream: Stream to print on; stderr by default.
         """
         self._program, self._stream = program, stream or sys.stderr
         self._terminal = self._stream.isatty()
@@ -39,8 +39,8 @@ class Status:
         """Begins something.
 
         Args:
-            text: what, such as "drawing picture 2 of 4".
-            left_s: seconds until all is done, roughly, if anybody knows.
+            text: Name of the work, such as "drawing picture 2 of 4".
+            left_s: Rough number of seconds until all is done, if known.
         """
         with self._lock:
             self._text, self._since, self._left = text, time.monotonic(), left_s
@@ -55,12 +55,12 @@ class Status:
             cli.say(text, self._stream)
 
     def __enter__(self) -> Self:
-        """Begins to say."""
+        """Begins to print."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wipes the line."""
+        """Clears the line."""
         self._over.set()
         self._thread.join()
         with contextlib.suppress(OSError):

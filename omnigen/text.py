@@ -9,27 +9,28 @@ from omnigen import extras, files
 from omnigen.cli import printable
 
 MOST_BYTES = 1 << 27
-"""Of a `tokenizer.json`; those of 256 000 words have 35 MB."""
+"""Largest size of a `tokenizer.json`; those of 256 000 words have 35 MB."""
 
 
 class TextTokenizer(Protocol):
-    """What a model needs to read and write text.
+    """The text tokenizer of a model.
 
     Attributes:
-        vocab_size: ids are 0 .. vocab_size - 1; the special tokens of a sequence follow them.
+        vocab_size: Number of text ids, 0 .. vocab_size - 1; the special tokens of a sequence follow
+            them.
     """
 
     @property
     def vocab_size(self) -> int:
-        """Number of text ids."""
+        """The number of text ids."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without special tokens."""
+        """Returns the ids of a text, without special tokens."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids."""
+        """Returns the text of ids."""
         ...
 
 
@@ -39,14 +40,14 @@ class ByteText:
     vocab_size = 256
 
     def encode(self, text: str) -> list[int]:
-        """One id a byte; lone surrogates are kept, so that every `str` survives."""
+        """Returns one id a byte; lone surrogates are kept, so that every `str` survives."""
         return list(text.encode("utf-8", "surrogatepass"))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Inverts `encode`; bytes that are not UTF-8 (a model may write anything) become U+FFFD.
 
         Raises:
-            ValueError: if an id is no byte.
+            ValueError: If an id is no byte.
         """
         raw = bytes(map(int, ids))
         try:
@@ -59,18 +60,18 @@ class FileText:
     """A `tokenizer.json`, read by the `tokenizers` library.
 
     Attributes:
-        path: the file.
-        vocab_size: ids of the file, added tokens included.
+        path: Path of the file.
+        vocab_size: Number of ids of the file, added tokens included.
     """
 
     def __init__(self, path: str) -> None:
         """Reads the file.
 
         Args:
-            path: a `tokenizer.json`.
+            path: Path of a `tokenizer.json`.
 
         Raises:
-            ValueError: if the library is not installed, or the file is missing or no tokenizer.
+            ValueError: If the library is not installed, or the file is missing or no tokenizer.
         """
         try:  # the path may be from a stranger's config
             data = files.read(pathlib.Path(path), most=MOST_BYTES)
@@ -91,7 +92,7 @@ class FileText:
         self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without the special tokens that the file may add.
+        """Returns the ids of a text, without the special tokens that the file may add.
 
         Lone surrogates, halves of a character that was cut, become U+FFFD.
         """
@@ -99,7 +100,7 @@ class FileText:
         return self._tokenizer.encode(whole, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, as the file's decoder joins it."""
+        """Returns the text of ids, as the file's decoder joins it."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
 
@@ -110,6 +111,6 @@ def load(spec: str) -> TextTokenizer:
         spec: "bytes" or the path of a `tokenizer.json`.
 
     Raises:
-        ValueError: see `FileText`.
+        ValueError: As in `FileText`.
     """
     return ByteText() if spec == "bytes" else FileText(spec)

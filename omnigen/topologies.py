@@ -18,17 +18,17 @@ class Chip:
     """One accelerator.
 
     Args:
-        name: as topology names begin.
-        kinds: how jax's `device_kind` of it may begin.
-        bf16_tflops: dense bfloat16 peak, TFLOP/s.
-        hbm_GiB: memory.
-        hbm_GB_per_s: memory bandwidth.
-        link_GB_per_s: of all links to other chips of the slice, or of NVLink, each way.
-        shapes: the slices there are, chips along each axis of the torus; of GPUs, just how many.
-        per_host: chips of one host of a slice that has several.
-        counted: what one chip adds to the number in a topology's name.
-        devices: JAX devices of one chip.
-        cloud_name: what Google Cloud writes for `name` in accelerator types, if something else.
+        name: Name, with which those of topologies begin.
+        kinds: Possible beginnings of jax's `device_kind` of it.
+        bf16_tflops: Dense bfloat16 peak, TFLOP/s.
+        hbm_GiB: Memory size.
+        hbm_GB_per_s: Memory bandwidth.
+        link_GB_per_s: Bandwidth of all links to other chips of the slice, or of NVLink, each way.
+        shapes: Shapes of its slices, chips along each axis of the torus; for GPUs, their numbers.
+        per_host: Number of chips of one host of a slice that has several.
+        counted: Number that one chip adds to that in a topology's name.
+        devices: Number of JAX devices of one chip.
+        cloud_name: Name in Google Cloud's accelerator types, if it is not `name`.
     """
 
     name: str
@@ -63,27 +63,27 @@ class Topology:
 
     @property
     def name(self) -> str:
-        """What people call it, `v5p-512` or `h100x8`."""
+        """Its usual name, `v5p-512` or `h100x8`."""
         return f"{self.chip.name}{'x' if self.chip.is_gpu else '-'}{self.chips * self.chip.counted}"
 
     @property
     def chips(self) -> int:
-        """How many chips it has."""
+        """The number of its chips."""
         return math.prod(self.shape)
 
     @property
     def devices(self) -> int:
-        """How many devices JAX sees: what the mesh axes multiply to."""
+        """The number of devices that JAX sees, which is the product of the mesh axes."""
         return self.chips * self.chip.devices
 
     @property
     def chips_per_host(self) -> int:
-        """How many chips each of its hosts has."""
+        """The number of chips that each of its hosts has."""
         return min(self.chips, self.chip.per_host)
 
     @property
     def hosts(self) -> int:
-        """How many hosts it has, each of which runs the program."""
+        """The number of its hosts, each of which runs the program."""
         return self.chips // self.chips_per_host
 
     @property
@@ -93,7 +93,7 @@ class Topology:
 
 
 def _shapes(text: str) -> tuple[tuple[int, ...], ...]:
-    """Reads `2x2x1 2x2x2 ...`."""
+    """Parses `2x2x1 2x2x2 ...`."""
     return tuple(tuple(int(side) for side in shape.split("x")) for shape in text.split())
 
 
@@ -147,7 +147,7 @@ def find(name: str) -> Topology:
     """Returns the topology that a name stands for.
 
     Raises:
-        ValueError: there is none; says which valid one is nearest.
+        ValueError: If there is none; the message has the nearest valid one.
     """
     topologies = {key: value for chip in CHIPS.values() for key, value in of(chip).items()}
     if name in topologies:

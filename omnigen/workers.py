@@ -27,13 +27,13 @@ from typing import Any, Self, cast
 
 @contextlib.contextmanager
 def pool(count: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """Starts processes with the environment of now, and ends them with the block.
+    """Starts processes with the current environment, and ends them with the block.
 
-    Ctrl-C ends them at once and silently, also if their parent alone gets it: what is to be said,
-    their parent says. What is not begun when an error leaves the block is not done.
+    Ctrl-C ends them at once and silently, even if their parent alone gets it, since their parent
+    reports it. What is not begun when an error leaves the block is not done.
 
     Args:
-        count: of processes.
+        count: Number of processes.
     """
     spawn = multiprocessing.get_context("spawn")
     executor = concurrent.futures.ProcessPoolExecutor(count, spawn, _begin)
@@ -53,7 +53,7 @@ def pool(count: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
 
 @contextlib.contextmanager
 def _shielded() -> Iterator[None]:
-    """Keeps Ctrl-C from processes that the block starts: while Python starts, it is a traceback."""
+    """Blocks Ctrl-C in processes that the block starts, while Python would print a traceback."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -74,7 +74,7 @@ def end_with_parent() -> None:
     worker whose parent was killed would otherwise wait for work for ever.
 
     Raises:
-        ValueError: this process was not started by `multiprocessing`.
+        ValueError: If this process was not started by `multiprocessing`.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -88,10 +88,10 @@ def end_with_parent() -> None:
 
 
 class DiedError(Exception):
-    """A child ended in the midst of a call.
+    """Raised when a child ended in the midst of a call.
 
     Attributes:
-        code: what it ended with; less than 0 for a signal, as in `subprocess`.
+        code: Exit code; less than 0 for a signal, as in `subprocess`.
     """
 
     def __init__(self, code: int) -> None:
@@ -107,7 +107,7 @@ class Child:
     """A process that makes one call after another; what ends it does not end its parent.
 
     Unlike the processes of `multiprocessing`, it does not import the program that runs. What it
-    prints is dropped, since libraries that abort tell of themselves.
+    prints is dropped, since libraries that abort print messages.
     """
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class Child:
             )
 
     def begin(self, work: Callable[..., Any], *args: Any) -> None:
-        """Begins a call; `pipe` can be read when it has ended."""
+        """Begins a call; `pipe` becomes readable when it has ended."""
         os.ftruncate(self._place.fileno(), 0)
         with contextlib.suppress(BrokenPipeError):  # it has died, which `result` tells
             self.pipe.send((work, args))
@@ -137,7 +137,7 @@ class Child:
         """Waits for what the call returns, and raises what it raises.
 
         Raises:
-            DiedError: the process has ended; another one has to be started.
+            DiedError: If the process has ended; another one has to be started.
         """
         try:
             returned, error = self.pipe.recv()
@@ -154,7 +154,7 @@ class Child:
 
     @property
     def place(self) -> int | None:
-        """What the call passed to `reach` last, if it did."""
+        """The last place that the call passed to `reach`, or None."""
         data = os.pread(self._place.fileno(), 8, 0)
         return int.from_bytes(data, "little") if data else None
 
@@ -176,27 +176,27 @@ _reached: int | None = None  # descriptor of the file that tells the place, in a
 
 
 def is_child() -> bool:
-    """Whether this process is a `Child`."""
+    """Returns whether this process is a `Child`."""
     return _reached is not None
 
 
 def reach(place: int) -> None:
-    """Tells the parent of a `Child` how far a call is, should it die; elsewhere does nothing.
+    """Reports to the parent of a `Child` how far a call is; does nothing elsewhere.
 
     Args:
-        place: any number that is not negative.
+        place: Number of the place, not negative.
     """
     if _reached is not None:
         os.pwrite(_reached, place.to_bytes(8, "little"), 0)
 
 
 def serve(pipe: int, place: int, parent: int) -> None:
-    """Makes calls until the parent ends; what a `Child` runs.
+    """Makes calls until the parent ends; this is what a `Child` runs.
 
     Args:
-        pipe: descriptor to be told of calls by.
-        place: descriptor of the file for `reach`.
-        parent: process ID.
+        pipe: Descriptor that calls arrive on.
+        place: Descriptor of the file for `reach`.
+        parent: Process ID of the parent.
     """
     global _reached
     _reached = place
@@ -220,14 +220,14 @@ def serve(pipe: int, place: int, parent: int) -> None:
 
 
 def _watch(parent: int) -> None:
-    """Ends this process when its parent has ended, also in the midst of a call."""
+    """Ends this process when its parent has ended, even in the midst of a call."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that another process can raise, with where it came from."""
+    """Returns an error that another process can raise, with its traceback as a note."""
     text = "".join(traceback.format_exception(error))
     try:
         copy.copy(error)  # makes it from its arguments, as the other process does

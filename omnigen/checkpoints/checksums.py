@@ -3,7 +3,7 @@
 
 Orbax notices a truncated file, not a flipped bit. So each checkpoint folder gets `digests.json`,
 the last file to be written before the folder takes its name: a checkpoint without it was made
-before there were seals, or by somebody else. What is read is compared with it twice: files, which
+before there were seals, or by another program. What is read is compared with it twice: files, which
 name the damaged one, and arrays, which are what matters.
 
 Digests are not secret, so a seal proves nothing about who wrote a checkpoint. What a stranger could
