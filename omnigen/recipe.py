@@ -115,10 +115,8 @@ class Recipe:
         """
         if self.model.text != "bytes":
             extras.load("tokenizers", "hf", f"model.text {self.model.text!r}")
-        if self.data.kinds:
-            kinds = ", ".join(self.data.kinds)
-            extras.load("skia", "scenes", f"data.mixture draws scenes ({kinds}), which")
-        elif judged and self.train.eval_every and stages.find(self.stage).scenes_judge:
+        self.data.check_extras()
+        if judged and self.train.eval_every and stages.find(self.stage).scenes_judge:
             purpose = f"train.eval_every {self.train.eval_every} judges by scenes, which"
             extras.load("skia", "scenes", purpose)
 

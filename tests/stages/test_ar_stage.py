@@ -253,7 +253,7 @@ def test_samples_are_pictures_of_held_out_captions(stage, params, monkeypatch):
         asked.append((kind, count, start))
         return [type("Example", (), {"caption": f"{kind} {i}"}) for i in range(count)]
 
-    monkeypatch.setattr("omnigen.data.stream.pipeline.eval_examples", eval_examples)
+    monkeypatch.setattr("omnigen.data.stream.world.eval_examples", eval_examples)
     out = stage.samples(params, stage.frozen, seed=3)
     assert asked == [(kind, 4, 0) for kind in Kind]
     assert out.shape == (4 * len(Kind), 16, 16, 3) and out.dtype == np.uint8

@@ -241,7 +241,7 @@ def test_samples_stand_beside_their_originals(stage, params, pictures, monkeypat
         chosen = images[4 * list(Kind).index(kind) :][:count]
         return [type("Example", (), {"image": image}) for image in chosen]
 
-    monkeypatch.setattr("omnigen.data.stream.pipeline.eval_examples", eval_examples)
+    monkeypatch.setattr("omnigen.data.stream.world.eval_examples", eval_examples)
     grid = stage.samples(params, {}, seed=3)
     np.testing.assert_array_equal(grid[0::2], images)
     keys = jax.random.split(jax.random.key(3), len(images))

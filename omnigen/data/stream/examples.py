@@ -1,34 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to train on, and its examples by index: scenes that are drawn and records of corpora.
+"""What to train on, and its examples by index, whatever source makes them.
 
-Every example is made from its index alone: index -> kind -> scene -> caption, picture; or index ->
-corpus -> record (see `mixing`). Training never repeats a scene.
+Every example is made from its index alone: index -> source and turn -> example (see `mixing`).
 """
 
 import dataclasses
 import enum
-import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from omnigen import cli
-from omnigen.data.corpus import pictures
-from omnigen.data.corpus.latents import Encoding, Latents
+from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.pictures import Crop, Size
-from omnigen.data.corpus.records import Record, Records, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.data.stream import buckets, tars
-from omnigen.data.stream.buckets import Selection
-from omnigen.data.stream.mixing import LEAST_WEIGHT, START, Mixture, Place, Shuffled, shorten
-from omnigen.dice import Dice
-from omnigen.scenes.caption import caption, is_colored
-from omnigen.scenes.compose import compose
-from omnigen.scenes.scene import Kind, Scene
-from omnigen.scenes.sketch import MAX_BYTES, sketch
+from omnigen.data.stream import buckets, world
+from omnigen.data.stream.mixing import LEAST_WEIGHT, START, Mixture, Place
+from omnigen.data.stream.recorded import Recorded
+from omnigen.data.stream.source import Candidate, Source, Turn
+from omnigen.data.stream.world import World
+
+SOURCES: tuple[type[Source], ...] = (World, Recorded)
+"""The kinds of sources, in the order in which a mixture counts them; see `source`."""
 
 LEAST_CAPTION_BYTES = 128
 """The words of any scene, quoted, and what holds them fit in this."""
@@ -39,10 +35,6 @@ class Order(enum.StrEnum):
 
     RASTER = "raster"
     RANDOM = "random"
-
-
-def _equal_weights() -> Mapping[str, float]:
-    return {kind: 1.0 for kind in Kind}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +67,7 @@ class DataConfig:
     """
 
     image_size: int = 128
-    mixture: Mapping[str, float] = dataclasses.field(default_factory=_equal_weights)
+    mixture: Mapping[str, float] = dataclasses.field(default_factory=lambda: world.EVERY)
     max_caption_bytes: int = 240
     row_length: int = 640
     images_per_row: int = 4
@@ -117,22 +109,20 @@ class DataConfig:
         require("order", self.order, self.order in list(Order), _names(Order))
         require("crop", self.crop, self.crop in list(Crop), _names(Crop))
         require("bad_limit", self.bad_limit, 0 <= self.bad_limit <= 1, "0 to 1")
+        allowed = ", or ".join(kind.NAMES for kind in SOURCES)
         for name in self.mixture:
-            allowed = f"{_names(Kind)}, or a corpus's folder with a slash in its path"
-            require("mixture", name, name in list(Kind) or "/" in name, allowed)
-        if self.latents and (self.kinds or self.crop != Crop.CENTER or self.buckets):
-            raise ValueError(
-                "latents is True; allowed: only with corpora alone, crop 'center' and no buckets"
-            )
-        if self.latents and self.thumbnails:
-            raise ValueError("thumbnails is True; allowed: without latents, as they show pictures")
-        squares = [size for size in self.sizes if size.height == size.width]
-        if sum(self.kinds.values()) and not squares:
-            raise ValueError(f"buckets is {self.buckets!r}; allowed: with a square, as scenes are")
+            require("mixture", name, any(kind.takes(name) for kind in SOURCES), allowed)
         weights = list(self.mixture.values())
         good = all(w == 0 or (math.isfinite(w) and w >= LEAST_WEIGHT) for w in weights)
         allowed = f"weights of 0 or at least {LEAST_WEIGHT} that are not all 0"
         require("mixture", dict(self.mixture), good and sum(weights) > 0, allowed)
+        if self.latents and (self.crop != Crop.CENTER or self.buckets):
+            raise ValueError("latents is True; allowed: only with crop 'center' and no buckets")
+        if self.latents and self.thumbnails:
+            raise ValueError("thumbnails is True; allowed: without latents, as they show pictures")
+        _ = self.sizes  # checks what they are made of
+        for kind in self.kinds:
+            kind.check(self)
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -140,66 +130,43 @@ class DataConfig:
         return buckets.parse(self.buckets) if self.buckets else (Size.square(self.image_size),)
 
     @property
-    def kinds(self) -> Mapping[str, float]:
-        """The scenes of the mixture that come at all."""
-        items = self.mixture.items()
-        return {name: weight for name, weight in items if name in list(Kind) and weight}
+    def kinds(self) -> dict[type[Source], dict[str, float]]:
+        """The kinds of sources that the mixture takes from, with the names of each that come."""
+        found: dict[type[Source], dict[str, float]] = {}
+        for kind in SOURCES:
+            mine = {name: w for name, w in self.mixture.items() if w and kind.takes(name)}
+            if mine:
+                found[kind] = mine
+        return found
 
-    @property
-    def corpora(self) -> Mapping[str, float]:
-        """The folders of the mixture that are ever read."""
-        items = self.mixture.items()
-        return {name: weight for name, weight in items if name not in list(Kind) and weight > 0}
+    def check_extras(self) -> None:
+        """Checks that the packages of all kinds of sources are installed.
 
+        Raises:
+            MissingExtraError: one is not.
+        """
+        for kind in self.kinds:
+            kind.check_extras(self)
 
-def scene_at(config: DataConfig, index: int) -> Scene:
-    """The scene of an example of the stream; its kind is drawn from those of the mixture."""
-    kind = Dice("kind", config.seed, index).weigh(dict(config.kinds))
-    return compose(_seed(config, index), Kind(kind), held_out=config.split == Split.TEST)
+    def open(self, encoding: Encoding | None = None) -> list[Source]:
+        """Opens all sources of the mixture; their order is part of what decides batches.
 
-
-def caption_at(config: DataConfig, index: int, *, scene: Scene) -> str:
-    """The caption of an example of the stream, or nothing if it is dropped."""
-    if Dice("dropout", config.seed, index).chance(config.caption_dropout):
-        return ""
-    seed = _seed(config, index)
-    return caption(scene, seed, config.max_caption_bytes, uncolored=config.uncolored)
-
-
-def sketch_at(config: DataConfig, index: int, *, scene: Scene) -> str:
-    """The sketch that goes with a caption, or nothing if there are none or it is too long."""
-    if not config.sketches:
-        return ""
-    written = sketch(scene, colored=is_colored(_seed(config, index), config.uncolored))
-    return written if len(written) <= MAX_BYTES else ""
+        Raises:
+            ValueError: one cannot be read, or lacks the latents of `encoding`.
+        """
+        return [s for kind, names in self.kinds.items() for s in kind.open(names, self, encoding)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """An example of the stream whose picture is still to be made.
-
-    Attributes:
-        caption: short enough for the data's settings.
-        sketch: of the scene or record; empty if there is none, None for the picture's thumbnail.
-        draw: makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
-            raise `Rejected`.
-    """
-
-    caption: str
-    sketch: str | None
-    draw: Callable[[], np.ndarray]
-
-
-class Stock:
+class Examples:
     """All examples, by buckets.
 
     Attributes:
-        content: of the corpora, changes with every picture in them; empty if there are none.
+        content: of the sources, changes with every file in them; empty if they read none.
         buckets: the examples of each size that there are any of.
     """
 
     def __init__(self, config: DataConfig, encoding: Encoding | None = None) -> None:
-        """Reads the manifests of the corpora.
+        """Opens all sources.
 
         Args:
             config: what to train on.
@@ -209,39 +176,32 @@ class Stock:
             ValueError: a folder is no corpus, nothing has pictures of the split, or latents are
                 missing or stale.
         """
-        corpora = {path: tars.open_records(path, config.split) for path in config.corpora}
-        empty = [folder for folder, corpus in corpora.items() if not len(corpus)]
-        if empty and (
-            config.split == Split.TRAIN or len(empty) == len(config.kinds) + len(config.corpora)
-        ):
-            raise ValueError(f"mixture: {empty[0]!r} has no pictures of the split {config.split}")
-        if not has_held_out(config):
+        sources = config.open(encoding)
+        weights = [source.weights() for source in sources]
+        empty = [source for source, w in zip(sources, weights, strict=True) if not any(w)]
+        if empty and (config.split == Split.TRAIN or len(empty) == len(sources)):
+            raise ValueError(
+                f"mixture: {empty[0].name} has no pictures of the split {config.split}"
+            )
+        if not any(source.has_held_out() for source in sources):
             cli.logger(__name__).warning(
                 "nothing in data.mixture is held out: samples are of what is trained on, and the "
                 "held-out loss is not measured; prepare a corpus with --test_fraction"
             )
-        digests = [corpus.digest for corpus in corpora.values()]
-        self.content = hashlib.sha256("/".join(digests).encode()).hexdigest() if digests else ""
-        latents = {p: Latents(c, encoding) for p, c in corpora.items() if encoding and len(c)}
-        found = {path: _sort(corpus, config) for path, corpus in corpora.items() if len(corpus)}
-        squares = sum(size.height == size.width for size in config.sizes)
-        self.buckets: list[Examples] = []
+        contents = [content for source in sources if (content := source.content())]
+        self.content = hashlib.sha256("/".join(contents).encode()).hexdigest() if contents else ""
+        self.buckets: list[Bucket] = []
         shares: list[float] = []
         for number, size in enumerate(config.sizes):
-            scenes = sum(config.kinds.values()) / squares if size.height == size.width else 0.0
-            weights, chosen = [scenes], {}
-            for path, numbers in found.items():
-                mine = np.flatnonzero(numbers == number)
-                if len(mine):
-                    whole = corpora[path] if len(mine) == len(numbers) else None
-                    chosen[path] = whole or Selection(corpora[path], mine)
-                    weights.append(config.corpora[path] * len(mine) / len(numbers))
-            if sum(weights):
-                self.buckets.append(Examples(config, number, chosen, weights, latents))
-                shares.append(sum(weights))
+            mine = [
+                (source, w[number]) for source, w in zip(sources, weights, strict=True) if w[number]
+            ]
+            if mine:
+                self.buckets.append(Bucket(number, size, mine, seed=config.seed))
+                shares.append(sum(weight for _, weight in mine))
         self._schedule = Mixture(shares, seed=f"buckets/{config.seed}")
 
-    def at(self, batch: int, since: Place, size: int) -> tuple["Examples", int]:
+    def at(self, batch: int, since: Place, size: int) -> tuple["Bucket", int]:
         """The bucket of a global batch, and the first of the bucket's examples that it holds.
 
         Args:
@@ -275,127 +235,48 @@ class Stock:
         return Place(batch, examples)
 
 
-def has_held_out(config: DataConfig) -> bool:
-    """Whether anything in the mixture is never trained on; scenes always hold something out."""
-    corpora = (tars.open_records(path, Split.TEST) for path in config.corpora)
-    return bool(config.kinds) or any(corpus.held_out for corpus in corpora)
-
-
-def _sort(corpus: Records, config: DataConfig) -> np.ndarray:
-    """The bucket of each picture of a corpus."""
-    if len(config.sizes) == 1:
-        return np.zeros(len(corpus), np.int64)
-    return buckets.assign(buckets.measure(corpus, config.split), config.sizes)
-
-
-class Examples:
-    """The examples of one bucket by index, from scenes and corpora.
+class Bucket:
+    """The examples of one size by index, from all sources that have any.
 
     Attributes:
         size: of the pictures.
     """
 
     def __init__(
-        self,
-        config: DataConfig,
-        number: int,
-        corpora: Mapping[str, Records],
-        weights: Sequence[float],
-        latents: Mapping[str, Latents],
+        self, number: int, size: Size, sources: Sequence[tuple[Source, float]], *, seed: int
     ) -> None:
-        """Shuffles and mixes.
+        """Mixes.
 
         Args:
-            config: what to train on.
             number: of the bucket among the config's sizes; another number, other examples.
-            corpora: pictures that belong here, by path.
-            weights: of scenes, then of the corpora.
-            latents: by path, if they are to be read.
+            size: of the pictures.
+            sources: what makes the examples, with weights.
+            seed: another seed, another order.
         """
-        self._config, self.size, self._first = config, config.sizes[number], number << 48
-        names = list(config.corpora)
-        self._streams = [
-            Shuffled(
-                corpus,
-                *("corpus", names.index(path), config.seed, *([number] if number else [])),
-                bad_limit=config.bad_limit,
-            )
-            for path, corpus in corpora.items()
-        ]
-        self._latents = [latents.get(path) for path in corpora]
-        self._mixture = Mixture(weights, seed=f"{config.seed}/{number}" if number else config.seed)
+        self.size, self._number = size, number
+        self._sources = [source for source, _ in sources]
+        weights = [weight for _, weight in sources]
+        self._mixture = Mixture(weights, seed=f"{seed}/{number}" if number else seed)
 
     def picture(self, index: int) -> np.ndarray:
         """The picture of an example, uint8 `[H, W, 3]`."""
-        source, ordinal = self._find(index)
-        if not source:
-            return self._render(scene_at(self._config, self._first + index))
-        stream, place = self._streams[source - 1], self._place(index)
-        use = functools.partial(pictures.load, size=self.size, place=place)
-        return stream.read(ordinal, lambda k: use(stream.corpus[k].image))
-
-    def _render(self, scene: Scene) -> np.ndarray:
-        from omnigen.scenes.render import render
-
-        return render(scene, self.size.height)
+        source, turn = self._find(index)
+        return source.picture(turn)
 
     def candidate(self, index: int) -> Candidate:
         """An example with its caption, for packing."""
-        config = self._config
-        source, ordinal = self._find(index)
-        if not source:
-            scene = scene_at(config, self._first + index)
-            words = caption_at(config, self._first + index, scene=scene)
-            sketched = sketch_at(config, self._first + index, scene=scene) if words else ""
-            return Candidate(words, sketched, functools.partial(self._render, scene))
-        stream, latents = self._streams[source - 1], self._latents[source - 1]
-        number, record = stream.read(ordinal, lambda k: (k, stream.corpus[k]))
-        words = self._words(index, record.captions)
+        source, turn = self._find(index)
+        return source.candidate(turn)
 
-        def draw() -> np.ndarray:
-            try:
-                if latents is not None:
-                    return latents[number]
-                return pictures.load(record.image, self.size, place=self._place(index))
-            except Rejected as rejected:
-                stream.recall(rejected)
-                raise
-
-        return Candidate(words, self._sketch(record) if words else "", draw)
-
-    def _sketch(self, record: Record) -> str | None:
-        """The sketch that a record brings, None for its thumbnail, or nothing."""
-        own, size = record.attributes.get("sketch", ""), self.size
-        is_whole = record.width == record.height and size.width == size.height
-        if self._config.sketches and own and is_whole and len(own.encode()) <= MAX_BYTES:
-            return own
-        return None if self._config.thumbnails else ""
-
-    def _find(self, index: int) -> tuple[int, int]:
-        """The source, 0 for scenes, and how many examples it gave before."""
-        return self._mixture.at(index) if self._streams else (0, index)
-
-    def _words(self, index: int, captions: Sequence[str]) -> str:
-        """One of the captions that fit, or as much as fits; nothing if it is dropped."""
-        dice, most = (
-            Dice("words", self._config.seed, self._first + index),
-            self._config.max_caption_bytes,
-        )
-        if dice.chance(self._config.caption_dropout) or not captions:
-            return ""
-        short = [words for words in captions if shorten(words, most=most) == words]
-        return shorten(dice.pick(short or captions), most=most)
-
-    def _place(self, index: int) -> tuple[float, float]:
-        """Where the part of a picture lies."""
-        if self._config.crop == Crop.CENTER:
-            return (0.5, 0.5)
-        dice = Dice("crop", self._config.seed, self._first + index)
-        return (dice.unit(), dice.unit())
+    def _find(self, index: int) -> tuple[Source, Turn]:
+        """Whose turn it is."""
+        source, ordinal = self._mixture.at(index)
+        return self._sources[source], Turn(self._number, (self._number << 48) + index, ordinal)
 
 
-def _seed(config: DataConfig, index: int) -> int:
-    return (config.seed << 64) + index
+def has_held_out(config: DataConfig) -> bool:
+    """Whether anything in the mixture is never trained on; scenes always hold something out."""
+    return any(source.has_held_out() for source in config.open())
 
 
 def require(name: str, value: object, holds: bool, allowed: str) -> None:

@@ -6,16 +6,18 @@ scenes if it has none; with buckets, pictures have the largest size.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.pictures import Size
-from omnigen.data.stream.examples import DataConfig, Examples
+from omnigen.data.stream import world
+from omnigen.data.stream.examples import Bucket, DataConfig
 from omnigen.data.stream.pipeline import RowBatches
+from omnigen.data.stream.world import World
 from omnigen.parallel import DataShard
-from omnigen.scenes.scene import Kind, Scene
 from omnigen.text import TextTokenizer
 
 if TYPE_CHECKING:
@@ -44,24 +46,27 @@ def rows(
     """
     given = RowBatches(config, batch_size, DataShard(), text, token_grid, encoding, block)
     given.check()
-    kinds = config.kinds or dict.fromkeys(Kind, 1.0)
-    scenes = dataclasses.replace(config, mixture=kinds, buckets="", latents=False)
-    captioned = _Captioned(scenes, _largest(config), encoding)
-    return dataclasses.replace(given, config=scenes).of(captioned, 0, batch_size)
+    kinds = world.weights_of(config) or world.EVERY
+    drawn = dataclasses.replace(config, mixture=kinds, buckets="", latents=False)
+    size = _largest(config)
+    if encoding:
+        picture = _noise(encoding.tokens, encoding.latent_dim) / np.float16(128) - 1
+    else:
+        picture = _noise(size.height, size.width, 3)
+    bucket = Bucket(0, size, [(_Noisy(kinds, drawn, picture), 1.0)], seed=config.seed)
+    return dataclasses.replace(given, config=drawn).of(bucket, 0, batch_size)
 
 
-class _Captioned(Examples):
+class _Noisy(World):
     """Captions of scenes, and noise for their pictures or latents."""
 
-    def __init__(self, config: DataConfig, size: Size, encoding: Encoding | None) -> None:
-        super().__init__(config, 0, {}, [1.0], {})
-        self.size = size
-        if encoding:
-            self._picture = _noise(encoding.tokens, encoding.latent_dim) / np.float16(128) - 1
-        else:
-            self._picture = _noise(size.height, size.width, 3)
+    def __init__(
+        self, weights: Mapping[str, float], config: DataConfig, picture: np.ndarray
+    ) -> None:
+        super().__init__(weights, config)
+        self._picture = picture
 
-    def _render(self, scene: Scene) -> np.ndarray:
+    def _render(self, scene: object, size: Size) -> np.ndarray:
         return self._picture
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of scenes and corpora: pictures alone, or packed rows of captions and pictures.
+"""Batches: pictures alone, or packed rows of captions and pictures.
 
 Every example is made from its index alone (see `examples`). A batch is in turn a function of its
 number and of the place in the data from which on batches have had their size, so that any batch can
@@ -22,43 +22,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnigen import sequence
-from omnigen.data.corpus import pictures
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.pictures import Size
-from omnigen.data.corpus.records import Record, Rejected, spread
+from omnigen.data.corpus.records import Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.corpus.thumbnail import LENGTH, LETTERS, MARK, thumbnail
-from omnigen.data.stream import tars
-from omnigen.data.stream.examples import DataConfig, Examples, Order, Stock, require
-from omnigen.data.stream.mixing import START, Place, shorten
+from omnigen.data.stream.examples import Bucket, DataConfig, Examples, Order, require
+from omnigen.data.stream.mixing import START, Place
 from omnigen.data.stream.packing import Bins
+from omnigen.data.stream.source import MOST_SKETCH_BYTES, Captioned
 from omnigen.dice import Dice
 from omnigen.parallel import DataShard
-from omnigen.scenes.caption import caption
-from omnigen.scenes.compose import compose
-from omnigen.scenes.scene import Kind, Scene
-from omnigen.scenes.sketch import MAX_BYTES
 from omnigen.text import TextTokenizer
 
 if TYPE_CHECKING:
     from omnigen.data.stream.batches import Batch, Batches
 
 WINDOW_ROWS = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Captioned:
-    """A caption and its picture, uint8 `[S, S, 3]`."""
-
-    caption: str
-    image: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Example(Captioned):
-    """The same, and the scene that both were made from."""
-
-    scene: Scene
 
 
 def images_dataset(config: DataConfig, batch_size: int, shard: DataShard) -> "Batches":
@@ -79,7 +59,7 @@ def images_dataset(config: DataConfig, batch_size: int, shard: DataShard) -> "Ba
 
     _check_shard(batch_size, shard)
     batches = ImageBatches(config, batch_size, shard)
-    return Batches(batches, workers=config.workers, content=batches.stock.content)
+    return Batches(batches, workers=config.workers, content=batches.examples.content)
 
 
 def sequence_dataset(
@@ -118,35 +98,13 @@ def sequence_dataset(
     _check_shard(batch_size, shard)
     rows = RowBatches(config, batch_size, shard, text, token_grid, encoding, block)
     rows.check()
-    return Batches(rows, workers=config.workers, content=rows.stock.content)
+    return Batches(rows, workers=config.workers, content=rows.examples.content)
 
 
 def longest_sketch(config: DataConfig) -> int:
     """Bytes of the longest sketch that is trained on; 0 if there are none."""
-    scenes = MAX_BYTES if config.sketches else 0
-    return max(scenes, LENGTH if config.thumbnails else 0)
-
-
-def eval_examples(config: DataConfig, kind: Kind, *, count: int, start: int) -> list[Example]:
-    """Held-out examples, the same ones whatever was trained on.
-
-    Args:
-        config: gives the picture's size and the caption's limit; its split and seed do not matter.
-        kind: family of scenes.
-        count: how many.
-        start: number of the first; examples of other numbers are other ones.
-
-    Returns:
-        Examples number `start` to `start + count - 1` of the test split.
-    """
-    from omnigen.scenes.render import render
-
-    examples = []
-    for seed in range(start, start + count):
-        scene = compose(seed, kind, held_out=True)
-        words = caption(scene, seed, config.max_caption_bytes)
-        examples.append(Example(words, render(scene, config.image_size), scene))
-    return examples
+    own = MOST_SKETCH_BYTES if config.sketches else 0
+    return max(own, LENGTH if config.thumbnails else 0)
 
 
 def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
@@ -154,26 +112,18 @@ def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
 
     Args:
         config: gives the mixture.
-        count: how many of each corpus, and of each kind of scene if there are scenes at all.
+        count: how many of each source; of scenes, so many of each kind.
 
     Returns:
         The same ones every time; fewer of a corpus that holds fewer out. If nothing is held out,
         what is trained on.
     """
-
-    def use(record: Record) -> Captioned:
-        image = pictures.load(record.image, Size.square(config.image_size))
-        words = record.captions[0] if record.captions else ""
-        return Captioned(shorten(words, most=config.max_caption_bytes), image)
-
-    kinds = Kind if config.kinds else ()
-    found: list[Captioned] = []
-    for kind in kinds:
-        found += eval_examples(config, kind, count=count, start=0)
     for split in Split.TEST, Split.TRAIN:
-        for folder in config.corpora if split == Split.TEST or not found else ():
-            found += spread(tars.open_records(folder, split), count, use)
-    return found
+        sources = dataclasses.replace(config, split=split).open()
+        found = [example for source in sources for example in source.previews(count)]
+        if found:
+            return found
+    return []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +135,9 @@ class _Course:
     shard: DataShard
 
     @functools.cached_property
-    def stock(self) -> Stock:
+    def examples(self) -> Examples:
         """Where pictures come from."""
-        return Stock(self.config)
+        return Examples(self.config)
 
     @property
     def _global_size(self) -> int:
@@ -195,16 +145,16 @@ class _Course:
 
     def place(self, batch: int, since: Place) -> Place:
         """The place in the data after so many batches in all, if they were as here since then."""
-        return self.stock.place(batch, since, self._global_size)
+        return self.examples.place(batch, since, self._global_size)
 
     def find(self, state: Mapping[str, Any]) -> Place:
         """The place that an iterator's state describes."""
-        return self.stock.find(state, self._global_size)
+        return self.examples.find(state, self._global_size)
 
-    def _first(self, number: int, since: Place) -> tuple[Examples, int]:
+    def _first(self, number: int, since: Place) -> tuple[Bucket, int]:
         """The bucket of a batch, and the first of its examples that belong here."""
-        examples, first = self.stock.at(number, since, self._global_size)
-        return examples, first + self.shard.index * self.batch_size
+        bucket, first = self.examples.at(number, since, self._global_size)
+        return bucket, first + self.shard.index * self.batch_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,11 +163,11 @@ class ImageBatches(_Course):
 
     def __call__(self, number: int, since: Place = START) -> "Batch":
         """Draws a batch."""
-        examples, start = self._first(number, since)
-        size = examples.size
+        bucket, start = self._first(number, since)
+        size = bucket.size
         image = np.empty((self.batch_size, size.height, size.width, 3), np.uint8)
         for place in range(self.batch_size):
-            image[place] = examples.picture(start + place)
+            image[place] = bucket.picture(start + place)
         return {"image": image}
 
 
@@ -241,9 +191,9 @@ class RowBatches(_Course):
     block: int = 1
 
     @functools.cached_property
-    def stock(self) -> Stock:
+    def examples(self) -> Examples:
         """Where captions and pictures come from."""
-        return Stock(self.config, self.encoding)
+        return Examples(self.config, self.encoding)
 
     def grid(self, size: Size) -> tuple[int, int]:
         """Rows and columns of the tokens of a picture."""
@@ -286,29 +236,29 @@ class RowBatches(_Course):
 
     def __call__(self, number: int, since: Place = START) -> "Batch":
         """Draws a batch."""
-        examples, start = self._first(number, since)
-        return self.of(examples, start, start + self.batch_size)
+        bucket, start = self._first(number, since)
+        return self.of(bucket, start, start + self.batch_size)
 
-    def of(self, examples: Examples, start: int, stop: int) -> "Batch":
+    def of(self, bucket: Bucket, start: int, stop: int) -> "Batch":
         """Rows `start` to `stop - 1` of the examples of a bucket."""
         rows: list[Batch] = []
         for window in range(start // WINDOW_ROWS, (stop - 1) // WINDOW_ROWS + 1):
-            packed = self.window(examples, window)
+            packed = self.window(bucket, window)
             first = window * WINDOW_ROWS
             wanted = packed[max(start - first, 0) : stop - first]
-            rows += [self._row(row, examples.size) for row in wanted]
+            rows += [self._row(row, bucket.size) for row in wanted]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def window(self, examples: Examples, number: int) -> list[list[_Packed]]:
+    def window(self, bucket: Bucket, number: int) -> list[list[_Packed]]:
         """What is in each row of a window of the examples of a bucket."""
         bins = Bins(WINDOW_ROWS, self.config.row_length, self.config.images_per_row)
-        base = self.length(0, self.grid(examples.size))
+        base = self.length(0, self.grid(bucket.size))
         first = number * bins.rows * bins.count
         found: list[_Packed] = []
 
         def lengths():
             for index in itertools.count(first):
-                candidate = examples.candidate(index)
+                candidate = bucket.candidate(index)
                 ids, sketched = self.text.encode(candidate.caption), None
                 if candidate.sketch is not None:
                     sketched = self.text.encode(candidate.sketch)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from omnigen import files, progress
-from omnigen.data.stream import pipeline
+from omnigen.data.stream import pipeline, world
 from omnigen.evals import frechet, picture_files
 from omnigen.evals.networks.inception import Features, Inception
 from omnigen.evals.networks.lite0 import Lite0
@@ -32,7 +32,7 @@ _BLOCK = 256  # pictures in memory at a time
 
 def _scenes(omni: Omni, kind: Kind, *, count: int) -> np.ndarray:
     data = pipeline.DataConfig(image_size=omni.config.image_size)
-    examples = pipeline.eval_examples(data, kind, count=count, start=0)
+    examples = world.eval_examples(data, kind, count=count, start=0)
     return np.stack([example.image for example in examples])
 
 

@@ -22,8 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 from omnigen import progress
-from omnigen.data.stream import pipeline
-from omnigen.data.stream.pipeline import Example
+from omnigen.data.stream import pipeline, world
 from omnigen.evals import results
 from omnigen.evals.judges import reading
 from omnigen.evals.results import Estimate, Outcome
@@ -108,7 +107,7 @@ class Reconstruction:
         records: list[dict[str, Any]] = []
         with progress.work(f"{self.name}: pictures", self._count * len(Kind)) as done:
             for kind in Kind:
-                examples = pipeline.eval_examples(data, kind, count=self._count, start=0)
+                examples = world.eval_examples(data, kind, count=self._count, start=0)
                 images = np.stack([example.image for example in examples])
                 rebuilt = itertools.chain.from_iterable(self._rebuilt({**frozen, **params}, images))
                 for number, (example, image) in enumerate(zip(examples, rebuilt, strict=True)):
@@ -130,7 +129,7 @@ class Reconstruction:
         about = {"judge": reading.version() if self._reader else "", "num_steps": self._num_steps}
         return Outcome(scores, about, records, ceiling=ceiling)
 
-    def _compared(self, example: Example, image: np.ndarray) -> dict[str, Any]:
+    def _compared(self, example: world.Example, image: np.ndarray) -> dict[str, Any]:
         """The record of one picture."""
         error = float(mean_squared_errors(image[None], example.image[None])[0])
         record: dict[str, Any] = {

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from omnigen import progress
-from omnigen.data.stream import pipeline
+from omnigen.data.stream import pipeline, world
 from omnigen.evals.judges import reading
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
@@ -66,10 +66,10 @@ class Samples:
             yield "word_accuracy", ours / words
             yield "word_accuracy_of_true_pictures", theirs / words
 
-    def _examples(self, data: pipeline.DataConfig) -> Iterator[tuple[Kind, int, pipeline.Example]]:
+    def _examples(self, data: pipeline.DataConfig) -> Iterator[tuple[Kind, int, world.Example]]:
         """Yields kind, number and held-out scene."""
         for kind in Kind:
-            found = pipeline.eval_examples(data, kind, count=self._count, start=0)
+            found = world.eval_examples(data, kind, count=self._count, start=0)
             yield from ((kind, number, example) for number, example in enumerate(found))
 
     def _draw(self, weights: Params, caption: str) -> np.ndarray:

@@ -100,7 +100,7 @@ def test_batches_are_of_one_size_and_sizes_as_frequent_as_pictures(folder):
     counts = Counter(map(size_of, found))
     for size, share in ((SQUARE, 20), (WIDE, 10), (TALL, 6), (LARGE, 4)):
         assert abs(counts[size] - 200 * share / 40) <= 12
-    thousand = examples.Stock(config_of({folder: 1.0}))
+    thousand = examples.Examples(config_of({folder: 1.0}))
     exact = Counter(thousand.at(number, Place(), 4)[0].size for number in range(1000))
     assert exact == {SQUARE: 500, WIDE: 250, TALL: 150, LARGE: 100}
 
@@ -207,9 +207,9 @@ def test_one_square_is_no_bucket_at_all(folder):
 
 def test_sizes_are_measured_once(folder, monkeypatch):
     config = config_of({folder: 1.0})
-    expected = [e.size for e in examples.Stock(config).buckets]
+    expected = [e.size for e in examples.Examples(config).buckets]
     monkeypatch.setattr(buckets, "size_of", None)
-    assert [e.size for e in examples.Stock(config).buckets] == expected
+    assert [e.size for e in examples.Examples(config).buckets] == expected
 
 
 def test_tars_and_turned_pictures_are_measured_by_their_headers():

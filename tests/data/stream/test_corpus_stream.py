@@ -15,8 +15,9 @@ from omnigen.data.corpus.pictures import Crop
 from omnigen.data.corpus.records import Manifest, Record
 from omnigen.data.corpus.split import Split
 from omnigen.data.corpus.thumbnail import thumbnail
-from omnigen.data.stream import examples, pipeline
+from omnigen.data.stream import examples, pipeline, world
 from omnigen.data.stream.pipeline import DataConfig
+from omnigen.data.stream.recorded import Recorded
 from omnigen.parallel import DataShard
 from omnigen.scenes.scene import Kind
 from omnigen.text import ByteText
@@ -111,7 +112,8 @@ def test_scenes_are_the_same_beside_a_corpus(two):
     image = np.concatenate([b["image"] for b in images(config, 4)])
     alone = config_of({Kind.WORDS: 1.0})
     same = [
-        (image[k] == examples.Stock(alone).buckets[0].picture(k)).all() for k in range(len(image))
+        (image[k] == examples.Examples(alone).buckets[0].picture(k)).all()
+        for k in range(len(image))
     ]
     assert 12 <= sum(same) <= 20
 
@@ -355,7 +357,7 @@ def test_previews_are_held_out_examples_of_what_is_trained_on(two):
     assert (small.caption, large.caption) == ("number 90", "number 95")
     assert (small.image[..., 0] == 90).all() and small.image.shape == (SIZE, SIZE, 3)
     mixed = pipeline.previews(config_of({two[0]: 1.0, Kind.WORDS: 1.0}), count=1)
-    scenes = [pipeline.eval_examples(DataConfig(), kind, count=1, start=0)[0] for kind in Kind]
+    scenes = [world.eval_examples(DataConfig(), kind, count=1, start=0)[0] for kind in Kind]
     assert [e.caption for e in mixed] == [*(e.caption for e in scenes), "number 90"]
 
 
@@ -371,10 +373,10 @@ def test_previews_pass_over_what_cannot_be_read(tmp_path):
     assert examples.has_held_out(config_of({alone: 1.0, folder: 1.0}))
     assert examples.has_held_out(config_of({alone: 1.0, Kind.WORDS: 1.0}))
     never = config_of({alone: 1.0, Kind.WORDS: 0.0})
-    assert not examples.has_held_out(never) and not never.kinds
+    assert not examples.has_held_out(never) and never.kinds.keys() == {Recorded}
     assert [example.caption for example in pipeline.previews(never)] == ["number 1", "number 2"]
     with pytest.raises(ValueError, match="has no pictures of the split test"):
-        examples.Stock(dataclasses.replace(never, split=Split.TEST))
+        examples.Examples(dataclasses.replace(never, split=Split.TEST))
 
 
 def test_weights_that_would_never_come_are_refused(two):

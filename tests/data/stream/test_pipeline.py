@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from omnigen.data.corpus.split import Split
-from omnigen.data.stream import examples, pipeline
+from omnigen.data.stream import pipeline, world
 from omnigen.data.stream.pipeline import DataConfig, Order, RowBatches
 from omnigen.parallel import DataShard
 from omnigen.scenes import caption as captions
@@ -64,7 +64,7 @@ def caption_of(token):
 def first_batch(config):
     """Its batch, and of every sample the index of its example and its positions."""
     rows = RowBatches(config, pipeline.WINDOW_ROWS, WHOLE, TEXT, GRID)
-    packed = rows.window(rows.stock.buckets[0], 0)
+    packed = rows.window(rows.examples.buckets[0], 0)
     batch = rows(0)
     found = [(packed[row][number - 1].index, row, where) for row, number, where in samples(batch)]
     assert len(found) == sum(map(len, packed)) > 2 * pipeline.WINDOW_ROWS
@@ -139,7 +139,7 @@ def test_processes_share_the_same_global_batches(dataset, count):
 def test_images_are_the_scenes_of_consecutive_indices():
     batches = take(images_of(SMALL, batch_size=3, shard=DataShard(1, 2)), 2)
     for batch, first in zip(batches, (3, 9), strict=True):
-        expected = [render(examples.scene_at(SMALL, first + i), 16) for i in range(3)]
+        expected = [render(world.scene_at(SMALL, first + i), 16) for i in range(3)]
         np.testing.assert_array_equal(batch["image"], expected)
 
 
@@ -148,7 +148,7 @@ def test_no_example_comes_twice():
     indices = [
         e.index
         for window in range(6)
-        for row in rows.window(rows.stock.buckets[0], window)
+        for row in rows.window(rows.examples.buckets[0], window)
         for e in row
     ]
     assert len(indices) == len(set(indices)) > 6 * 8 * 3
@@ -192,8 +192,8 @@ def test_captions_and_pictures_belong_together():
     window = range(pipeline.WINDOW_ROWS * SMALL.images_per_row)
     drawn = collections.defaultdict(list)
     for index in window:
-        scene = examples.scene_at(SMALL, index)
-        drawn[examples.caption_at(SMALL, index, scene=scene)].append(render(scene, 16))
+        scene = world.scene_at(SMALL, index)
+        drawn[world.caption_at(SMALL, index, scene=scene)].append(render(scene, 16))
     found = 0
     for row, number, where in samples(batch):
         picture = batch["image"][row, number - 1]
@@ -209,7 +209,7 @@ def test_captions_and_pictures_belong_together():
 def test_rows_are_well_filled():
     config = DataConfig()
     rows = RowBatches(config, 8, WHOLE, TEXT, (8, 8))
-    packed = [row for window in range(20) for row in rows.window(rows.stock.buckets[0], window)]
+    packed = [row for window in range(20) for row in rows.window(rows.examples.buckets[0], window)]
     elements = sum(rows.length(len(e.ids)) for row in packed for e in row)
     assert elements / (len(packed) * config.row_length) > 0.85
     assert sum(map(len, packed)) / (len(packed) * config.images_per_row) > 0.88
@@ -219,7 +219,7 @@ def test_the_mixture_is_kept():
     weights = {Kind.SHAPES: 3.0, Kind.WORDS: 1.0, Kind.MIXED: 0.0}
     config = DataConfig(mixture=weights)
     count = 1200
-    kinds = collections.Counter(examples.scene_at(config, index).kind for index in range(count))
+    kinds = collections.Counter(world.scene_at(config, index).kind for index in range(count))
     assert set(kinds) == {Kind.SHAPES, Kind.WORDS}
     deviation = (count * 0.75 * 0.25) ** 0.5
     assert abs(kinds[Kind.SHAPES] - 0.75 * count) < 4 * deviation
@@ -227,9 +227,9 @@ def test_the_mixture_is_kept():
 
 def test_captions_are_dropped_at_the_given_rate():
     config = DataConfig(caption_dropout=0.2)
-    scene = examples.scene_at(config, 0)
+    scene = world.scene_at(config, 0)
     count = 2000
-    dropped = sum(examples.caption_at(config, i, scene=scene) == "" for i in range(count))
+    dropped = sum(world.caption_at(config, i, scene=scene) == "" for i in range(count))
     assert abs(dropped - 0.2 * count) < 4 * (count * 0.2 * 0.8) ** 0.5
     (batch,) = take(rows_of(dataclasses.replace(SMALL, caption_dropout=1.0)), 1)
     for row, _, where in samples(batch):
@@ -241,8 +241,8 @@ def test_a_sketch_stands_between_the_size_and_the_picture():
     batch, found = first_batch(config)
     sketched = 0
     for index, row, where in found:
-        scene = examples.scene_at(config, index)
-        words = examples.caption_at(config, index, scene=scene)
+        scene = world.scene_at(config, index)
+        words = world.caption_at(config, index, scene=scene)
         ids = TEXT.encode(sketch(scene)) if words else []
         head = [BOS, *TEXT.encode(words), BOI, *b"3*2", *ids, IMG]
         rest = [PAD] * 6 + [EOI, EOS]
@@ -267,12 +267,12 @@ def test_a_sketch_groups_like_its_caption():
     config = DataConfig(mixture={"shapes": 1.0}, sketches=True, uncolored=0.5)
     seen = collections.Counter()
     for index in range(300):
-        scene = examples.scene_at(config, index)
-        words = examples.caption_at(config, index, scene=scene)
+        scene = world.scene_at(config, index)
+        words = world.caption_at(config, index, scene=scene)
         plain = captions.caption(scene, index, config.max_caption_bytes)
         shapes_alone = captions.caption(scene, index, config.max_caption_bytes, uncolored=1.0)
         forms = [sketch(scene), sketch(scene, colored=False)]
-        written = examples.sketch_at(config, index, scene=scene)
+        written = world.sketch_at(config, index, scene=scene)
         assert written in forms
         if words and plain != shapes_alone and forms[0] != forms[1]:
             assert written == forms[words == shapes_alone], words
@@ -297,9 +297,9 @@ def test_nothing_is_sketched_unless_asked():
     assert not DataConfig().sketches and DataConfig().learn_captions
     batch, found = first_batch(SMALL)
     for index, row, where in found:
-        scene = examples.scene_at(SMALL, index)
-        assert examples.sketch_at(SMALL, index, scene=scene) == ""
-        words = examples.caption_at(SMALL, index, scene=scene)
+        scene = world.scene_at(SMALL, index)
+        assert world.sketch_at(SMALL, index, scene=scene) == ""
+        words = world.caption_at(SMALL, index, scene=scene)
         token = batch["token"][row, where].tolist()
         head = [BOS, *TEXT.encode(words), BOI, *b"3*2", IMG]
         assert token == [*head, *[PAD] * 6, EOI, EOS]
@@ -307,22 +307,21 @@ def test_nothing_is_sketched_unless_asked():
 
 def test_seeds_and_splits_give_other_examples():
     base, other = SMALL, dataclasses.replace(SMALL, seed=1)
-    assert examples.scene_at(base, 5) == examples.scene_at(base, 5)
+    assert world.scene_at(base, 5) == world.scene_at(base, 5)
     first, second = (
-        [examples.scene_at(config, index).to_json() for index in range(40)]
-        for config in (base, other)
+        [world.scene_at(config, index).to_json() for index in range(40)] for config in (base, other)
     )
     assert len({*first, *second}) == 80
     test = dataclasses.replace(SMALL, split=Split.TEST)
     for index in range(20):
-        assert is_held_out(examples.scene_at(test, index))
-        assert not is_held_out(examples.scene_at(base, index))
+        assert is_held_out(world.scene_at(test, index))
+        assert not is_held_out(world.scene_at(base, index))
 
 
 def test_eval_examples_are_held_out_and_fixed():
-    examples = pipeline.eval_examples(SMALL, Kind.WORDS, count=3, start=7)
+    examples = world.eval_examples(SMALL, Kind.WORDS, count=3, start=7)
     other = dataclasses.replace(SMALL, seed=9, caption_dropout=1.0, split=Split.TRAIN)
-    again = pipeline.eval_examples(other, Kind.WORDS, count=2, start=8)
+    again = world.eval_examples(other, Kind.WORDS, count=2, start=8)
     assert [e.scene for e in examples[1:]] == [e.scene for e in again]
     assert [e.caption for e in examples[1:]] == [e.caption for e in again]
     for example in examples:

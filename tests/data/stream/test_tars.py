@@ -216,7 +216,7 @@ def test_latents_are_of_prepared_corpora_alone(tmp_path):
     path = write(tmp_path / "a.tar", [sample(n) for n in range(9)])
     config = DataConfig(image_size=SIZE, mixture={str(path): 1.0}, latents=True)
     with pytest.raises(ValueError, match="only with prepared corpora"):
-        examples.Stock(config, Encoding("x", SIZE, 4, 8))
+        examples.Examples(config, Encoding("x", SIZE, 4, 8))
 
 
 def test_tars_can_be_inspected(tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data.stream import pipeline
+from omnigen.data.stream import pipeline, world
 from omnigen.evals import frechet
 from omnigen.evals.networks.inception import Features
 from omnigen.evals.suites import fidelity
@@ -46,7 +46,7 @@ class MeanDifference:
 def scenes() -> list[np.ndarray]:
     data = pipeline.DataConfig(image_size=32)
     return [
-        np.stack([e.image for e in pipeline.eval_examples(data, kind, count=COUNT, start=0)])
+        np.stack([e.image for e in world.eval_examples(data, kind, count=COUNT, start=0)])
         for kind in Kind
     ]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data.stream import pipeline
+from omnigen.data.stream import pipeline, world
 from omnigen.evals.judges.reading import Line, plain
 from omnigen.evals.suites import reconstruction
 from omnigen.models.omni import OmniConfig
@@ -80,7 +80,7 @@ def test_pictures_are_compared_as_uint8() -> None:
     data = pipeline.DataConfig(image_size=32)
     errors = {}
     for kind in Kind:
-        examples = pipeline.eval_examples(data, kind, count=5, start=0)
+        examples = world.eval_examples(data, kind, count=5, start=0)
         lost = [np.minimum(example.image, 3).astype(float) for example in examples]
         errors[kind] = np.array([np.mean(each**2) for each in lost])
         expected = np.mean(10 * np.log10(255**2 / errors[kind]))
@@ -95,7 +95,7 @@ def test_pictures_are_compared_as_uint8() -> None:
 def test_words_are_read_off_both_pictures(tmp_path) -> None:
     """A reader that sees nothing in the dark, and half of the words on true pictures."""
     data = pipeline.DataConfig(image_size=32)
-    examples = [e for kind in Kind for e in pipeline.eval_examples(data, kind, count=6, start=0)]
+    examples = [e for kind in Kind for e in world.eval_examples(data, kind, count=6, start=0)]
     texts = {e.image.tobytes(): e.scene.texts for e in examples}
 
     def reader(image: np.ndarray) -> list[Line]:

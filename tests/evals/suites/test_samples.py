@@ -4,7 +4,7 @@ import types
 import numpy as np
 from PIL import Image
 
-from omnigen.data.stream import pipeline
+from omnigen.data.stream import pipeline, world
 from omnigen.evals.judges.reading import Line
 from omnigen.evals.suites import samples
 from omnigen.scenes.scene import Kind
@@ -26,7 +26,7 @@ class Echo:
 def test_words_are_read_off_the_pictures_and_the_truth(tmp_path) -> None:
     """The reader sees every word on true pictures and none on the model's, which are plain."""
     data = pipeline.DataConfig(image_size=32)
-    examples = [e for kind in Kind for e in pipeline.eval_examples(data, kind, count=3, start=0)]
+    examples = [e for kind in Kind for e in world.eval_examples(data, kind, count=3, start=0)]
     truth = {
         e.image.tobytes(): [Line(text.string.upper(), (0, 0, 1, 1)) for text in e.scene.texts]
         for e in examples

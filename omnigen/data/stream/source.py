@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a source of examples is: the procedural world, a prepared corpus and tars are such sources.
+
+To add a kind of source, write a class with the members of `Source` and name it in
+`examples.SOURCES`. Then `data.mixture` takes the names that the class claims, and batches,
+previews, buckets, resuming and the place in the data need no further change.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+
+import numpy as np
+
+from omnigen.data.corpus.latents import Encoding
+
+if TYPE_CHECKING:
+    from omnigen.data.stream.examples import DataConfig
+
+MOST_SKETCH_BYTES = 127
+"""A longer sketch is left out in training; of 400 000 scenes, the longest had 123 bytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioned:
+    """A caption and its picture, uint8 `[S, S, 3]`."""
+
+    caption: str
+    image: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An example of the stream whose picture is still to be made.
+
+    Attributes:
+        caption: short enough for the data's settings.
+        sketch: of the scene or record; empty if there is none, None for the picture's thumbnail.
+        draw: makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
+            raise `Rejected`.
+    """
+
+    caption: str
+    sketch: str | None
+    draw: Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One turn of a source: the example that it has to make.
+
+    Attributes:
+        bucket: number of the picture's size among `DataConfig.sizes`.
+        index: number of the example among all of the stream; no other example has it.
+        ordinal: how many examples of this bucket the source made before.
+    """
+
+    bucket: int
+    index: int
+    ordinal: int
+
+
+class Source(Protocol):
+    """Makes examples. Each is a function of the settings and its turn alone.
+
+    Sources are sent to worker processes, so they must be picklable.
+
+    Attributes:
+        NAMES: what `takes` allows, for messages.
+        name: what a message calls this source.
+    """
+
+    NAMES: ClassVar[str]
+    name: str
+
+    @classmethod
+    def takes(cls, name: str) -> bool:
+        """Whether a name of `data.mixture` belongs to this kind of source."""
+        ...
+
+    @classmethod
+    def open(
+        cls, weights: Mapping[str, float], config: "DataConfig", encoding: Encoding | None
+    ) -> Sequence[Self]:
+        """Opens the sources of the names that were taken, whose weights are given.
+
+        Raises:
+            ValueError: one cannot be read, or lacks the latents of `encoding`.
+        """
+        ...
+
+    def content(self) -> str:
+        """Returns what tells apart the files that it reads; empty if it reads none."""
+        ...
+
+    def has_held_out(self) -> bool:
+        """Whether some of it is never trained on."""
+        ...
+
+    def weights(self) -> Sequence[float]:
+        """Returns how often it comes in each bucket, in proportion; zeros alone if it is empty."""
+        ...
+
+    def picture(self, turn: Turn) -> np.ndarray:
+        """The picture of an example, uint8 `[H, W, 3]`."""
+        ...
+
+    def candidate(self, turn: Turn) -> Candidate:
+        """An example with its caption, for packing."""
+        ...
+
+    def previews(self, count: int) -> Sequence[Captioned]:
+        """A few examples to look at; the same ones every time."""
+        ...
+
+    @classmethod
+    def check(cls, config: "DataConfig") -> None:
+        """Checks that the other settings go with this kind of source; by default all do.
+
+        Raises:
+            ValueError: names the setting, its value and what is allowed.
+        """
+
+    @classmethod
+    def check_extras(cls, config: "DataConfig") -> None:
+        """Checks that the packages of this kind of source are installed; by default it has none.
+
+        Raises:
+            MissingExtraError: one is not.
+        """
