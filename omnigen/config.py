@@ -252,14 +252,5 @@ def to_dict(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """Serialises a dataclass, indented for people; `from_json` reads it back."""
+    """Serialises a dataclass, indented for people."""
     return json.dumps(to_dict(value), indent=2) + "\n"
-
-
-def from_json(cls: type[T], text: str) -> T:
-    """Reads what `to_json` wrote.
-
-    Raises:
-        ValueError: If it is not JSON, or has not the fields of `cls`.
-    """
-    return build(cls, json.loads(text))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import enum
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -70,7 +71,7 @@ def test_json_round_trip() -> None:
     outer = Outer(
         inner=Inner(num_heads=2, order=Order.RANDOM), limit=3, names=("a",), mixture={"s": 0.25}
     )
-    assert config.from_json(Outer, config.to_json(outer)) == outer
+    assert config.build(Outer, json.loads(config.to_json(outer))) == outer
     assert config.to_dict(outer)["inner"] == {"num_heads": 2, "rate": 0.5, "order": "random"}
 
 

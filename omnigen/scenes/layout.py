@@ -13,6 +13,8 @@ from omnigen.scenes.scene import Color, Prop, Text
 
 MARGIN = 0.03
 """Nothing but scenery comes closer to the canvas's edge."""
+GAP = 0.03
+"""Between lines that stand one below the other."""
 LEAST_CAP = 0.072
 """Capital letters are at least this high: 9 pixels of 128."""
 CAPS = ((0.074, 0.1), (0.1, 0.14), (0.14, 0.24))
@@ -98,21 +100,21 @@ def line(
     return Text(words, color, font, 0.0, 0.0, cap, round(measured * cap, 4))
 
 
-def stack(dice: Dice, lines: Sequence[Text], *, gap: float = 0.03) -> tuple[Text, ...]:
+def stack(dice: Dice, lines: Sequence[Text]) -> tuple[Text, ...]:
     """Puts lines one below the other, anywhere across and down, as many as there is room for."""
     boxes = [text_box(text) for text in lines]
     heights = [box.bottom - box.top for box in boxes]
     count = len(lines)
-    while sum(heights[:count]) + gap * (count - 1) > 1 - 2 * MARGIN:
+    while sum(heights[:count]) + GAP * (count - 1) > 1 - 2 * MARGIN:
         count -= 1
-    slack = 1 - 2 * MARGIN - sum(heights[:count]) - gap * (count - 1)
+    slack = 1 - 2 * MARGIN - sum(heights[:count]) - GAP * (count - 1)
     cuts = sorted(dice.unit() * slack for _ in range(count))
     placed, used = [], MARGIN
     for text, box, height, cut in zip(lines, boxes, heights, cuts, strict=False):
         room = max(1 - 2 * MARGIN - text.width, 0.0)
         x = 0.5 if dice.chance(0.3) else MARGIN + text.width / 2 + room * dice.unit()
         placed.append(moved(text, x=x, y=used + cut - box.top))
-        used += height + gap
+        used += height + GAP
     return tuple(placed)
 
 

@@ -21,12 +21,10 @@ def color(rgb: RGB, alpha: int = 255) -> int:
 
 
 @functools.cache
-def shader(start: Point, end: Point, colors: tuple[RGB, ...], alphas: tuple[int, ...]) -> Any:
+def shader(start: Point, end: Point, colors: tuple[RGB, ...]) -> Any:
     """Returns an evenly spaced linear gradient."""
-    return skia.GradientShader.MakeLinear(
-        [skia.Point(*start), skia.Point(*end)],
-        [color(c, a) for c, a in zip(colors, alphas, strict=True)],
-    )
+    ends = [skia.Point(*start), skia.Point(*end)]
+    return skia.GradientShader.MakeLinear(ends, [color(rgb) for rgb in colors])
 
 
 def _traced(points: Sequence[Point]) -> Any:
@@ -79,12 +77,9 @@ class Pen:
         inks: Sequence[RGB],
         *,
         box: tuple[float, ...] | None = None,
-        alphas: Sequence[int] = (),
     ) -> None:
         """Paints a linear gradient over a box (left, top, right, bottom) or everything."""
-        paint = skia.Paint(
-            Shader=shader(start, end, tuple(inks), tuple(alphas) or (255,) * len(inks))
-        )
+        paint = skia.Paint(Shader=shader(start, end, tuple(inks)))
         if box is None:
             self._canvas.drawPaint(paint)
         else:
@@ -119,11 +114,11 @@ class Pen:
         box = skia.Rect(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         self._canvas.drawOval(box, self._inked(ink, alpha))
 
-    def polygon(self, corners: Sequence[Point], ink: RGB, *, alpha: int = 255) -> None:
+    def polygon(self, corners: Sequence[Point], ink: RGB) -> None:
         """Fills a polygon."""
         builder = _traced(corners)
         builder.close()
-        self._canvas.drawPath(builder.detach(), self._inked(ink, alpha))
+        self._canvas.drawPath(builder.detach(), self._inked(ink))
 
     def polygon_gradient(
         self, corners: Sequence[Point], start: Point, end: Point, inks: Sequence[RGB]
@@ -131,15 +126,13 @@ class Pen:
         """Fills a polygon with a linear gradient."""
         builder = _traced(corners)
         builder.close()
-        paint = skia.Paint(
-            AntiAlias=True, Shader=shader(start, end, tuple(inks), (255,) * len(inks))
-        )
+        paint = skia.Paint(AntiAlias=True, Shader=shader(start, end, tuple(inks)))
         self._canvas.drawPath(builder.detach(), paint)
 
-    def stroke(self, points: Sequence[Point], width: float, ink: RGB, *, alpha: int = 255) -> None:
+    def stroke(self, points: Sequence[Point], width: float, ink: RGB) -> None:
         """Draws a line through the points."""
         builder = _traced(points)
-        paint = self._inked(ink, alpha)
+        paint = self._inked(ink)
         paint.setStyle(skia.Paint.kStroke_Style)
         paint.setStrokeWidth(width)
         self._canvas.drawPath(builder.detach(), paint)

@@ -2,14 +2,12 @@
 """What a picture of the scenes domain holds: the ground truth that is drawn, captioned and judged.
 
 Lengths and places are fractions of the canvas side, x to the right and y down, so that one
-description can be rendered at any resolution. A scene is plain frozen data and survives `to_json` /
-`from_json` unchanged.
+description can be rendered at any resolution. A scene is plain frozen data.
 """
 
 import dataclasses
 import enum
 import json
-from typing import Any
 
 
 class Kind(enum.StrEnum):
@@ -197,53 +195,3 @@ class Scene:
     def to_json(self) -> str:
         """Serialises the scene; enums become their values."""
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Scene":
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: If the text is not JSON of a scene.
-        """
-        try:
-            return _scene(json.loads(text))
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not a scene: {error}") from error
-
-
-def _scene(raw: dict[str, Any]) -> Scene:
-    background, landscape = raw["background"], raw["landscape"]
-    return Scene(
-        kind=Kind(raw["kind"]),
-        background=background and Background(**{**background, "fill": Fill(background["fill"])}),
-        objects=tuple(
-            Object(
-                **{
-                    **o,
-                    "shape": Shape(o["shape"]),
-                    "color": Color(o["color"]),
-                    "size": Size(o["size"]),
-                }
-            )
-            for o in raw["objects"]
-        ),
-        texts=tuple(
-            Text(
-                **{
-                    **t,
-                    "words": tuple(t["words"]),
-                    "color": Color(t["color"]),
-                    "holder": t["holder"] and Element(t["holder"]),
-                }
-            )
-            for t in raw["texts"]
-        ),
-        landscape=landscape
-        and Landscape(
-            sky=Sky(landscape["sky"]),
-            props=tuple(
-                Prop(**{**p, "element": Element(p["element"])}) for p in landscape["props"]
-            ),
-            horizon=landscape["horizon"],
-        ),
-    )

@@ -48,10 +48,8 @@ def test_several_of_one_kind_lie_on_one_side_of_another():
 
 
 @pytest.mark.parametrize(("kind", "split"), CASES)
-def test_json_round_trip(kind, split):
-    for scene in scenes(kind, split, 60):
-        assert scene.kind == kind
-        assert Scene.from_json(scene.to_json()) == scene
+def test_scenes_are_of_the_kind_asked_for(kind, split):
+    assert {scene.kind for scene in scenes(kind, split, 60)} == {kind}
 
 
 def test_seeds_kinds_and_splits_differ():

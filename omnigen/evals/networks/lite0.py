@@ -20,7 +20,6 @@ from omnigen import extras
 from omnigen.evals.networks import weights
 
 SIZE = 224  # pixels a side
-FEATURES = 1280
 BATCH_NORM_EPS = 1e-3
 STAGES = ((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 1, 6))
 """Blocks, the stride of the first, and how far a block widens; the rest is in the kernels."""

@@ -32,7 +32,7 @@ def tensors(golden: types.ModuleType) -> dict[str, np.ndarray]:
 
 def agree(ours: np.ndarray, theirs: np.ndarray) -> None:
     """To 1e-4 of their size; differences between pictures to 1e-3 of theirs."""
-    assert ours.shape == theirs.shape == (3, lite0.FEATURES)
+    assert ours.shape == theirs.shape == (3, 1280)
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
     error = np.linalg.norm((ours[0] - ours[1]) - (theirs[0] - theirs[1]))
     assert error < 1e-3 * np.linalg.norm(theirs[0] - theirs[1])

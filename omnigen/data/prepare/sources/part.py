@@ -78,17 +78,15 @@ class Input:
         """Returns "test" if a file of many pictures is for the test by its name or folder."""
         return "" if file == self.path else names.test_of_file(self.name(file))
 
-    def note(self, what: str, example: str, count: int = 1) -> None:
+    def note(self, what: str, example: str) -> None:
         """Counts something that the user will be informed of.
 
         Args:
             what: Name of what is counted, singular; see `counted`.
             example: Name of one of them.
-            count: Number of them.
         """
-        if count:
-            self._counts[what] += count
-            self._examples.setdefault(what, example)
+        self._counts[what] += 1
+        self._examples.setdefault(what, example)
 
     def notes(self) -> str:
         """Returns one line about everything noted; empty if nothing was."""
