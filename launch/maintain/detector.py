@@ -45,7 +45,7 @@ Params = dict[str, dict[str, jax.Array]]
 
 
 def layers() -> dict[str, tuple[int, int, int, int]]:
-    """Every kernel's shape, HWIO; stage one finds, stage two names."""
+    """Returns every kernel's shape, HWIO; stage one finds, stage two names."""
     return {
         "find_0": (5, 5, 3, 16),
         "find_1": (3, 3, 16, 32),
@@ -81,7 +81,7 @@ def _convolve(
 
 
 def find(params: Params, pixels_NHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Stage one over pixels in [-1, 1], 128 a side.
+    """Runs stage one over pixels in [-1, 1], 128 a side.
 
     Returns:
         the logit of an object's centre in each cell `[N, 32, 32]`, and pixels from the cell's
@@ -96,7 +96,7 @@ def find(params: Params, pixels_NHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def name(params: Params, crops_NHWC: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Stage two over crops in [-1, 1].
+    """Runs stage two over crops in [-1, 1].
 
     Returns:
         logits of `SHAPE_NAMES` and of `COLOR_NAMES`, `[N, K]`, and the object's left, top, right
@@ -114,8 +114,8 @@ def crop(pixels_HWC: jax.Array, boxes_N4: jax.Array) -> jax.Array:
     """Cuts out rectangles, bilinear and antialiased; what lies outside repeats the border.
 
     Args:
-        pixels_HWC: one picture.
-        boxes_N4: left, top, right and bottom in pixels.
+        pixels_HWC: Picture to cut from.
+        boxes_N4: Left, top, right and bottom in pixels.
     """
 
     def weights(low: jax.Array, high: jax.Array, length: int) -> jax.Array:
@@ -135,7 +135,7 @@ def crop(pixels_HWC: jax.Array, boxes_N4: jax.Array) -> jax.Array:
 
 
 def square(boxes_N4: jax.Array) -> jax.Array:
-    """The squares about the boxes' centres that are cut out."""
+    """Returns the squares about the boxes' centres that are cut out."""
     centers = (boxes_N4[:, :2] + boxes_N4[:, 2:]) / 2
     half = jnp.max(boxes_N4[:, 2:] - boxes_N4[:, :2], axis=1, keepdims=True) * AROUND / 2
     return jnp.concatenate([centers - half, centers + half], axis=1)
@@ -143,7 +143,7 @@ def square(boxes_N4: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="most")
 def _everything(params: Params, pixels_HWC: jax.Array, *, most: int = 32) -> dict[str, jax.Array]:
-    """The `most` likeliest objects: their chances, boxes and logits."""
+    """Returns the `most` likeliest objects: their probabilities, boxes and logits."""
     logits, sides = find(params, pixels_HWC[None])
     logits, sides = logits[0], sides[0]
     around = jax.lax.reduce_window(logits, -jnp.inf, jax.lax.max, (3, 3), (1, 1), "SAME")
@@ -181,7 +181,7 @@ class Detector:
                 }
 
     def look(self, image: np.ndarray) -> tuple[Seen, ...]:
-        """Names every object of a uint8 picture `[height, width, 3]`, the largest first.
+        """Finds every object of a uint8 picture `[height, width, 3]`, the largest first.
 
         `residual` is the chance that it is no object or has another shape.
         """
@@ -209,5 +209,5 @@ class Detector:
 
 
 def _sure(logits: np.ndarray) -> float:
-    """The chance of the likeliest."""
+    """Returns the probability of the likeliest."""
     return float(1 / np.exp(logits - logits.max()).sum())

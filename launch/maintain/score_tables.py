@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns `results.json` files into the tables of a Markdown document, so that nobody types a number.
+"""Turns `results.json` files into the tables of a Markdown document, so that none is typed by hand.
 
     python launch/maintain/score_tables.py docs/results.md eval/results.json [MORE ...]
 
@@ -25,11 +25,11 @@ class Row:
     """A line of the table.
 
     Attributes:
-        title: what people call it.
-        suite: which holds it.
-        metric: of the suite.
-        target: what the score should reach; None if nothing was promised.
-        of_ceiling: whether the target is a share of the score's ceiling.
+        title: Title for people.
+        suite: Name of the suite that holds it.
+        metric: Name of the suite's metric.
+        target: Score to reach; None if there is no target.
+        of_ceiling: Whether the target is a share of the score's ceiling.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Row:
         return f"≥ {self.target:.2f}{' of its ceiling' if self.of_ceiling else ''}"
 
     def is_met(self, score: float, ceiling: float | None) -> bool:
-        """Whether a score reaches the target."""
+        """Returns whether a score reaches the target."""
         if self.target is None or (self.of_ceiling and ceiling is None):
             return False
         return score >= self.target * (ceiling if self.of_ceiling and ceiling is not None else 1)
@@ -83,10 +83,10 @@ ROWS = (
 
 
 def tables(reports: Sequence[Mapping[str, Any]]) -> str:
-    """The table of scores and what each system was, as Markdown.
+    """Returns the table of scores and a description of each system, as Markdown.
 
     Args:
-        reports: contents of `results.json` files; systems of one name are one, in several suites.
+        reports: Contents of `results.json` files; systems of one name are one, in several suites.
     """
     columns = _merged(reports)
     heads = ["task", "target", *(head for name in columns for head in (name, "its ceiling"))]
@@ -104,10 +104,10 @@ def tables(reports: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Systems by name, with the suites of all reports.
+    """Returns systems by name, with the suites of all reports.
 
     Raises:
-        ValueError: two reports tell the same suite of one name.
+        ValueError: If two reports have the same suite of one name.
     """
     found: dict[str, dict[str, Any]] = {}
     for report in reports:
@@ -123,7 +123,7 @@ def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _cells(row: Row, column: Mapping[str, Any]) -> tuple[str, str]:
-    """Score and ceiling."""
+    """Returns score and ceiling."""
     outcome = column["suites"].get(row.suite, {})
     score, ceiling = (outcome.get(kind, {}).get(row.metric) for kind in ("scores", "ceiling"))
     if not score:
@@ -134,7 +134,7 @@ def _cells(row: Row, column: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _notes(column: Mapping[str, Any]) -> Iterator[str]:
-    """Where a system's numbers come from, a line a suite."""
+    """Yields the origin of a system's numbers, a line a suite."""
     system = (
         f"model `{column['model']}`, step {column['step']}" if "model" in column else "pictures"
     )
@@ -155,10 +155,10 @@ def _notes(column: Mapping[str, Any]) -> Iterator[str]:
 
 
 def document(before: str, shown: str) -> str:
-    """The document with new tables.
+    """Returns the document with new tables.
 
     Raises:
-        ValueError: the document does not hold the two marks once, in order.
+        ValueError: If the document does not hold the two marks once, in order.
     """
     lines = before.removesuffix("\n").split("\n")
     if lines.count(START) != 1 or lines.count(END) != 1 or lines.index(START) > lines.index(END):

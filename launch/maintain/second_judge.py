@@ -38,10 +38,10 @@ class Opinion:
     """What both judges say of a picture.
 
     Attributes:
-        file: name of the picture.
-        tag: task that it is of.
-        verdicts: whether the first judge and the second find it right.
-        names: what the two call each thing.
+        file: Name of the picture.
+        tag: Task of the picture.
+        verdicts: Whether the first judge and the second find it right.
+        names: Names that the two give each thing.
     """
 
     file: str
@@ -51,12 +51,12 @@ class Opinion:
 
     @property
     def differing(self) -> tuple[tuple[str, str], ...]:
-        """Names of those things that the judges name differently."""
+        """The names of those things that the judges name differently."""
         return tuple((one, other) for one, other in self.names if one != other)
 
 
 def kappa(pairs: Sequence[tuple[str, str]]) -> float:
-    """Cohen's kappa of pairs of names; 1 if both give everything one and the same name."""
+    """Returns Cohen's kappa of pairs of names; 1 if both give everything one and the same name."""
     assert pairs
     total = len(pairs)
     observed = sum(a == b for a, b in pairs) / total
@@ -66,7 +66,7 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> float:
 
 
 def names(ours: Sequence[Seen], theirs: Sequence[Seen]) -> list[tuple[str, str]]:
-    """What two judges call each thing in a picture: shape and colour, or `NOTHING`.
+    """Returns both judges' names of each thing in a picture: shape and colour, or `NOTHING`.
 
     A thing of ours is the nearest of theirs that is left, if its centre lies within the radius.
     """
@@ -95,9 +95,9 @@ def opinions(
     """Yields both judges' opinions of all canvases that could be read.
 
     Args:
-        judge: the second judge.
-        records: pictures of the suite in a `results.json`.
-        folder: what their names are relative to.
+        judge: The second judge.
+        records: Pictures of the suite in a `results.json`.
+        folder: Folder that their names are relative to.
     """
     asked = {metadata["prompt"]: metadata for metadata in exact_prompts.prompts()}
     for record in records:
@@ -115,7 +115,7 @@ def opinions(
 
 
 def scores(found: Sequence[Opinion]) -> dict[str, float]:
-    """The metrics, with the mean of GenEval's six tasks as `overall` if all of them are there."""
+    """Returns the metrics, with the mean of GenEval's six tasks as `overall` if all are there."""
     tasks: dict[str, list[bool]] = {}
     for one in found:
         tasks.setdefault(one.tag, []).append(one.verdicts[1])

@@ -44,7 +44,7 @@ class Truth:
 
 @functools.cache
 def extents(shape: Shape) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a shape of radius 1 about its centre, read off a render."""
+    """Measures left, top, right and bottom of a shape of radius 1 from a render of it."""
     thing = Object(shape, Color.BLACK, Size.LARGE, x=0.5, y=0.5, radius=0.4)
     picture = render(Scene(Kind.SHAPES, Background(Fill.PLAIN, "white"), (thing,)), 500)
     rows, columns = np.nonzero(picture[..., 0] < 128)
@@ -54,7 +54,7 @@ def extents(shape: Shape) -> tuple[float, float, float, float]:
 
 
 def truth(scene: Scene) -> Truth:
-    """What the detector should say of a scene's picture."""
+    """Returns what the detector should say of a scene's picture."""
     boxes = [
         [
             (c + o.radius * e) * detector.SIDE
@@ -70,7 +70,7 @@ def truth(scene: Scene) -> Truth:
 
 
 def damaged(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture as files and models leave it; a third are untouched."""
+    """Returns a picture as files and models leave it; a third are untouched."""
     if rng.random() < 1 / 3:
         return image
     picture = Image.fromarray(image)
@@ -92,7 +92,7 @@ def damaged(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def beyond(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with its first object pushed over an edge, if nothing is in its way."""
+    """Returns the scene with its first object pushed over an edge, if nothing is in its way."""
     first, *others = scene.objects
     across = first.radius * rng.uniform(0.65, 1)
     along, far = rng.uniform(0.1, 0.9), rng.random() < 0.5
@@ -103,7 +103,7 @@ def beyond(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def crops_of(found: Truth, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Squares to cut out, whether to make them grey, and the names and boxes that they should get.
+    """Returns squares to cut out, whether to make them grey, and their true names and boxes.
 
     Most are an object's square, more or less off. The rest are "unknown": squeezed, or beside it.
     """
@@ -139,7 +139,7 @@ def crops_of(found: Truth, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def example(seed: int) -> dict[str, np.ndarray]:
-    """One training picture with what both stages should say of it."""
+    """Returns one training picture with the truth for both stages."""
     rng = np.random.default_rng(seed)
     kind = Kind.MIXED if rng.random() < 0.15 else Kind.SHAPES
     scene = compose(FIRST_SEED + seed, kind, held_out=rng.random() < 0.5)
@@ -165,7 +165,10 @@ def batches(first: int, count: int) -> Iterator[dict[str, np.ndarray]]:
 
 
 def finding_loss(params: detector.Params, pixels: jax.Array, boxes_NK4: jax.Array) -> jax.Array:
-    """Focal loss of centres (Zhou et al. 2019, eq. 1) and distance of sides, in boxes' own size."""
+    """Returns the focal loss of centres and the distance of sides in boxes' own size.
+
+    The focal loss is equation 1 of Zhou et al. 2019.
+    """
     logits, sides = detector.find(params, pixels)
     cells = (jnp.arange(detector.SIDE // detector.CELL) + 0.5) * detector.CELL
     centers = (boxes_NK4[..., :2] + boxes_NK4[..., 2:]) / 2
@@ -190,7 +193,7 @@ def finding_loss(params: detector.Params, pixels: jax.Array, boxes_NK4: jax.Arra
 
 
 def naming_loss(params: detector.Params, pixels: jax.Array, batch: dict) -> jax.Array:
-    """Cross-entropy of both names, and how far sides of known objects are off.
+    """Returns the cross-entropy of both names, and the error of sides of known objects.
 
     Colour -1 is not asked for.
     """
@@ -237,7 +240,7 @@ class Trainer:
 
 
 def initial(seed: int) -> detector.Params:
-    """Random weights."""
+    """Returns random weights."""
     kernels = detector.layers()
     keys = jax.random.split(jax.random.key(seed), len(kernels))
     normal = jax.nn.initializers.he_normal()
@@ -250,13 +253,13 @@ def initial(seed: int) -> detector.Params:
 
 
 def train(params: detector.Params, steps: int, *, finding: bool, first: int) -> detector.Params:
-    """Returns trained weights; says how it goes on stderr.
+    """Trains weights; reports progress on stderr.
 
     Args:
-        params: where to start.
-        steps: how long.
-        finding: whether the first stage is trained as well.
-        first: the number of the first batch.
+        params: Weights to start from.
+        steps: Number of steps.
+        finding: Whether the first stage is trained as well.
+        first: Number of the first batch.
     """
     trainer = Trainer(steps, finding=finding)
     state = trainer.start(params)

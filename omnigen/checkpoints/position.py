@@ -27,7 +27,7 @@ class Handler(ocp.AsyncCheckpointHandler):
         return [future.CommitFutureAwaitingContractedSignals(_write(directory, args.item))]
 
     def save(self, directory: epath.Path, args: "Save") -> None:
-        """Is never called; saving is asynchronous."""
+        """Refuses to save synchronously."""
         raise NotImplementedError
 
     def restore(self, directory: epath.Path, args: Any = None) -> bytes:

@@ -31,7 +31,7 @@ SPLITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "_seen_template": lambda record: not record["template_held_out"],
 }
 """Which records a score of one split is of, by what is added to its name: compositions that
-training never holds and the others, then likewise the templates of prompts."""
+training never holds and the others, then templates of prompts of the same two kinds."""
 
 POOLED = 64  # pictures from which on several processes are worth their start
 
@@ -53,13 +53,13 @@ class Benchmark:
     """Prompts, and a judge of the pictures that they ask for.
 
     Attributes:
-        name: of the suite.
-        version: of the judge.
-        prompts: metadata, each with `tag`, `prompt` and what the judge needs.
-        verdict: holds a uint8 picture, or None for one that cannot be judged, against metadata;
-            returns plain data with `correct`, `atoms` and `seen`. Other processes call it.
-        scores: the metrics of records.
-        truth: a scene that the metadata describes, for the tokenizer's ceiling.
+        name: Name of the suite.
+        version: Version of the judge.
+        prompts: Metadata of the prompts, each with `tag`, `prompt` and what the judge needs.
+        verdict: Judges a uint8 picture, or None for one that cannot be judged, by metadata; returns
+            plain data with `correct`, `atoms` and `seen`. Other processes call it.
+        scores: Returns the metrics of records.
+        truth: Returns a scene that the metadata describes, for the tokenizer's ceiling.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Benchmark:
     truth: Callable[[Metadata], Scene]
 
     def part(self, every: int) -> "Benchmark":
-        """A smaller benchmark: each `every`th prompt of each task.
+        """Returns a smaller benchmark: each `every`th prompt of each task.
 
         Held-out prompts and templates keep their shares, as those of each sort are taken in turn.
         """
@@ -97,12 +97,12 @@ def judge(
     """Judges pictures.
 
     Args:
-        benchmark: the judge.
-        folder: of the pictures.
-        wanted: the pictures.
-        journal: a file that keeps verdicts as they are reached; those in it are not reached again.
-        problems: for each picture, why it cannot be judged, or ""; none if empty.
-        workers: processes.
+        benchmark: Benchmark with the judge.
+        folder: Folder of the pictures.
+        wanted: Pictures to judge.
+        journal: File that keeps verdicts as they are reached; those in it are not reached again.
+        problems: Why each picture cannot be judged, or "" if it can; all can if empty.
+        workers: Number of processes.
 
     Returns:
         A record a picture, in order: which it is, its `problem` or "", and the verdict.
@@ -139,7 +139,7 @@ def judge(
 
 
 def _digest(path: pathlib.Path, problem: str) -> tuple[str, str]:
-    """The digest of a file, "" if it cannot be read, and what is wrong with it, if anything."""
+    """Returns a file's digest, "" if it cannot be read, and what is wrong with it, if anything."""
     try:
         return hashlib.sha256(picture_files.load(path)).hexdigest(), problem
     except ValueError as error:
@@ -147,13 +147,13 @@ def _digest(path: pathlib.Path, problem: str) -> tuple[str, str]:
 
 
 def _key(version: str, metadata: Metadata, problem: str, digest: str) -> str:
-    """Names a verdict: by judge and its sight, question, and the bytes of the picture."""
+    """Returns a key of a verdict: judge and what it sees by, question, and the picture's bytes."""
     asked = json.dumps([_SIGHT, version, dict(metadata), problem, digest], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def _look(verdict: Verdict, asked: tuple[pathlib.Path, Metadata, str]) -> Record:
-    """The verdict on one file."""
+    """Judges one file."""
     path, metadata, problem = asked
     image = None
     try:
@@ -168,7 +168,7 @@ def _look(verdict: Verdict, asked: tuple[pathlib.Path, Metadata, str]) -> Record
 
 
 class _Journal:
-    """Verdicts by key, a line each; a line that a kill cut off is passed over."""
+    """Verdicts by key, one a line; a line that a kill truncated is skipped."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
@@ -195,7 +195,7 @@ class _Journal:
 
 @contextlib.contextmanager
 def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Record]]]:
-    """Python's `map`, or one over several processes, which end with this one.
+    """Yields a `map`: Python's own, or one over several processes, which end with this one.
 
     Each process keeps to one thread, and off the accelerator that this one may hold.
     """

@@ -37,7 +37,7 @@ from omnigen.nn.module import Params
 
 
 class Layout(enum.StrEnum):
-    """Whose scorer is to find the pictures."""
+    """The benchmark whose scorer is to find the pictures."""
 
     GENEVAL = "geneval"
     WISE = "wise"
@@ -62,7 +62,7 @@ _MOST_NAME_BYTES = 255  # that a disk takes
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """What to draw, the name that the benchmark knows it by, and all that its file says of it."""
+    """What to draw, the benchmark's name for it, and everything that its file says of it."""
 
     name: str
     text: str
@@ -70,10 +70,10 @@ class Prompt:
 
 
 def count_of(layout: Layout, count: int | None) -> int:
-    """Pictures a prompt.
+    """Returns the number of pictures for each prompt.
 
     Raises:
-        ValueError: the layout has no place for so many.
+        ValueError: If the layout has no place for so many.
     """
     usual, allowed = COUNTS[layout]
     if count is not None and count not in allowed:
@@ -86,7 +86,7 @@ def read(path: pathlib.Path, layout: Layout) -> list[Prompt]:
     """Reads all prompts of a file, or a folder for `DPG`.
 
     Raises:
-        ValueError: missing, empty or broken; names the line.
+        ValueError: If it is missing, empty or broken; the message names the line.
     """
     reader: Callable[[pathlib.Path], Iterator[Prompt]] = {
         Layout.GENEVAL: _geneval,
@@ -108,7 +108,7 @@ def read(path: pathlib.Path, layout: Layout) -> list[Prompt]:
 
 
 def place(layout: Layout, prompt: Prompt, sample: int, *, count: int) -> pathlib.PurePosixPath:
-    """Where a picture lies in the output folder."""
+    """Returns the path of a picture in the output folder."""
     match layout:
         case Layout.GENEVAL:
             return picture_files.place(int(prompt.name), sample)
@@ -132,13 +132,13 @@ def draw(
     """Draws what the output folder lacks, this process its share; returns when all have.
 
     Args:
-        omni: the model.
-        weights: its weights.
-        prompts: what `read` returned.
-        layout: says where pictures lie.
-        output: the folder for them.
-        count: pictures a prompt, with seeds 0, 1, ...
-        batch_size: pictures drawn at a time.
+        omni: Model that draws.
+        weights: Weights of the model.
+        prompts: Prompts from `read`.
+        layout: Layout of the output folder.
+        output: Folder for the pictures.
+        count: Number of pictures for each prompt, with seeds 0, 1, ...
+        batch_size: Number of pictures drawn at a time.
     """
     tiles = count if layout is Layout.DPG else 1
     wanted = [
@@ -173,7 +173,7 @@ def draw(
 
 
 def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> np.ndarray:
-    """Pictures, or square sheets of `tiles` pictures row by row."""
+    """Draws pictures, or square sheets of `tiles` pictures row by row."""
     seeds = [job.sample * tiles + tile for job in batch for tile in range(tiles)]
     asked = [job.metadata["prompt"] for job in batch for _ in range(tiles)]
     rows = prompt_rows(omni, asked)
@@ -186,7 +186,7 @@ def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> 
 
 
 def _check(path: pathlib.Path, prompt: Prompt, picture: pathlib.PurePosixPath) -> None:
-    """Refuses what could not be written once it is drawn."""
+    """Refuses prompts whose pictures could not be written once they are drawn."""
     length = len(os.fsencode(picture.name))
     if length > _MOST_NAME_BYTES:
         start = cli.printable(prompt.name, most=40)
@@ -216,7 +216,7 @@ def _json(text: str, where: str) -> Any:
 
 
 def _json_lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each object stands, for messages, and the object."""
+    """Yields each object with its place, for messages."""
     for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue

@@ -45,7 +45,7 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """How much of what was drawn looks real, and how much of what is real was drawn, 0 to 1."""
+    """The share of what was drawn that looks real, and of what is real that was drawn, 0 to 1."""
 
     precision: float
     recall: float
@@ -82,7 +82,7 @@ def inception_score(logits_NC: np.ndarray, *, splits: int = SPLITS, seed: int = 
     The score of few pictures is too low, and no score reads off a part smaller than the classes.
 
     Raises:
-        ValueError: fewer pictures than parts.
+        ValueError: If there are fewer pictures than parts.
     """
     if len(logits_NC) < splits:
         raise ValueError(f"{len(logits_NC)} pictures; the Inception Score needs {splits} or more")
@@ -100,7 +100,7 @@ def overlap(real_ND: np.ndarray, drawn_ND: np.ndarray, *, neighbours: int = NEIG
     """Returns equation (3); memory grows with the number of pictures, not with its square.
 
     Raises:
-        ValueError: a set has no `neighbours` beside each picture.
+        ValueError: If a set has fewer than `neighbours` pictures beside each.
     """
     if min(len(real_ND), len(drawn_ND)) <= neighbours:
         raise ValueError(f"precision and recall need more than {neighbours} pictures a set")
@@ -111,7 +111,7 @@ def overlap(real_ND: np.ndarray, drawn_ND: np.ndarray, *, neighbours: int = NEIG
 
 
 def _covered(points: np.ndarray, *, by: np.ndarray, neighbours: int) -> float:
-    """The share of points inside a ball around some centre, to its so-manieth neighbour."""
+    """Returns the share of points in a ball that reaches from a centre to its n-th neighbour."""
     centres = by.astype(np.float64)
     inside = np.zeros(len(points), bool)
     for start in range(0, len(centres), BLOCK):
@@ -137,7 +137,7 @@ def kernel_distance(
     subset_size: int = SUBSET_SIZE,
     seed: int = 0,
 ) -> Score:
-    """Returns equation (4) over random subsets, smaller ones where there are too few pictures.
+    """Returns equation (4) over random subsets, smaller ones of few pictures.
 
     It is unbiased: the mean of equal distributions is 0 whatever the number, so it may be negative.
     """
@@ -163,7 +163,7 @@ def compare(real: Features, drawn: Features) -> dict[str, float]:
     """Returns all metrics of two sets of pictures by name.
 
     Raises:
-        ValueError: fewer pictures than a metric needs.
+        ValueError: If there are fewer pictures than a metric needs.
     """
     if len(drawn.logits) < SPLITS:
         raise ValueError(f"{len(drawn.logits)} pictures; fidelity needs {SPLITS} or more")

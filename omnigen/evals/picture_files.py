@@ -42,11 +42,11 @@ class Job:
     """One picture to draw.
 
     Attributes:
-        index: of its prompt.
-        sample: number among the prompt's pictures.
-        metadata: of the prompt.
-        file: where it lies, if not at `place`.
-        seed: of its noise, if it was decided here.
+        index: Number of its prompt.
+        sample: Number among the prompt's pictures.
+        metadata: Metadata of the prompt.
+        file: Name of its file, if it is not at `place`.
+        seed: Seed of its noise, if it was decided here.
     """
 
     index: int
@@ -57,7 +57,7 @@ class Job:
 
     @property
     def path(self) -> pathlib.PurePosixPath:
-        """Where it lies in its folder."""
+        """Returns its path in its folder."""
         return pathlib.PurePosixPath(self.file or place(self.index, self.sample))
 
 
@@ -68,7 +68,7 @@ Paint = Callable[[Sequence[Job]], np.ndarray]
 def jobs(
     prompts: Sequence[Mapping[str, Any]], count: int, *, first: int | None = None
 ) -> list[Job]:
-    """`count` pictures of every prompt, in order; with seeds if it is said which is the `first`."""
+    """Returns jobs for `count` pictures of every prompt, in order; `first` gives them seeds."""
 
     def seed(prompt: str, sample: int) -> int | None:
         return None if first is None else seed_of(prompt, first + sample)
@@ -81,7 +81,7 @@ def jobs(
 
 
 def seed_of(prompt: str, number: int) -> int:
-    """The seed of a prompt's picture, below 2^31.
+    """Returns the seed of a prompt's picture, below 2^31.
 
     Prompts share none: a noise that misleads a model misleads it in many prompts at once, and
     scores would vary more from seed to seed than the prompts' own spread lets one think.
@@ -91,15 +91,15 @@ def seed_of(prompt: str, number: int) -> int:
 
 
 def place(index: int, sample: int) -> pathlib.PurePosixPath:
-    """Where a picture lies in its folder."""
+    """Returns the path of a picture in its folder."""
     return pathlib.PurePosixPath(f"{index:05d}", "samples", f"{sample:04d}.png")
 
 
 def load(path: pathlib.Path) -> bytes:
-    """Returns the bytes of a picture's file.
+    """Reads the bytes of a picture's file.
 
     Raises:
-        ValueError: missing, no regular file, too large, or not readable.
+        ValueError: If it is missing, no regular file, too large, or not readable.
     """
     try:
         return files.read(path, most=files.MOST_PICTURE_BYTES)
@@ -115,11 +115,11 @@ def decoded(data: bytes, *, sides: tuple[int, int] | None = None) -> "Image.Imag
     """Returns an upright picture in RGB, transparent parts white: what training would see.
 
     Args:
-        data: the file.
-        sides: the fewest and the most pixels a side, checked before pixels are decoded.
+        data: Bytes of the file.
+        sides: The fewest and the most pixels a side, checked before pixels are decoded.
 
     Raises:
-        ValueError: foreign, animated, damaged, too large, or with a side beyond `sides`.
+        ValueError: If it is foreign, animated, damaged, too large, or has a side beyond `sides`.
     """
     try:
         size = measure(data)
@@ -138,7 +138,7 @@ def read(path: pathlib.Path) -> np.ndarray:
     """Reads a picture, uint8 `[height, width, 3]`.
 
     Raises:
-        ValueError: missing, foreign, damaged, or with a side beyond `SIDES`.
+        ValueError: If it is missing, foreign, damaged, or has a side beyond `SIDES`.
     """
     try:
         return np.asarray(decoded(load(path), sides=SIDES))
@@ -171,7 +171,7 @@ def locate(folder: pathlib.Path, wanted: Sequence[Job]) -> list[pathlib.Path]:
 
 
 def _shelf(folder: pathlib.Path) -> dict[str, list[str]]:
-    """Names of pictures in a folder by what stands before their suffix; usual suffixes first."""
+    """Returns the names of pictures in a folder by their stems; usual suffixes come first."""
     found: dict[str, list[str]] = {}
     try:
         names = [name for name in sorted(os.listdir(folder)) if not files.is_hidden(name)]
@@ -186,11 +186,12 @@ def _shelf(folder: pathlib.Path) -> dict[str, list[str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What a folder's pictures say of themselves, before anybody looks at them.
+    """What a folder's pictures say of themselves, before any is looked at.
 
     Attributes:
-        problems: for each job, why its picture is not the one that was asked for, or "".
-        settings: what decided most of them, as `draw` wrote it; nothing if others drew them.
+        problems: For each job, why its picture is not the one that was asked for, or "".
+        settings: Settings that decided most of them, as `draw` wrote them; none if others drew
+            them.
     """
 
     problems: tuple[str, ...]
@@ -198,7 +199,7 @@ class Survey:
 
 
 def survey(folder: pathlib.Path, wanted: Sequence[Job]) -> Survey:
-    """Holds the size and the mark of each picture against those of most, and against its job."""
+    """Compares the size and mark of each picture with those of most, and with its job."""
     with progress.work(f"{folder.name}: looking at files", len(wanted)) as done:
         heads = [_head(path) for path in done.each(locate(folder, wanted))]
     readable = [head for head in heads if head is not None and not head.problem]
@@ -230,9 +231,9 @@ class _Head:
     """What is known of a readable file without its pixels.
 
     Attributes:
-        size: width and height.
-        mark: what it says decided it; nothing if others drew it.
-        problem: what is wrong with the mark, or "".
+        size: Width and height.
+        mark: Mark that says what decided it; none if others drew it.
+        problem: What is wrong with the mark, or "".
     """
 
     size: tuple[int, int] = (0, 0)
@@ -241,7 +242,7 @@ class _Head:
 
 
 def _head(path: pathlib.Path) -> _Head | None:
-    """What a file says; None if it is unreadable."""
+    """Reads what a file says of itself; None if it is unreadable."""
     try:
         data = load(path)
     except ValueError:
@@ -259,11 +260,11 @@ def _head(path: pathlib.Path) -> _Head | None:
 
 
 def _marked(data: bytes) -> Mapping[str, Any]:
-    """The mark of a file; nothing if it has none, or what is there is no mark of ours.
+    """Returns the mark of a file; nothing if it has none, or what is there is no mark of ours.
 
     Raises:
-        ValueError: it looks like one of ours, but could not be.
-        RecursionError: likewise.
+        ValueError: If the mark looks like one of ours, but could not be.
+        RecursionError: If it is nested too deep.
     """
     try:
         mark = json.loads(png.note(data, _CHUNK, most=_MOST_MARK_BYTES) or "")
@@ -290,13 +291,13 @@ def _marked(data: bytes) -> Mapping[str, Any]:
 
 
 def _settings(mark: Mapping[str, Any]) -> str:
-    """A mark without what differs from picture to picture."""
+    """Returns a mark without what differs from picture to picture."""
     shared = {key: value for key, value in mark.items() if key not in _OWN}
     return json.dumps(shared, sort_keys=True)
 
 
 def unexpected(folder: pathlib.Path, wanted: Sequence[Job]) -> list[str]:
-    """Files of a folder that no job asks for; hidden ones, such as a kill leaves, aside."""
+    """Returns the files of a folder that no job asks for, except hidden ones as a kill leaves."""
     expected = {path.relative_to(folder).as_posix() for path in locate(folder, wanted)}
     try:
         found = [path for path in files.walk(folder) if path.suffix != ".jsonl"]
@@ -320,12 +321,12 @@ def draw(
     was interrupted; of a batch, only what is lacking is written.
 
     Args:
-        folder: of the pictures.
-        wanted: the pictures.
-        paint: draws a batch of exactly `batch_size`; the last is filled up by its last job.
-        settings: what decides the pictures besides prompt and sample, such as the weights.
-        batch_size: pictures drawn at a time.
-        what: says in the display of progress what is drawn.
+        folder: Folder of the pictures.
+        wanted: Pictures to draw.
+        paint: Draws a batch of exactly `batch_size`; the last is filled up by its last job.
+        settings: What decides the pictures besides prompt and sample, such as the weights.
+        batch_size: Number of pictures drawn at a time.
+        what: Name of what is drawn, for the display of progress.
     """
     settings = {**settings, "batch_size": batch_size}
     marks = [_mark(job, settings) for job in wanted]

@@ -37,7 +37,7 @@ _BATCH_SIZES = {"cpu": 16}  # elsewhere 64
 
 
 def digest(params: Params) -> str:
-    """SHA-256 over names, shapes and values of weights; the values as bfloat16, as they ship."""
+    """Returns the SHA-256 of weights' names, shapes and values, as bfloat16 as they ship."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         values = np.asarray(leaf).astype(ml_dtypes.bfloat16)
@@ -47,7 +47,7 @@ def digest(params: Params) -> str:
 
 
 def _problems(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Files that could not be judged, by what is wrong."""
+    """Returns the files that could not be judged, by what is wrong."""
     found: dict[str, list[str]] = {}
     for record in records:
         if record["problem"]:
@@ -78,15 +78,15 @@ class Prompted:
         """Judges by `count` pictures a prompt.
 
         Args:
-            suite: what is asked and how it is judged.
-            omni: draws; None if `images` is given.
-            images: the folder of pictures that were drawn elsewhere.
-            ceiling: the folder of true pictures that went through the tokenizer elsewhere.
-            output: the folder for files; None keeps none.
-            column: names the system in the names of files.
-            count: pictures a prompt.
-            seed: number of the first of them; see `picture_files.seed_of`.
-            workers: processes that judge.
+            suite: Prompts, and their judge.
+            omni: Model that draws; None if `images` is given.
+            images: Folder of pictures that were drawn elsewhere.
+            ceiling: Folder of true pictures that went through the encoder elsewhere.
+            output: Folder for files; None keeps none.
+            column: Name of the system in names of files.
+            count: Number of pictures for each prompt.
+            seed: Number of the first of them; see `picture_files.seed_of`.
+            workers: Number of processes that judge.
         """
         assert (omni is None) != (images is None)
         self.name = suite.name
@@ -102,13 +102,13 @@ class Prompted:
         yield from ((name, results.value(score)) for name, score in outcome.scores.items())
 
     def draw(self, params: Params, frozen: Params) -> None:
-        """Draws all that `judge` would, for somebody to judge elsewhere."""
+        """Draws everything that `judge` would, to be judged elsewhere."""
         assert self._output is not None
         self._drawn_ceiling({**frozen, **params}, self._output)
         self._drawn({**frozen, **params}, self._output)
 
     def judge(self, params: Params, frozen: Params) -> Outcome:
-        """All that was found and, if there is an encoder or its pictures, the ceiling."""
+        """Returns all that was found, with the ceiling if there is an encoder or its pictures."""
         assert self._output is not None
         weights = {**frozen, **params}
         outcome = self._outcome(weights, self._output)
@@ -136,7 +136,7 @@ class Prompted:
         )
 
     def _drawn(self, weights: Params, output: pathlib.Path) -> pathlib.Path:
-        """The folder of the pictures, which are there if this is a model's evaluator."""
+        """Returns the folder of the pictures, which are there if this is a model's evaluator."""
         if self._images is not None:
             return self._images
         folder = output / "pictures" / self._column / self.name
@@ -145,7 +145,7 @@ class Prompted:
         return folder
 
     def _drawn_ceiling(self, weights: Params, output: pathlib.Path) -> pathlib.Path | None:
-        """Likewise of the true pictures that went through the tokenizer, if there is one."""
+        """Returns the folder of true pictures that went through the encoder, if there is one."""
         if self._images is not None or "encoder" not in weights:
             return self._ceiling
         folder = output / "pictures" / self._column / f"{self.name}{CEILING}"
@@ -190,7 +190,7 @@ class Prompted:
         *,
         survey: picture_files.Survey | None = None,
     ) -> list[Record]:
-        """Records whose files are named relative to the folder that they were found in."""
+        """Returns records whose files are named relative to the folder that they were found in."""
         name = f"{self._column}-{self.name}{CEILING * folder.name.endswith(CEILING)}"
         records = benchmark.judge(
             self._suite,

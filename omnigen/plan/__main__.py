@@ -47,7 +47,7 @@ def _flags() -> flags.FlagValues:
 
 
 def _training(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
-    """Plans a training run; whether it fits."""
+    """Plans a training run; returns whether it fits."""
     topology = topologies.find(values.topology)
 
     from omnigen.plan import target
@@ -88,7 +88,7 @@ def _training(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
 
 
 def _drawing(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
-    """Plans drawing; whether it fits."""
+    """Plans drawing; returns whether it fits."""
     from omnigen import recipe as recipes
     from omnigen.plan import sampling
 

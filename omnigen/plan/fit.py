@@ -56,7 +56,7 @@ def meshes(recipe: Recipe, topology: Topology) -> Iterator[MeshConfig]:
 
 
 def _changed(recipe: Recipe, topology: Topology, **how: Any) -> Recipe | None:
-    """The recipe trained in another way, or None if mesh, model and batch do not fit together."""
+    """Returns the recipe trained in another way, or None if mesh, model and batch do not fit."""
     sizes = dataclasses.asdict(how["mesh"])
     fixed = math.prod(size for size in sizes.values() if size != -1)
     rest = topology.devices // fixed
@@ -79,7 +79,7 @@ def search(
     say: Callable[[str], None] = print,
     compile_training: Callable[..., program.Program] = program.compile_training,
 ) -> Found | None:
-    """Returns the fastest way that was found to fit, or None; `say` gets a line for each trial."""
+    """Returns the fastest way found to fit, or None; `say` gets a line for each trial."""
     best: Found | None = None
     left = MOST_COMPILATIONS
     seen: set[tuple[MeshConfig, Remat, int]] = set()
@@ -115,7 +115,7 @@ def _seconds(found: program.Program, topology: Topology) -> float:
 
 
 def _more_parts(parts: int, found: program.Program, topology: Topology) -> int:
-    """The next power of two that may fit, if temporaries shrink with the parts."""
+    """Returns the next power of two that may fit, if temporaries shrink with the parts."""
     fixed = found.weights + found.optimizer + found.averages
     free = max(report.room(topology) - fixed, 0.05 * report.room(topology))
     over = max((found.needed - fixed) / free, 2.0)

@@ -37,8 +37,8 @@ class Collective:
     """One instruction that moves data between devices.
 
     Attributes:
-        kind: one of `KINDS`.
-        nbytes: that a device sends and receives, each, in one execution.
+        kind: Kind of the instruction, one of `KINDS`.
+        nbytes: Number of bytes that a device sends, and that it receives, in one execution.
     """
 
     kind: str
@@ -79,7 +79,7 @@ def nbytes(shape: str) -> list[int]:
 
 
 def collective(line: str) -> Collective | None:
-    """Reads one line of a program."""
+    """Parses one line of a program."""
     match = _COLLECTIVE.search(line)
     if match is None:
         return None

@@ -20,7 +20,7 @@ class Roofline:
 
     @property
     def step_s(self) -> float:
-        """If everything overlapped."""
+        """The seconds of a step if everything overlapped."""
         return max(self.compute_s, self.memory_s, self.links_s)
 
     @property
@@ -30,7 +30,7 @@ class Roofline:
 
 
 def roofline(program: Program, topology: Topology) -> Roofline:
-    """Returns the bounds: peak FLOP/s, each byte of memory read and written once, the links."""
+    """Returns bounds of a step: peak FLOP/s, memory read and written once, and the links."""
     chip = topology.chip
     device_bytes = 1e9 / chip.devices
     return Roofline(
@@ -41,23 +41,23 @@ def roofline(program: Program, topology: Topology) -> Roofline:
 
 
 def room(topology: Topology) -> float:
-    """Bytes that a program may take on a device."""
+    """Returns the bytes that a program may take on a device."""
     chip = topology.chip
     return chip.hbm_GiB * 2**30 / chip.devices * (GPU_USABLE if chip.is_gpu else 1.0)
 
 
 def fits(program: Program, topology: Topology) -> bool:
-    """Whether the program's memory is there."""
+    """Returns whether the program fits the memory."""
     return program.temporary is not None and program.needed <= room(topology)
 
 
 def mfu(program: Program, topology: Topology, step_s: float) -> float:
-    """The share of the chips' peak that the model's FLOPs reach."""
+    """Returns the share of the chips' peak that the model's FLOPs reach."""
     return program.flops / step_s / (topology.devices * topology.chip.device_tflops * 1e12)
 
 
 def text(program: Program, topology: Topology, *, steps: int) -> str:
-    """Returns the plan for people."""
+    """Formats the plan for people."""
     gib = 2**30
     mesh = " ".join(f"{name}={size}" for name, size in program.mesh.items() if size > 1) or "1"
     moved = ", ".join(f"{kind} {size / gib:.2f}" for kind, size in program.traffic.items() if size)
@@ -105,7 +105,7 @@ def _times(program: Program, topology: Topology, steps: int) -> list[str]:
 
 
 def program_peak(topology: Topology) -> float:
-    """Returns FLOP/s of all chips together."""
+    """Returns the FLOP/s of all chips together."""
     return topology.chips * topology.chip.bf16_tflops * 1e12
 
 
@@ -118,7 +118,7 @@ COLUMNS = (
 def row(
     program: Program, topology: Topology, *, name: str, parts: int, remat: str, steps: int
 ) -> str:
-    """Returns the plan as one row of a Markdown table with the columns `COLUMNS`."""
+    """Formats the plan as one row of a Markdown table with the columns `COLUMNS`."""
     gib = 2**30
     mesh = " ".join(f"{axis} {size}" for axis, size in program.mesh.items() if size > 1)
     state = (program.weights + program.optimizer + program.averages) / gib

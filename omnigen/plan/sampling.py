@@ -20,13 +20,13 @@ _WIDTH = 2  # bytes of bfloat16
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Of one batch. Bytes are of all devices together.
+    """What drawing one batch takes. Bytes are of all devices together.
 
     Attributes:
-        weights: of the parts that draw.
-        cache: keys and values of all rows at full length.
-        read_s: the time in which memory can deliver what the tokens need.
-        compute_s: the time of the decoder's and transformer's arithmetic at the chips' peak.
+        weights: Bytes of the parts that draw.
+        cache: Bytes of keys and values of all rows at full length.
+        read_s: Time in which memory can deliver what the tokens need.
+        compute_s: Time of the decoder's and transformer's arithmetic at the chips' peak.
     """
 
     weights: int
@@ -43,13 +43,13 @@ class Sampling:
 def sampling(
     config: OmniConfig, topology: Topology, *, batch_size: int, guided: bool = True
 ) -> Sampling:
-    """Returns what `batch_size` pictures take when every chip holds a part of every layer.
+    """Estimates what `batch_size` pictures take when every chip holds a part of every layer.
 
     Args:
-        config: the model.
-        topology: the chips.
-        batch_size: pictures at a time.
-        guided: whether each is drawn twice, with and without its prompt.
+        config: Sizes of the model.
+        topology: Chips to draw on.
+        batch_size: Number of pictures at a time.
+        guided: Whether each is drawn twice, with and without its prompt.
     """
     ar, head, nets = config.ar, config.head, Omni(config).nets
     size = {
@@ -76,7 +76,7 @@ def sampling(
 
 
 def text(found: Sampling, topology: Topology, *, batch_size: int) -> str:
-    """Returns the plan for people."""
+    """Formats the plan for people."""
     gib = 2**30
     have = topology.chips * topology.chip.hbm_GiB
     need = (found.weights + found.cache) / gib
@@ -95,5 +95,5 @@ def text(found: Sampling, topology: Topology, *, batch_size: int) -> str:
 
 
 def fits(found: Sampling, topology: Topology) -> bool:
-    """Whether weights and cache are there."""
+    """Returns whether weights and cache fit the memory."""
     return found.weights + found.cache < topology.chips * topology.chip.hbm_GiB * 2**30

@@ -20,7 +20,7 @@ def prepare(topology: Topology) -> None:
     """Sets what JAX must find in the environment; call it before JAX is imported.
 
     Raises:
-        ValueError: the TPU compiler is not installed.
+        ValueError: If the TPU compiler is not installed.
     """
     env = os.environ
     env["JAX_PLATFORMS"] = "cpu"

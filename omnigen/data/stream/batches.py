@@ -31,15 +31,15 @@ class Course(Protocol):
     """Makes batches, and keeps account of the examples in them."""
 
     def __call__(self, number: int, since: Place) -> Batch:
-        """Batch `number`, if batches have had their size since a place in the data."""
+        """Makes batch `number`, if batches have had their size since a place in the data."""
         ...
 
     def place(self, batch: int, since: Place) -> Place:
-        """The place in the data after so many batches in all."""
+        """Returns the place in the data after so many batches in all."""
         ...
 
     def find(self, state: Mapping[str, Any]) -> Place:
-        """The place that an iterator's state describes."""
+        """Returns the place that an iterator's state describes."""
         ...
 
 
@@ -71,9 +71,9 @@ class Batches(grain.IterDataset[Batch]):
         """Prepares the stream.
 
         Args:
-            make: a course, or a batch by its number alone.
-            workers: processes that make batches; 0 for threads of this process.
-            content: of the files that `make` reads, told apart by this; empty if it reads none.
+            make: Course, or a function that makes a batch of its number.
+            workers: Number of processes that make batches; 0 for threads of this process.
+            content: Digest of the files that `make` reads; empty if it reads none.
         """
         super().__init__()
         self._course: Course = make if isinstance(make, Course) else _Plain(make)
@@ -85,7 +85,7 @@ class Batches(grain.IterDataset[Batch]):
 
 
 class BatchIterator(grain.DatasetIterator[Batch]):
-    """Reads batches ahead; `get_state` tells the next one that is to be handed out."""
+    """Reads batches ahead; `get_state` describes the next one to be handed out."""
 
     def __init__(self, course: Course, *, workers: int, content: str) -> None:
         """Starts at batch 0; threads or workers start with the first `next`."""
@@ -106,7 +106,7 @@ class BatchIterator(grain.DatasetIterator[Batch]):
         return {name: np.array(value) for name, value in batch.items()} if self._workers else batch
 
     def get_state(self) -> dict[str, Any]:
-        """The number of the next batch, the examples before it, and what it is a batch of."""
+        """Returns the next batch's number, the examples before it, and its content."""
         place = self._course.place(self._number, self._since)
         state: dict[str, Any] = {"batch": place.batch}
         if place.examples:
@@ -148,6 +148,6 @@ class BatchIterator(grain.DatasetIterator[Batch]):
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """Lets a worker end with the run, which may be killed or end itself without clearing up."""
+    """Makes a worker end with the run, which may be killed or exit without clearing up."""
     del index, count
     processes.end_with_parent()

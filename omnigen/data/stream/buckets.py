@@ -19,14 +19,14 @@ from omnigen.data.corpus.records import Record, Records, Rejected
 
 _THREADS = 8
 _CHUNK = 1024  # records that a thread measures at a time
-_ALIKE = 1e-3  # difference of log aspects that nobody sees
+_ALIKE = 1e-3  # difference of log aspects that cannot be seen
 
 
 def parse(text: str) -> tuple[Size, ...]:
-    """Sizes written as HEIGHTxWIDTH, with commas between them.
+    """Parses sizes written as HEIGHTxWIDTH, with commas between them.
 
     Raises:
-        ValueError: it is something else, or names a size twice.
+        ValueError: If it is something else, or names a size twice.
     """
     try:
         found = tuple(Size(*map(int, part.split("x", 1))) for part in text.split(","))
@@ -42,14 +42,14 @@ def parse(text: str) -> tuple[Size, ...]:
 
 
 def assign(sizes: np.ndarray, buckets: Sequence[Size]) -> np.ndarray:
-    """The bucket of each picture: of the nearest form, as large as the picture fills.
+    """Returns the bucket of each picture: the nearest form, and as large as the picture fills.
 
     Among buckets of the nearest ratio of height to width, it is the largest that needs no
     enlarging, or the smallest if all do.
 
     Args:
-        sizes: height and width of each picture, `[N, 2]`; zeros if it cannot be read.
-        buckets: the sizes to choose from.
+        sizes: Height and width of each picture, `[N, 2]`; zeros if it cannot be read.
+        buckets: Sizes to choose from.
 
     Returns:
         Indices into `buckets`, `[N]`; 0 for what cannot be read.
@@ -68,7 +68,7 @@ def assign(sizes: np.ndarray, buckets: Sequence[Size]) -> np.ndarray:
 
 
 def measure(records: Records, split: str) -> np.ndarray:
-    """Height and width of every picture, int32 `[N, 2]`, zeros for what cannot be read."""
+    """Returns height and width of every picture, int32 `[N, 2]`, zeros for unreadable ones."""
     name = hashlib.sha256(f"{records.digest}/{split}".encode()).hexdigest()[:32]
     folder = cli.cache_folder("sizes")
     cached = folder and folder / f"{name}.npy"
@@ -104,10 +104,10 @@ def measure(records: Records, split: str) -> np.ndarray:
 
 
 def size_of(record: Record) -> Size:
-    """The size of a record's picture; of a sample of a tar, by the picture's header.
+    """Returns the size of a record's picture; for a sample of a tar, from the picture's header.
 
     Raises:
-        Rejected: it is none.
+        Rejected: If it is no picture.
     """
     if record.width and record.height:
         return Size(record.height, record.width)
@@ -123,12 +123,12 @@ class Selection:
 
     @property
     def digest(self) -> str:
-        """Of the whole corpus."""
+        """A digest of the whole corpus."""
         return self._records.digest
 
     @property
     def held_out(self) -> int:
-        """Of the whole corpus."""
+        """The number of pictures of the whole corpus that are never trained on."""
         return self._records.held_out
 
     def __len__(self) -> int:

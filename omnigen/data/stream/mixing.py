@@ -33,8 +33,8 @@ class Place:
     """A place in the data: how much of it was used.
 
     Attributes:
-        batch: how many global batches.
-        examples: how many examples of each bucket; empty if there are none yet.
+        batch: Number of global batches.
+        examples: Number of examples of each bucket; empty if there are none yet.
     """
 
     batch: int = 0
@@ -52,7 +52,7 @@ class Permutation:
     """
 
     def __init__(self, count: int, *key: object) -> None:
-        """Another key, another shuffle."""
+        """Sets the key and size of the shuffle."""
         assert count >= 1
         digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8 * _ROUNDS).digest()
         self._keys = [int.from_bytes(digest[k : k + 8], "big") for k in range(0, 8 * _ROUNDS, 8)]
@@ -60,7 +60,7 @@ class Permutation:
         self._half = max((max(count - 1, 1).bit_length() + 1) // 2, 1)
 
     def __getitem__(self, index: int) -> int:
-        """Where an index goes."""
+        """Returns the place that an index is shuffled to."""
         assert 0 <= index < self._count
         half, mask = self._half, (1 << self._half) - 1
         while True:
@@ -84,8 +84,8 @@ class Mixture:
         """Prepares the schedule.
 
         Args:
-            weights: of the sources, in proportion.
-            seed: another seed, another order within blocks.
+            weights: Weights of the sources.
+            seed: Seed of the order within blocks.
         """
         exact = [Fraction(weight).limit_denominator(round(1 / LEAST_WEIGHT)) for weight in weights]
         rest, shares = sum(exact), list[Fraction]()
@@ -98,14 +98,14 @@ class Mixture:
         self._only = used[0] if len(used) == 1 else None  # nothing to mix
 
     def at(self, index: int) -> tuple[int, int]:
-        """The source of an example, and how many examples the source gave before."""
+        """Returns the source of an example, and the number of examples it gave before."""
         if self._only is not None:
             return self._only, index
         block, place = divmod(index, BLOCK)
         return _block(self._shares, self._seed, block)[place]
 
     def before(self, index: int) -> list[int]:
-        """How many examples each source gives before this one."""
+        """Returns the number of examples that each source gives before this one."""
         if self._only is not None:
             return [index * (source == self._only) for source in range(len(self._shares))]
         block, place = divmod(index, BLOCK)
@@ -122,7 +122,7 @@ class Mixture:
 def _block(
     shares: Sequence[tuple[int, int]], seed: int | str, number: int
 ) -> list[tuple[int, int]]:
-    """Source and ordinal of every example of a block."""
+    """Returns the source and ordinal of every example of a block."""
     found = [_turn(shares, index) for index in range(number * BLOCK, (number + 1) * BLOCK)]
     ordinals = [
         iter(sorted(ordinal for source, ordinal in found if source == wanted))
@@ -134,7 +134,7 @@ def _block(
 
 
 def _turn(shares: Sequence[tuple[int, int]], index: int) -> tuple[int, int]:
-    """Whose turn it is if sources take turns regularly, and how many turns it had before.
+    """Returns the source whose turn it is, in regular turns, and the number of its turns before.
 
     The first source has its share of all turns, the second its share of what is left, and so on.
     """
@@ -147,7 +147,7 @@ def _turn(shares: Sequence[tuple[int, int]], index: int) -> tuple[int, int]:
 
 
 class BadCorpusError(ValueError):
-    """Too many records of a corpus cannot be used."""
+    """Raised when too many records of a corpus cannot be used."""
 
 
 class Shuffled:
@@ -161,9 +161,9 @@ class Shuffled:
         """Prepares the order.
 
         Args:
-            corpus: what to read; not empty.
-            *key: another key, another order.
-            bad_limit: share of records of no use above which reading stops.
+            corpus: Corpus to read, not empty.
+            *key: Key of the order; another key gives another order.
+            bad_limit: Share of unusable records above which reading stops.
         """
         self.corpus, self._key, self._bad_limit = corpus, key, bad_limit
         self._recent: deque[bool] = deque(maxlen=WINDOW)
@@ -171,14 +171,14 @@ class Shuffled:
         self._has_warned = False
 
     def read(self, ordinal: int, use: Callable[[int], T]) -> T:
-        """Makes something of the next record.
+        """Calls `use` for the next record, or for one that replaces it.
 
         Args:
-            ordinal: number of the record in the stream.
-            use: what to make of the corpus's record with this index; may raise `Rejected`.
+            ordinal: Number of the record in the stream.
+            use: Makes the result from the index of a record; may raise `Rejected`.
 
         Raises:
-            BadCorpusError: too many records are refused.
+            BadCorpusError: If too many records are refused.
         """
         epoch, place = divmod(ordinal, len(self.corpus))
         for attempt in range(_TRIES):
@@ -199,7 +199,7 @@ class Shuffled:
         """Counts a record as bad that `read` has counted as good.
 
         Raises:
-            BadCorpusError: too many were bad of late.
+            BadCorpusError: If too many were bad of late.
         """
         if False in self._recent:
             self._recent.remove(False)
@@ -209,7 +209,7 @@ class Shuffled:
         """Counts a record as good or bad.
 
         Raises:
-            BadCorpusError: too many were bad of late.
+            BadCorpusError: If too many were bad of late.
         """
         self._recent.append(rejected is not None)
         if rejected is None:
@@ -230,7 +230,7 @@ class Shuffled:
 
 
 def shorten(caption: str, *, most: int) -> str:
-    """As many whole words of a caption as fit in `most` UTF-8 bytes, or letters if none does."""
+    """Cuts a caption to whole words that fit in `most` UTF-8 bytes, or to letters if none does."""
     if len(caption.encode("utf-8", "surrogatepass")) <= most:
         return caption
     cut = caption.encode("utf-8", "surrogatepass")[: most + 1]

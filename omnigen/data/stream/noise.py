@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def images(config: DataConfig, batch_size: int) -> "Batch":
-    """A batch like those of `pipeline.images_dataset`."""
+    """Returns a batch like those of `pipeline.images_dataset`."""
     size = _largest(config)
     return {"image": _noise(batch_size, size.height, size.width, 3)}
 
@@ -39,10 +39,10 @@ def rows(
     *,
     block: int = 1,
 ) -> "Batch":
-    """A batch like those of `pipeline.sequence_dataset`; the same but for the pictures of scenes.
+    """Returns a batch like those of `pipeline.sequence_dataset`, except for the pictures of scenes.
 
     Raises:
-        ValueError: if a row cannot hold the longest example.
+        ValueError: If a row cannot hold the longest example.
     """
     given = RowBatches(config, batch_size, DataShard(), text, token_grid, encoding, block)
     given.check()

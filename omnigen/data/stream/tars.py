@@ -40,7 +40,7 @@ def open_records(path: str | pathlib.Path, split: Split) -> Records:
     """Opens a prepared corpus, or tars.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: If it is neither.
     """
     path = cli.expand(str(path))
     place = pathlib.Path(path)
@@ -60,17 +60,17 @@ class TarCorpus:
     """The samples of one tar or of all tars of a folder that have a picture, by index.
 
     Attributes:
-        folder: the tar or the folder.
-        split: which samples. If names of tars or folders tell which are for the test, those are;
-            otherwise those whose keys rank lowest, one in a hundred.
-        held_out: how many of all samples are for the test.
+        folder: Path of the tar or the folder.
+        split: Split of the samples. If names of tars or folders tell which are for the test, those
+            are; otherwise those whose keys rank lowest, one in a hundred.
+        held_out: Number of all samples that are for the test.
     """
 
     def __init__(self, path: str | pathlib.Path, split: Split = Split.TRAIN) -> None:
         """Reads the headers of tars that are new or have changed since.
 
         Raises:
-            ValueError: no tar, or no sample with a picture.
+            ValueError: If there is no tar, or no sample with a picture.
         """
         self.folder, self.split = pathlib.Path(path), split
         self._files, self._indices = _open_all(self.folder)
@@ -93,12 +93,12 @@ class TarCorpus:
         self._chosen = np.flatnonzero(is_test == (split == Split.TEST))
 
     def __reduce__(self) -> tuple:
-        """Worker processes read the index from the cache."""
+        """Pickles the arguments alone: worker processes read the index from the cache."""
         return TarCorpus, (self.folder, self.split)
 
     @property
     def digest(self) -> str:
-        """Of all names, sizes and places."""
+        """A digest of all names, sizes and places."""
         return self._digest
 
     @functools.cached_property
@@ -118,7 +118,7 @@ class TarCorpus:
         """Reads a sample; its size in pixels is not known before it is decoded, and 0 here.
 
         Raises:
-            Rejected: the tar ends before it does, or is gone.
+            Rejected: If the tar ends before it does, or is gone.
         """
         if not 0 <= index < len(self):
             raise IndexError(index)
@@ -142,7 +142,7 @@ class TarCorpus:
 
 
 class _Open:
-    """A file that is closed when nobody reads it any more."""
+    """A file that is closed when the last reference to it goes."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self.file = files.open_regular(path)
@@ -156,15 +156,15 @@ _open = functools.lru_cache(_OPEN_TARS)(_Open)
 
 
 def _test(file: pathlib.Path, folder: pathlib.Path) -> bool:
-    """Whether a tar of a folder is for the test by its name."""
+    """Returns whether a tar of a folder is for the test by its name."""
     return bool(names.test_of_file(file.relative_to(folder).as_posix()))
 
 
 def _open_all(path: pathlib.Path) -> tuple[list[pathlib.Path], list[np.ndarray]]:
-    """The tars that can be read, and their indices; one that cannot is told if there are others.
+    """Opens the tars that can be read, with their indices; warns of others if there are any.
 
     Raises:
-        ValueError: there is no such tar, or none can be read.
+        ValueError: If there is no such tar, or none can be read.
     """
     found, broken, notes = {}, list[str](), Counter[str]()
     every = _tars(path)
@@ -200,7 +200,7 @@ def _tell(text: str) -> None:
 
 
 def _cache_of(path: pathlib.Path) -> pathlib.Path | None:
-    """Where the index of a tar as it is now is kept, if anywhere."""
+    """Returns the path where the index of a tar as it is now is kept, if anywhere."""
     name = f"{FORMAT}/{path.resolve()}/{files.stamp(path)}"
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     folder = cli.cache_folder("tars")
@@ -208,7 +208,7 @@ def _cache_of(path: pathlib.Path) -> pathlib.Path | None:
 
 
 def _unread(path: pathlib.Path) -> int:
-    """How many bytes of a tar are to be passed; 0 if the cache knows it, or nobody can read it."""
+    """Returns the bytes of a tar that must be read; 0 if the cache has it, or it is unreadable."""
     try:
         cached = _cache_of(path)
         return 0 if cached and cached.exists() else path.stat().st_size
@@ -217,18 +217,18 @@ def _unread(path: pathlib.Path) -> int:
 
 
 def _index(path: pathlib.Path, tell: Callable[[int], None]) -> tuple[np.ndarray, dict[str, int]]:
-    """The samples of a tar that have a picture, from the cache, and counts of what is left out.
+    """Returns the samples of a tar that have a picture, from the cache, and counts of the rest.
 
     Args:
-        path: the tar.
-        tell: as for `webdataset.index_tar`.
+        path: Path of the tar.
+        tell: Callback, as for `webdataset.index_tar`.
 
     Returns:
         `[N]` of key, rank, test and spans; and the counts by what they are of.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no tar.
+        OSError: If the tar cannot be read.
+        ValueError: If it is no tar.
     """
     if not os.path.lexists(path):
         raise ValueError(f"{str(path)!r}: no such tar")
@@ -278,7 +278,7 @@ def _read_headers(
 
 
 def _short(key: str) -> bytes:
-    """A key of bounded length; of a longer one, its beginning and a hash."""
+    """Shortens a long key to its beginning and a hash."""
     whole = key.encode("utf-8", "surrogatepass")
     if len(whole) <= _MOST_KEY:
         return whole
@@ -288,7 +288,7 @@ def _short(key: str) -> bytes:
 
 
 def _spans(sample: Sample) -> list[tuple[int, int]]:
-    """Offset and size of the files that are read; zeros for those that are not there.
+    """Returns offset and size of the files that are read, zeros for absent ones.
 
     The size of one that cannot be read is -1.
     """

@@ -31,7 +31,7 @@ _WHITE = _TO_XYZ.sum(1)  # D65
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:
-    """CIELAB (D65) of sRGB values in 0..255, `[..., 3]`; CIE 15:2004."""
+    """Returns the CIELAB (D65) of sRGB values in 0..255, `[..., 3]`, by CIE 15:2004."""
     unit = np.asarray(rgb, np.float32) / 255
     curved = ((np.maximum(unit, 0) + 0.055) / 1.055) ** 2.4
     linear = np.where(unit <= 0.04045, unit / 12.92, curved)
@@ -47,7 +47,7 @@ def _prototypes() -> np.ndarray:
 
 
 def name(rgb: np.ndarray) -> str:
-    """The name of one sRGB colour `[3]`, or `UNKNOWN`."""
+    """Returns the name of one sRGB colour `[3]`, or `UNKNOWN`."""
     distances = np.linalg.norm(_prototypes() - lab(rgb), axis=1)
     nearest = int(distances.argmin())
     return _NAMES[nearest] if distances[nearest] <= MAX_DISTANCE else UNKNOWN

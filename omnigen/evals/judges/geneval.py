@@ -37,7 +37,7 @@ class Verdict:
 
 
 def relations(one: Seen, other: Seen) -> frozenset[str]:
-    """The relations in which `one` stands to `other`; a diagonal can satisfy two."""
+    """Returns the relations in which `one` stands to `other`; a diagonal can satisfy two."""
     (left, top, right, bottom), (left2, top2, right2, bottom2) = one.box, other.box
     offset = np.array([left + right - left2 - right2, top + bottom - top2 - bottom2]) / 2
     sizes = np.array([right - left + right2 - left2, bottom - top + bottom2 - top2])
@@ -50,7 +50,7 @@ def relations(one: Seen, other: Seen) -> frozenset[str]:
 
 
 def judge(metadata: Mapping[str, Any], seen: Sequence[Seen]) -> Verdict:
-    """Holds what was seen against a prompt's metadata."""
+    """Compares what was seen with a prompt's metadata."""
     reasons: list[str] = []
     taken: list[list[Seen] | None] = []
     for wanted in metadata["include"]:
@@ -74,7 +74,7 @@ def judge(metadata: Mapping[str, Any], seen: Sequence[Seen]) -> Verdict:
 def _unmet(
     wanted: Mapping[str, Any], found: Sequence[Seen], taken: Sequence[Sequence[Seen] | None]
 ) -> list[str]:
-    """What is wrong with the objects that one requirement took."""
+    """Returns what is wrong with the objects that one requirement took."""
     shape, count, color = wanted["class"], wanted["count"], wanted.get("color")
     if len(found) < count:
         return [f"{len(found)} of {shape}, expected {count}"]

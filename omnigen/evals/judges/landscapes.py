@@ -116,8 +116,9 @@ class View:
     """A landscape: its sky, the elements in and under it, and where they are.
 
     Attributes:
-        sky: one of `SKIES`.
-        boxes: of each element that is there: left, top, right, bottom in fractions of the canvas.
+        sky: Name of the sky, one of `SKIES`.
+        boxes: Box of each element that is there: left, top, right, bottom in fractions of the
+            canvas.
     """
 
     sky: str
@@ -125,7 +126,7 @@ class View:
 
 
 def look(image: np.ndarray) -> View:
-    """Says what a uint8 picture `[height, width, 3]` of a landscape holds."""
+    """Finds what a uint8 picture `[height, width, 3]` of a landscape holds."""
     small = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX)
     pixels = colors.lab(np.asarray(small))
     top = np.median(pixels[:2].reshape(-1, 3), axis=0)
@@ -137,7 +138,7 @@ def look(image: np.ndarray) -> View:
 
 
 def _named(pixels: np.ndarray, sky: str) -> dict[str, np.ndarray]:
-    """The pixels of each name, `[SIDE, SIDE]`, by the nearest tone under this sky."""
+    """Returns the pixels of each name, `[SIDE, SIDE]`, by the nearest tone under this sky."""
     tones = [(name, tone) for name, some in _TONES[sky].items() for tone in some]
     values = colors.lab(np.array([tone for _, tone in tones]))
     distance = np.linalg.norm(pixels[:, :, None] - values, axis=-1)
@@ -148,7 +149,7 @@ def _named(pixels: np.ndarray, sky: str) -> dict[str, np.ndarray]:
 
 
 def _find(name: str, areas: dict[str, np.ndarray], sky: str) -> np.ndarray:
-    """The pixels of an element; none if it is not there."""
+    """Returns the pixels of an element; none if it is not there."""
     row = (np.arange(SIDE)[:, None] + 0.5) / SIDE
     nothing = areas["sky"] & False
     match name:
@@ -178,12 +179,12 @@ def _find(name: str, areas: dict[str, np.ndarray], sky: str) -> np.ndarray:
 
 
 def _thickness(area: np.ndarray) -> float:
-    """Radius of the largest disc inside."""
+    """Returns the radius of the largest disc inside."""
     return float(np.asarray(ndimage.distance_transform_edt(np.pad(area, 1))).max()) / SIDE
 
 
 def _components(area: np.ndarray, least: int = 3) -> list[np.ndarray]:
-    """Connected parts of so many pixels or more, eight neighbours to a pixel."""
+    """Returns connected parts of so many pixels or more, eight neighbours to a pixel."""
     labels = np.zeros(area.shape, np.int32)
     ndimage.label(area, np.ones((3, 3)), output=labels)
     sizes = np.bincount(labels.ravel())
@@ -191,7 +192,7 @@ def _components(area: np.ndarray, least: int = 3) -> list[np.ndarray]:
 
 
 def _parts(pixels: np.ndarray, *, area: float, thickness: float) -> np.ndarray:
-    """The connected parts that are large and thick enough."""
+    """Returns the connected parts that are large and thick enough."""
     kept = pixels & False
     for part in _components(pixels):
         if part.mean() >= area and _thickness(part) >= thickness:
@@ -200,12 +201,12 @@ def _parts(pixels: np.ndarray, *, area: float, thickness: float) -> np.ndarray:
 
 
 def _around(part: np.ndarray, reach: int = 2) -> np.ndarray:
-    """The pixels next to a part."""
+    """Returns the pixels next to a part."""
     return ndimage.binary_dilation(part, iterations=reach) & ~part
 
 
 def _clouds(areas: dict[str, np.ndarray], row: np.ndarray) -> np.ndarray:
-    """Light, thick parts of the sky; the snow of mountains lies on mountains."""
+    """Returns light, thick parts of the sky; the snow of mountains lies on mountains."""
     kept = areas["cloud"] & False
     for part in _components((areas["cloud"] | areas["snow"]) & (row < 0.62)):
         near = _around(part)
@@ -216,13 +217,16 @@ def _clouds(areas: dict[str, np.ndarray], row: np.ndarray) -> np.ndarray:
 
 
 def _wet(areas: dict[str, np.ndarray], row: np.ndarray) -> np.ndarray:
-    """Water; below the horizon, tones that it shares with the sky and the mountains are its own."""
+    """Returns the pixels of water.
+
+    Below the horizon, tones that water shares with the sky and the mountains are its own.
+    """
     low = areas["sky"] | areas["mountains"]
     return (areas["water"] & (row > 0.55)) | (low & (row > 0.72))
 
 
 def _water(areas: dict[str, np.ndarray], row: np.ndarray) -> dict[str, np.ndarray]:
-    """Sea, lake or river: water from side to side, round water amid land, water that runs down."""
+    """Returns sea (from side to side), lake (round, amid land) or river (running down)."""
     wet = ndimage.binary_closing(_wet(areas, row), np.ones((3, 3)))
     band = wet[(row[:, 0] > 0.71) & (row[:, 0] < 0.8)]
     if band.mean() > 0.5 and min(band[:, :6].mean(), band[:, -6:].mean()) > 0.3:
@@ -240,7 +244,7 @@ def _water(areas: dict[str, np.ndarray], row: np.ndarray) -> dict[str, np.ndarra
 
 
 def _in_water(part: np.ndarray, areas: dict[str, np.ndarray], wet: np.ndarray) -> bool:
-    """Whether there is more water than land around the lower half of a part."""
+    """Returns whether there is more water than land around the lower half of a part."""
     rows = np.flatnonzero(part.any(1))
     near = _around(part, reach=4)
     near[: rows.mean().astype(int)] = False
@@ -249,7 +253,7 @@ def _in_water(part: np.ndarray, areas: dict[str, np.ndarray], wet: np.ndarray) -
 
 
 def _building(areas: dict[str, np.ndarray], row: np.ndarray) -> np.ndarray:
-    """A large thing of light walls and dark roof on land."""
+    """Returns a large thing of light walls and dark roof on land."""
     kept, wet = areas["made"] & False, _wet(areas, row)
     for part in _components(areas["made"] & (row > 0.4) & (row < 0.97)):
         large = part.mean() > 0.01 and _thickness(part) >= 0.025
@@ -259,7 +263,7 @@ def _building(areas: dict[str, np.ndarray], row: np.ndarray) -> np.ndarray:
 
 
 def _boat(areas: dict[str, np.ndarray], row: np.ndarray) -> np.ndarray:
-    """A thick thing of wood or cloth in water."""
+    """Returns a thick thing of wood or cloth in water."""
     kept, wet = areas["made"] & False, _wet(areas, row)
     made = areas["made"] | (areas["cloud"] & (row > 0.55))
     for part in _components(made & (row > 0.4) & (row < 0.97)):
@@ -270,12 +274,12 @@ def _boat(areas: dict[str, np.ndarray], row: np.ndarray) -> np.ndarray:
 
 
 def _bright(areas: dict[str, np.ndarray]) -> np.ndarray:
-    """Specks of light in the night sky."""
+    """Returns specks of light in the night sky."""
     return areas["cloud"] | areas.get("moon", areas["cloud"]) | areas["snow"]
 
 
 def _specks(area: np.ndarray, *, size: tuple[int, int], count: int) -> np.ndarray:
-    """Small parts, if there are enough of them."""
+    """Returns small parts, if there are enough of them."""
     parts = [part for part in _components(area, size[0]) if part.sum() <= size[1]]
     return np.logical_or.reduce(parts) if len(parts) >= count else area & False
 

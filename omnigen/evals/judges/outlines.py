@@ -24,17 +24,19 @@ _STARTS = ((1.0, 0.5), (0.9, 1.5))  # radius for its area, and blur
 _STEPS = 8  # of Gauss-Newton
 _MAX_RADIUS = 24.0  # larger outlines are fitted at lower resolution
 _PIXEL = 0.3  # standard deviation of a pixel's own extent
-_SOFTEST = 3.0  # likewise of the softest edges, pixels
+_SOFTEST = 3.0  # standard deviation of the softest edges, pixels
 _STRENGTHS = 0.8, 1.8  # of a thin, blurred outline no pixel shows the full colour
 
 
 @dataclasses.dataclass(frozen=True)
 class Leniency:
-    """A residual up to `most` is enough as well, if every other shape's is `apart` times as large.
+    """A rule that accepts larger residuals where no other shape fits nearly as well.
+
+    A residual up to `most` is enough if every other shape's is `apart` times as large.
 
     Attributes:
-        most: squared error over area.
-        apart: a ratio.
+        most: Largest residual, squared error over area.
+        apart: Smallest ratio of the residuals.
     """
 
     most: float
@@ -73,7 +75,7 @@ class _Template:
 
 
 def _polygon(x: np.ndarray, y: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Whether points lie inside the closed polygon, by the even-odd rule."""
+    """Returns whether points lie inside the closed polygon, by the even-odd rule."""
     inside = np.zeros(x.shape, bool)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if y0 != y1:
@@ -83,14 +85,14 @@ def _polygon(x: np.ndarray, y: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def _regular(radii: tuple[float, ...], points: int) -> np.ndarray:
-    """Corners at equal angles from the top on, at radii that repeat."""
+    """Returns corners at equal angles from the top on, at radii that repeat."""
     angles = np.arange(points) * 2 * np.pi / points
     radius = np.resize(radii, points)
     return np.stack([radius * np.sin(angles), -radius * np.cos(angles)], 1)
 
 
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Two round lobes, under which the sides bend in to the tip."""
+    """Returns whether points lie in a heart: two round lobes, and sides that bend in below."""
     side, middle, lobe, tip = 0.453, -0.253, 0.48, 0.94
     fall = np.clip((y - middle) / (tip - middle), 0, 1) ** 1.8
     below = (y > middle) & (y < tip) & (np.abs(x) < (side + lobe) * (1 - fall))
@@ -98,7 +100,7 @@ def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The definitions."""
+    """Returns whether points lie in a shape."""
     squared, arm = x**2 + y**2, 0.3
     match shape:
         case "circle":
@@ -143,15 +145,15 @@ def _template(shape: str) -> _Template:
 def draw(
     shape: str, size: tuple[int, int], *, x: float, y: float, radius: float, blur: float = 0.0
 ) -> np.ndarray:
-    """Coverage of a shape on a canvas, float32 `[height, width]` in [0, 1].
+    """Computes the coverage of a shape on a canvas, float32 `[height, width]` in [0, 1].
 
     Args:
-        shape: one of `SHAPES`.
-        size: height and width.
-        x: centre in pixels; the first pixel's centre is 0.5.
-        y: likewise.
-        radius: of the circle about the shape.
-        blur: standard deviation in pixels, beside that of a pixel.
+        shape: One of `SHAPES`.
+        size: Height and width in pixels.
+        x: Centre across in pixels; the first pixel's centre is 0.5.
+        y: Centre down in pixels.
+        radius: Radius of the circle about the shape.
+        blur: Standard deviation of the blur in pixels, beside that of a pixel.
     """
     scale, middle = _CELLS / (2 * _EXTENT), _CELLS / 2 - 0.5
     rows = (np.arange(size[0]) + 0.5 - y) / radius * scale + middle
@@ -176,7 +178,7 @@ class _Guess:
 
 
 def _guess(shape: str, places: np.ndarray, coverage: np.ndarray, weight: np.ndarray) -> _Guess:
-    """The guess with the strength that fits best."""
+    """Returns the guess with the strength that fits best."""
     x, y, radius, blur = places
     drawn = draw(shape, coverage.shape, x=x, y=y, radius=radius, blur=blur) * weight
     mass = float(np.square(drawn).sum())
@@ -187,7 +189,7 @@ def _guess(shape: str, places: np.ndarray, coverage: np.ndarray, weight: np.ndar
 
 
 def _refine(best: _Guess, coverage: np.ndarray, weight: np.ndarray) -> _Guess:
-    """Least squares over centre, radius and blur."""
+    """Fits centre, radius and blur by least squares."""
 
     def drawn(p: np.ndarray) -> np.ndarray:
         return draw(best.shape, coverage.shape, x=p[0], y=p[1], radius=p[2], blur=p[3])
@@ -211,7 +213,7 @@ def _refine(best: _Guess, coverage: np.ndarray, weight: np.ndarray) -> _Guess:
 
 
 def _shrunk(values: np.ndarray, shrink: int) -> np.ndarray:
-    """Means of blocks."""
+    """Returns the means of blocks."""
     padded = np.pad(values, [(0, -side % shrink) for side in values.shape], mode="edge")
     height, width = (side // shrink for side in padded.shape)
     return padded.reshape(height, shrink, width, shrink).mean((1, 3))
@@ -220,12 +222,13 @@ def _shrunk(values: np.ndarray, shrink: int) -> np.ndarray:
 def fit(
     coverage: np.ndarray, weight: np.ndarray | None = None, *, leniency: Leniency = USUAL
 ) -> Fit:
-    """Names the one outline of a picture of coverage.
+    """Finds the shape whose outline fits a picture of coverage best.
 
     Args:
-        coverage: `[height, width]`, 0 outside and about 1 inside.
-        weight: `[height, width]` in [0, 1], 0 where nothing is known; all is if None.
-        leniency: when a residual beyond `MAX_RESIDUAL` has a name.
+        coverage: Coverage `[height, width]`, 0 outside and about 1 inside.
+        weight: Weights `[height, width]` in [0, 1], 0 where nothing is known; None for 1
+            everywhere.
+        leniency: When a residual beyond `MAX_RESIDUAL` is accepted.
     """
     weight = np.ones_like(coverage) if weight is None else weight
     shrink, area = 1, float((np.maximum(coverage, 0) * weight).sum())

@@ -26,14 +26,14 @@ MAX_EDITS = 100  # OneIG's cap for English
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """What stands in one place; the box is left, top, right, bottom in fractions of the canvas."""
+    """A text in one place; the box is left, top, right, bottom in fractions of the canvas."""
 
     text: str
     box: tuple[float, float, float, float]
 
 
 def version() -> str:
-    """The readers that are there, as `RapidOCR 3.10.0, Tesseract 5.3.0`; "" without the first."""
+    """Returns the readers here, as `RapidOCR 3.10.0, Tesseract 5.3.0`; "" without the first."""
     if not extras.installed("ocr"):
         return ""
     first = f"RapidOCR {importlib.metadata.version('rapidocr')}"
@@ -57,7 +57,7 @@ def _engine() -> Any:
 
 
 def rapidocr(image: np.ndarray) -> tuple[Line, ...]:
-    """Reads a uint8 picture by RapidOCR, whose wheel carries its models; in reading order."""
+    """Reads a uint8 picture by RapidOCR, whose wheel has its models; lines are in reading order."""
     large = _enlarged(image)
     height, width, _ = large.shape
     found = _engine()(large[:, :, ::-1])
@@ -71,7 +71,7 @@ def rapidocr(image: np.ndarray) -> tuple[Line, ...]:
 
 
 def tesseract(image: np.ndarray) -> str | None:
-    """Reads a uint8 picture by the program Tesseract, as words strewn over it; None without it."""
+    """Reads a uint8 picture by the program Tesseract, as scattered words; None without it."""
     if not _tesseract_version():
         return None
     height, width, _ = (large := _enlarged(image)).shape
@@ -90,7 +90,7 @@ def tesseract(image: np.ndarray) -> str | None:
 
 
 def _enlarged(image: np.ndarray) -> np.ndarray:
-    """The picture, its longer side brought to `SIDE` pixels or more by a whole factor."""
+    """Returns the picture, its longer side brought to `SIDE` pixels or more by a whole factor."""
     height, width, _ = image.shape
     factor = max(round(SIDE / max(height, width)), 1)
     size = width * factor, height * factor
@@ -98,7 +98,7 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 
 
 def _in_reading_order(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """Rows from the top, each from the left; a line is in a row whose middle it spans."""
+    """Returns rows from the top, each from the left; a line is in the row whose middle it spans."""
     rows: list[list[Line]] = []
     for line in sorted(lines, key=lambda line: line.box[1] + line.box[3]):
         middle = (rows[-1][0].box[1] + rows[-1][0].box[3]) / 2 if rows else -1.0
@@ -110,17 +110,17 @@ def _in_reading_order(lines: Sequence[Line]) -> tuple[Line, ...]:
 
 
 def plain(text: str) -> str:
-    """Letters and digits in lower case."""
+    """Returns the letters and digits of a text in lower case."""
     return "".join(char for char in text.casefold() if char.isalnum())
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, plain."""
+    """Returns the words of a text, plain."""
     return [word for word in map(plain, text.split()) if word]
 
 
 def distance(one: str, other: str) -> int:
-    """Levenshtein's: letters to insert, delete or replace."""
+    """Returns Levenshtein's distance: letters to insert, delete or replace."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         before, row[0] = row[0], i
@@ -130,7 +130,7 @@ def distance(one: str, other: str) -> int:
 
 
 def similarity(one: str, other: str) -> float:
-    """1 for equal words, 0 for words with nothing in common."""
+    """Returns the likeness of two words: 1 if equal, 0 with nothing in common."""
     return 1 - distance(one, other) / max(len(one), len(other), 1)
 
 
@@ -139,11 +139,11 @@ class Reading:
     """How well what was read is what should be there.
 
     Attributes:
-        right: for each word that should be there and has letters, whether it is.
-        similarity: summed over words and what was read for them.
-        slots: of words that should be there or that were read, whichever are more.
-        recalled: words read, as a bag (LongText-Bench), of those that should be there.
-        edits: edit distance of the whole texts, at most `MAX_EDITS` (OneIG).
+        right: Whether each word that should be there, and has letters, is read.
+        similarity: Sum of similarities of words and what was read for them.
+        slots: Number of words that should be there or that were read, whichever are more.
+        recalled: Number of words read, as a bag (LongText-Bench), among those that should be there.
+        edits: Edit distance of the whole texts, at most `MAX_EDITS` (OneIG).
     """
 
     right: tuple[bool, ...]
@@ -159,7 +159,7 @@ class Reading:
 
 
 def compare(lines: Sequence[Sequence[str]], read: str) -> Reading:
-    """Holds what was read against the words of each line that should be there."""
+    """Compares what was read with the words of each line that should be there."""
     wanted = [words(" ".join(line)) for line in lines]
     flat = list(itertools.chain(*wanted))
     tokens = words(read)
@@ -181,7 +181,7 @@ def compare(lines: Sequence[Sequence[str]], read: str) -> Reading:
 
 
 def _respaced(tokens: Sequence[str], target: Sequence[str]) -> list[str]:
-    """Tokens, but where a run of them is a run of target words but for the spaces, these words."""
+    """Returns tokens; runs that equal target words but for the spaces become those words."""
     runs = {
         "".join(target[i:j]): list(target[i:j])
         for i, j in itertools.combinations(range(len(target) + 1), 2)
@@ -200,7 +200,7 @@ def _respaced(tokens: Sequence[str], target: Sequence[str]) -> list[str]:
 
 
 def _aligned(target: Sequence[str], read: Sequence[str]) -> tuple[float, dict[int, int]]:
-    """The greatest sum of similarities of words paired in order, and the pairs."""
+    """Returns the greatest sum of similarities of words paired in order, and the pairs."""
     rows, columns = len(target), len(read)
     best = np.zeros((rows + 1, columns + 1))
     score = np.array([[similarity(a, b) for b in read] for a in target]).reshape(rows, columns)

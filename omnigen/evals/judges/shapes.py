@@ -50,13 +50,13 @@ class Seen:
     """One object; lengths are fractions of the canvas's width or height.
 
     Attributes:
-        shape: one of `outlines.SHAPES` or "unknown".
-        color: one of `colors.PROTOTYPES` or "unknown".
-        x: centre of the fitted shape.
-        y: likewise.
-        radius: of the circle about the fitted shape, a fraction of the width.
-        box: left, top, right and bottom of its pixels.
-        residual: what the fit leaves, over the area.
+        shape: Name of the shape, one of `outlines.SHAPES` or "unknown".
+        color: Name of the colour, one of `colors.PROTOTYPES` or "unknown".
+        x: Centre of the fitted shape, across.
+        y: Centre of the fitted shape, down.
+        radius: Radius of the circle about the fitted shape, a fraction of the width.
+        box: Left, top, right and bottom of its pixels.
+        residual: Residual of the fit, over the area.
     """
 
     shape: str
@@ -69,7 +69,7 @@ class Seen:
 
 
 def _background(image: np.ndarray) -> np.ndarray:
-    """Tones of the background from one end to the other, sRGB `[_TONES, 3]`."""
+    """Returns the background's tones from one end to the other, sRGB `[_TONES, 3]`."""
     height, width, _ = image.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     border = _border(np.dstack([image, np.ones_like(x), x, y, x * x, x * y, y * y]))
@@ -84,25 +84,25 @@ def _background(image: np.ndarray) -> np.ndarray:
 
 
 def _labelled(mask: np.ndarray) -> np.ndarray:
-    """Connected parts, numbered from 1."""
+    """Returns connected parts, numbered from 1."""
     labels = np.zeros(mask.shape, np.int32)
     ndimage.label(mask, output=labels)
     return labels
 
 
 def _distance_to(mask: np.ndarray) -> np.ndarray:
-    """Pixels from each pixel to the nearest of the mask."""
+    """Returns the distance of each pixel to the nearest one of the mask, in pixels."""
     return np.asarray(ndimage.distance_transform_edt(~mask))
 
 
 def _border(image: np.ndarray) -> np.ndarray:
-    """The outer two rows and columns, one way around, `[pixels, channels]`."""
+    """Returns the outer two rows and columns, one way around, `[pixels, channels]`."""
     turns = [np.rot90(image, turn)[:2, :-2].swapaxes(0, 1) for turn in range(4)]
     return np.concatenate([turn.reshape(-1, image.shape[2]) for turn in turns])
 
 
 def _agreeing(ring: np.ndarray, terms: np.ndarray) -> np.ndarray:
-    """Which pixels agree with the smooth function of the place on which most agree.
+    """Returns which pixels agree with the smooth function of the place on which most agree.
 
     Random sample consensus on planes, then least squares with squares of the place.
     """
@@ -123,7 +123,7 @@ def _agreeing(ring: np.ndarray, terms: np.ndarray) -> np.ndarray:
 
 
 def _recurring(ring: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Pixels of a second tone, if the border goes to it again and again as no objects do."""
+    """Returns the pixels of a second tone, if the border returns to it as to no object."""
     away = spatial.KDTree(kept[::8]).query(ring)[0] >= _AGREE
     labels = _labelled(away)
     count = int(labels.max())
@@ -135,7 +135,7 @@ def _recurring(ring: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _dotted(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
-    """The same tones, or those up to the colour of more parts than there are objects."""
+    """Returns the tones, extended to the colour of parts more numerous than objects are."""
     distance = _distance(image, tones)
     labels = _labelled(distance > _NEAR)
     parts = _large(image, distance, labels, area=_LEAST_DOT, faint=0, ghost=0)
@@ -152,7 +152,7 @@ def _dotted(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
 
 
 def _distance(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
-    """CIELAB distance of each pixel from the nearest tone, `[height, width]`."""
+    """Returns the CIELAB distance of each pixel from the nearest tone, `[height, width]`."""
     pixels = colors.lab(image)
     ends = colors.lab(tones)
     if np.linalg.norm(ends[0] - ends[-1]) < 1:
@@ -162,7 +162,7 @@ def _distance(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
 
 
 def _coverage(pixels: np.ndarray, tones: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """How far pixels are on the way from the background's line to a colour: 0 to 1."""
+    """Returns how far pixels are from the background's line to a colour, 0 to 1."""
     start, stretch = tones[0], tones[-1] - tones[0]
     length = float(stretch @ stretch)
 
@@ -178,7 +178,7 @@ _Part = tuple[int, np.ndarray, tuple[slice, slice]]  # label, colour and window
 
 
 def _parts(image: np.ndarray, tones: np.ndarray) -> tuple[np.ndarray, list[_Part]]:
-    """Labels of the parts `[height, width]`, and the large ones."""
+    """Returns the labels of the parts, `[height, width]`, and which are large."""
     distance = _distance(image, tones)
     labels = _separate(distance, least=_LEAST_AREA * distance.size)
     parts = _large(image, distance, labels)
@@ -207,7 +207,7 @@ def _large(
     faint: float = _FAINT,
     ghost: float = _GHOST,
 ) -> list[_Part]:
-    """The parts that are large and distinct enough, unless told otherwise for objects."""
+    """Returns the parts that are large and distinct enough, by default to be objects."""
     parts = []
     for index, window in enumerate(ndimage.find_objects(labels), 1):
         part = labels[window] == index
@@ -220,7 +220,7 @@ def _large(
 
 
 def _separate(distance: np.ndarray, *, least: float) -> np.ndarray:
-    """Labels of connected parts; where only soft edges join two, the valley between parts them."""
+    """Returns labels of connected parts; those joined by soft edges alone are cut at the valley."""
     labels = _labelled(distance > _NEAR)
     count = int(labels.max())
     waiting = [i for i, size in enumerate(np.bincount(labels.ravel())) if i and size >= 2 * least]
@@ -239,7 +239,7 @@ def _separate(distance: np.ndarray, *, least: float) -> np.ndarray:
 
 
 def _owners(height: np.ndarray, *, least: float) -> np.ndarray:
-    """Which of several summits is nearest, 0 for the first; all 0 if there is but one."""
+    """Returns which of several summits is nearest, 0 for the first; all 0 if there is but one."""
     for level in np.linspace(_NEAR, _VALLEY * height.max(), _LEVELS)[1:]:
         pieces = _labelled(height > level)
         sizes, tops = np.bincount(pieces.ravel()), max(level / _VALLEY, _FAINT)
@@ -254,7 +254,7 @@ def _owners(height: np.ndarray, *, least: float) -> np.ndarray:
 
 
 def look(image: np.ndarray) -> tuple[Seen, ...]:
-    """Names every object of a uint8 picture `[height, width, 3]`, the largest first."""
+    """Finds every object of a uint8 picture `[height, width, 3]`, the largest first."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape) < 3:
         raise ValueError(f"not a uint8 picture [height, width, 3]: {image.dtype} {image.shape}")
     pixels = image.astype(np.float32)
@@ -274,7 +274,7 @@ def _seen(
     color: np.ndarray,
     window: tuple[slice, slice],
 ) -> Seen:
-    """What one part is."""
+    """Returns the object that one part is."""
     height, width, _ = pixels.shape
     top, left = (max(side.start - _MARGIN, 0) for side in window)
     around = slice(top, window[0].stop + _MARGIN), slice(left, window[1].stop + _MARGIN)

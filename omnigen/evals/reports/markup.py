@@ -18,7 +18,7 @@ _MOST_INT = 2**63
 
 
 def plain(value: Any, *, most: int = NAME) -> str:
-    """Returns one line of printable text: what is no text, number or truth value is only named."""
+    """Returns one line of printable text; of what is no text, number or truth value, its type."""
     if value is None:
         return ""
     is_large = isinstance(value, int) and abs(value) >= _MOST_INT
@@ -28,7 +28,7 @@ def plain(value: Any, *, most: int = NAME) -> str:
 
 
 def text(value: Any, *, most: int = NAME) -> str:
-    """Returns the same for HTML, between tags or in an attribute's quotes."""
+    """Escapes what `plain` returns for HTML, between tags or in an attribute's quotes."""
     return html.escape(plain(value, most=most))
 
 

@@ -88,7 +88,7 @@ summary { cursor: pointer; color: #2563eb }
 
 
 def page(report: Mapping[str, Any], output: pathlib.Path) -> str:
-    """The page; `output` is the folder that drawn pictures' names are relative to."""
+    """Writes the page; `output` is the folder that drawn pictures' names are relative to."""
     suites = list({suite: None for c in report["columns"] for suite in c["suites"]})
     body = "".join(_suite(report, suite, output) for suite in suites)
     return (
@@ -124,7 +124,7 @@ def _systems(report: Mapping[str, Any]) -> str:
 
 
 def _wide(rows: str) -> str:
-    """A table that scrolls where it is wider than the page."""
+    """Returns a table that scrolls where it is wider than the page."""
     return f'<div class="wide"><table>{rows}</table></div>'
 
 
@@ -147,12 +147,12 @@ def _suite(report: Mapping[str, Any], suite: str, output: pathlib.Path) -> str:
 
 
 def _cell_of(found: Mapping[str, Any], kind: str, metric: str) -> Mapping[str, Any]:
-    """A score or its ceiling, if it is there."""
+    """Returns a score or its ceiling, if it is there."""
     return entries(entries(found.get(kind)).get(metric))
 
 
 def _scores(report: Mapping[str, Any], suite: str) -> str:
-    """The table of a suite; scores of parts of the pictures unfold."""
+    """Returns the table of a suite; scores of parts of the pictures unfold."""
     lines: dict[bool, list[str]] = {False: [], True: []}
     for name, metric, _ in table.rows(report):
         if name != suite:
@@ -205,7 +205,7 @@ def _curves(report: Mapping[str, Any], suite: str) -> str:
 
 
 def _failures(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.Path) -> str:
-    """The contact sheet: the same prompts in all systems, the worst first."""
+    """Returns the contact sheet: the same prompts in all systems, the worst first."""
     places = _worst([_records(column, suite) for column in columns])
     if not places:
         return ""
@@ -227,18 +227,18 @@ def _failures(columns: Sequence[Mapping[str, Any]], suite: str, output: pathlib.
 
 
 def _records(column: Mapping[str, Any], suite: str) -> list[Mapping[str, Any]]:
-    """The pictures of a suite."""
+    """Returns the pictures of a suite."""
     return [entries(record) for record in items(column["suites"][suite].get("pictures"))]
 
 
 def _root(found: Mapping[str, Any], output: pathlib.Path) -> pathlib.Path:
-    """The folder that names of a suite's pictures are relative to."""
+    """Returns the folder that names of a suite's pictures are relative to."""
     folder = found.get("folder")
     return pathlib.Path(folder) if folder and isinstance(folder, str) else output
 
 
 def _worst(columns: Sequence[Sequence[Mapping[str, Any]]]) -> list[int]:
-    """Places of the pictures that most systems fail most, a few of each task."""
+    """Returns the places of the pictures that most systems fail most, a few of each task."""
     count = min(map(len, columns), default=0)
     blame = [sum(_blame(records[i]) for records in columns) for i in range(count)]
     ranked = sorted((i for i in range(count) if blame[i] > 0), key=lambda i: (-blame[i], i))
@@ -254,7 +254,7 @@ def _worst(columns: Sequence[Sequence[Mapping[str, Any]]]) -> list[int]:
 
 
 def _blame(record: Mapping[str, Any]) -> float:
-    """0 for a right picture, more the more of its atoms are missed."""
+    """Returns 0 for a right picture, and more the more of its atoms are missed."""
     if record.get("correct"):
         return 0.0
     atoms = items(record.get("atoms"))
@@ -266,7 +266,7 @@ def _blame(record: Mapping[str, Any]) -> float:
 
 
 def _cell(name: str, record: Mapping[str, Any], root: pathlib.Path) -> str:
-    """One system's picture with what the judge saw on it, and what is wrong."""
+    """Returns one system's picture with what the judge saw on it, and what is wrong."""
     right = record.get("correct")
     verdict = "" if right is None else ("right" if right else "wrong")
     atoms = [entries(atom) for atom in items(record.get("atoms"))]
@@ -289,7 +289,7 @@ def _cell(name: str, record: Mapping[str, Any], root: pathlib.Path) -> str:
 
 
 def _boxes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What the judge saw, as boxes with names, in percent of the picture."""
+    """Yields what the judge saw, as boxes with names, in percent of the picture."""
     boxed = [(thing, [100 * number(side) for side in items(thing.get("box"))]) for thing in seen]
     things = [(thing, box) for thing, box in boxed if len(box) == 4 and math.isfinite(sum(box))]
     size = 4.6 if len(things) <= 5 else 3.6
@@ -306,7 +306,7 @@ def _boxes(seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _picture(root: pathlib.Path, name: Any) -> str:
-    """A file below `root` as an `img` that carries it, no larger than `SIDE`; or nothing."""
+    """Returns a file below `root` as an `img` no larger than `SIDE` that carries it, or nothing."""
     if not (name and isinstance(name, str)):
         return ""
     place = pathlib.PurePosixPath(name)

@@ -30,7 +30,7 @@ def rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Cell | None
 
 
 def names(report: Mapping[str, Any]) -> list[str]:
-    """Headings of the columns."""
+    """Returns the headings of the columns."""
     found = []
     for column in report["columns"]:
         found += [column["name"], *(["its ceiling"] if has_ceiling(column) else [])]
@@ -38,12 +38,12 @@ def names(report: Mapping[str, Any]) -> list[str]:
 
 
 def has_ceiling(column: Mapping[str, Any]) -> bool:
-    """Whether any suite knows the tokenizer's ceiling."""
+    """Returns whether any suite knows the tokenizer's ceiling."""
     return any(suite["ceiling"] for suite in column["suites"].values())
 
 
 def text(cell: Cell | None) -> str:
-    """A score as `0.931 [0.915, 0.944]`."""
+    """Formats a score as `0.931 [0.915, 0.944]`."""
     if not cell:
         return ""
     value, low, high = (markup.number(cell.get(name)) for name in ("value", "low", "high"))

@@ -53,21 +53,21 @@ class Corpus:
         """Judges by `count` pictures a split, or as many as there are.
 
         Args:
-            omni: the model.
-            folder: a prepared corpus, or WebDataset tars.
-            output: where the sheets go.
-            count: pictures a split.
-            reader: RapidOCR if None.
+            omni: Model that draws.
+            folder: Prepared corpus, or WebDataset tars.
+            output: Folder for the sheets.
+            count: Number of pictures of a split.
+            reader: Reader of words; RapidOCR if None.
 
         Raises:
-            ValueError: the folder is no corpus.
+            ValueError: If the folder is no corpus.
         """
         self._reader = reader or (reading.rapidocr if reading.version() else None)
         self._omni, self._output, self._count = omni, output, count
         self._splits = {split: tars.open_records(folder, split) for split in Split}
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
-        """Yields, of each split, the share of zeros among `ranks`, their mean, and words read."""
+        """Yields for each split the share of zeros among `ranks`, their mean, and words read."""
         weights, limit = {**frozen, **params}, pipeline.DataConfig().max_caption_bytes
         size = Size.square(self._omni.config.image_size)
         self._output.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class Corpus:
                     yield f"{split}_word_accuracy{name}", float(np.mean(right))
 
     def _read(self, captions: list[str], images: np.ndarray) -> list[bool]:
-        """For each word that captions quote, whether it stands on the picture."""
+        """Returns for each word that captions quote whether it stands on the picture."""
         right: list[bool] = []
         for caption, image in zip(captions, images, strict=True):
             lines = [quoted.split() for quoted in re.findall(r'"([^"]*)"', caption)]
@@ -104,7 +104,7 @@ class Corpus:
         return right
 
     def _draw(self, weights: Params, captions: list[str], done: progress.Progress) -> np.ndarray:
-        """Pictures of captions, by full batches, so that one program serves all."""
+        """Draws pictures of captions in full batches, so that one program serves all."""
         drawn, make_keys = [], jax.vmap(jax.random.key)
         for start in range(0, len(captions), BATCH):
             some = captions[start : start + BATCH]
@@ -116,11 +116,13 @@ class Corpus:
 
 
 def ranks(true: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """How many of the other pictures are nearer to a drawing than its own: 0 best, 0.5 chance.
+    """Returns the share of other pictures that are nearer to each drawing than its own.
+
+    0 is best, and 0.5 chance.
 
     Args:
-        true: uint8 `[N, H, W, 3]`, at least two.
-        drawn: likewise, in the same order.
+        true: True pictures, uint8 `[N, H, W, 3]`, at least two.
+        drawn: Drawn pictures, uint8 `[N, H, W, 3]`, in the same order.
 
     Returns:
         `[N]`, shares of the N - 1 others, by the mean square between the means of 16 x 16 cells.
@@ -131,7 +133,7 @@ def ranks(true: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def _coarse(images: np.ndarray) -> np.ndarray:
-    """Means of cells, float64 `[N, CELLS * CELLS * 3]`; at most as many as there are pixels."""
+    """Returns means of cells, float64 `[N, CELLS * CELLS * 3]`; at most one for each pixel."""
     values = images.astype(np.float64)
     for axis in (1, 2):
         cells = min(CELLS, images.shape[axis])

@@ -26,12 +26,12 @@ _TRUTHS = {landscape_prompts.TAG: landscape_prompts.truth}
 
 
 def all_prompts() -> tuple[Metadata, ...]:
-    """The prompts of the whole suite."""
+    """Returns the prompts of the whole suite."""
     return (*exact_prompts.prompts(), *landscape_prompts.prompts())
 
 
 def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
-    """The suite, of all its prompts or of those given."""
+    """Returns the suite, of all its prompts or of those given."""
     return Benchmark(
         name="exact",
         version=f"shapes {shapes.VERSION}, landscapes {landscapes.VERSION}",
@@ -43,7 +43,7 @@ def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
 
 
 def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
-    """What the judge says of a picture; of None, that all is wrong."""
+    """Judges a picture; None is wrong in everything."""
     if metadata["tag"] == landscape_prompts.TAG:
         return landscape_prompts.verdict(metadata, image)
     seen = () if image is None else shapes.look(image)
@@ -59,7 +59,7 @@ def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
 
 
 def _atoms(metadata: Metadata, seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:
-    """Each requirement alone: how many it wants and finds, and whether it is met."""
+    """Yields each requirement alone: how many it wants and finds, and whether it is met."""
     include = metadata["include"]
     for wanted in include:
         shape, color = wanted["class"], wanted.get("color")
@@ -75,7 +75,7 @@ def _atoms(metadata: Metadata, seen: Sequence[Seen]) -> Iterator[dict[str, Any]]
 
 
 def _rounded(thing: Mapping[str, Any]) -> dict[str, Any]:
-    """Four decimals, which is a twentieth of a pixel."""
+    """Rounds to four decimals, which is a twentieth of a pixel."""
     return {
         name: [round(float(v), 4) for v in value]
         if isinstance(value, tuple)
@@ -87,7 +87,7 @@ def _rounded(thing: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate | float]:
-    """The metrics: shares in [0, 1].
+    """Returns the metrics: shares in [0, 1].
 
     `overall`, `overall_strict` and `overall_unseen` are means of the six tasks, if all occur; the
     last takes a task's unseen compositions where the task has any. `scene_K_atoms` and
@@ -122,7 +122,7 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate | float]:
 
 
 def _order(record: Mapping[str, Any]) -> int:
-    """Tasks in the order of their prompts."""
+    """Returns the tasks in the order of their prompts."""
     return record["index"]
 
 

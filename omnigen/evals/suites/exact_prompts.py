@@ -49,7 +49,7 @@ def _plural(noun: str) -> str:
 
 
 def _pick(dice: random.Random, values: list[Any], count: int) -> list[Any]:
-    """Some of the values in a random order, each at most once, by what every Python draws alike."""
+    """Picks values in a random order, each at most once, as every Python draws them alike."""
     return [value for _, value in sorted((dice.random(), i) for i in range(len(values)))][:count]
 
 
@@ -59,7 +59,7 @@ def _one(shape: str, color: str | None = None) -> Metadata:
 
 
 def _simple() -> Iterator[tuple[str, str, list[Metadata]]]:
-    """Tag, what to draw and `include` of the tasks with one object or two without colours."""
+    """Yields tag, what to draw and `include` of tasks with one object or two without colours."""
     shapes = [str(shape) for shape in Shape]
     pairs = list(itertools.permutations(shapes, 2))
     for shape in shapes:
@@ -81,7 +81,7 @@ def _counting() -> Iterator[tuple[str, str, list[Metadata]]]:
 
 
 def _colored() -> Iterator[tuple[str, str, list[Metadata], bool]]:
-    """The same of the tasks with colours, and whether the composition is held out."""
+    """Yields the same for tasks with colours, and whether the composition is held out."""
     table, index = splits.tables(), splits.index
     for color, shape in itertools.product(Color, Shape):
         held = table.single[index(color, shape)]
@@ -96,7 +96,10 @@ def _colored() -> Iterator[tuple[str, str, list[Metadata], bool]]:
 
 @functools.cache
 def prompts() -> tuple[Metadata, ...]:
-    """GenEval's metadata of every prompt: `tag`, `include`, `exclude`, `prompt`, and `held_out`."""
+    """Returns GenEval's metadata of every prompt.
+
+    They are `tag`, `include`, `exclude`, `prompt` and `held_out`.
+    """
     dice = random.Random(_SEED)
     things = [(*thing, False) for thing in itertools.chain(_simple(), _counting())]
     candidates: list[Metadata] = []
@@ -124,7 +127,7 @@ def prompts() -> tuple[Metadata, ...]:
 
 
 def _crowd(size: int, number: int) -> Metadata:
-    """A scene of so many objects; of every two prompts, one has held-out objects or pairs."""
+    """Returns a scene of so many objects; of every two prompts, one has held-out ones."""
     dice, held_out = Dice("crowd", size, number), number % 2 == 1
     table, kinds = splits.tables(), []
     while not kinds or held_out != (

@@ -40,9 +40,9 @@ class Sets(Protocol):
     """Two sets of pictures, in blocks of uint8 `[N, H, W, 3]`, each of one size.
 
     Attributes:
-        problems: files that were left out, by what is wrong with them; known after reading.
-        real_count: pictures of the first set, or a few more.
-        drawn_count: likewise of the second.
+        problems: Files that were left out, by what is wrong with them; known after reading.
+        real_count: Number of pictures of the first set, or a few more.
+        drawn_count: Number of pictures of the second set, or a few more.
     """
 
     problems: dict[str, list[str]]
@@ -50,11 +50,11 @@ class Sets(Protocol):
     drawn_count: int
 
     def real(self) -> Iterator[np.ndarray]:
-        """What is compared with."""
+        """Yields what is compared with."""
         ...
 
     def drawn(self, weights: Params) -> Iterator[np.ndarray]:
-        """What is judged."""
+        """Yields what is judged."""
         ...
 
 
@@ -85,7 +85,7 @@ class Folders:
         """Finds the files.
 
         Raises:
-            ValueError: a folder does not exist or holds too few pictures.
+            ValueError: If a folder does not exist or holds too few pictures.
         """
         self.problems: dict[str, list[str]] = {}
         self._drawn, self._real = _files(images), _files(reference)
@@ -116,7 +116,7 @@ class Folders:
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Those that are called pictures, also of formats that are not read: reading says so."""
+    """Returns files that are named as pictures, even of formats that are not read."""
     if not os.path.isdir(folder):
         raise ValueError(f"{folder}: no such folder")
     suffixes = (*files.PICTURES, *files.FOREIGN_PICTURES)
@@ -130,16 +130,16 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 class TooFewError(ValueError):
-    """Too few pictures of a set can be read."""
+    """Raised when too few pictures of a set can be read."""
 
 
 def _features(
     name: str, sets: Sets, weights: Params, look: Callable[[np.ndarray], Any]
 ) -> Iterator[list[Any]]:
-    """Yields what a network sees in the blocks of the real set, then of the one that is judged.
+    """Yields a network's features of the blocks of the real set, then of the one that is judged.
 
     Raises:
-        TooFewError: names the set, and what was wrong with the files that were left out.
+        TooFewError: If too few pictures can be read; the message names the set, and what was wrong.
     """
     for blocks, count, what in (
         (sets.real(), sets.real_count, "reference"),
@@ -178,7 +178,7 @@ class Fidelity:
         yield from found.items()
 
     def judge(self, params: Params, frozen: Params) -> Outcome:
-        """The same, and which files could not be read."""
+        """Returns the same, and which files could not be read."""
         return Outcome(dict(self.run(params, frozen)), problems=self._sets.problems)
 
     def _joined(self, parts: Sequence[Features]) -> Features:
@@ -190,7 +190,7 @@ class Fidelity:
 
 
 class KidLite0:
-    """KID over EfficientNet-lite0's features. It is no FID, and comparable to no published KID."""
+    """KID over EfficientNet-lite0's features, comparable to no FID and no published KID."""
 
     name = "kid_lite0"
 
@@ -209,12 +209,12 @@ class KidLite0:
         yield "drawn_pictures", float(len(drawn))
 
     def judge(self, params: Params, frozen: Params) -> Outcome:
-        """The same, and which files could not be read."""
+        """Returns the same, and which files could not be read."""
         return Outcome(dict(self.run(params, frozen)), problems=self._sets.problems)
 
 
 class Perceptual:
-    """LPIPS by both nets, per kind of scene and overall."""
+    """LPIPS by both nets, for each kind of scene and overall."""
 
     name = "lpips"
 
@@ -222,7 +222,7 @@ class Perceptual:
         """Judges by `count` pictures of each kind.
 
         Raises:
-            ValueError: the package with the weights is not installed.
+            ValueError: If the package with the weights is not installed.
         """
         self._omni, self._count = omni, count
         self._judges = {net: Lpips(net) for net in Net}

@@ -34,7 +34,7 @@ _TEMPLATES = ("a landscape with {} under {}", "{} under {}", _UNSEEN_TEMPLATE)
 
 @functools.cache
 def prompts() -> tuple[dict[str, Any], ...]:
-    """Metadata of every prompt; every second one is of a set of elements that is held out."""
+    """Returns the metadata of every prompt; every second one has a held-out set of elements."""
     chosen: list[dict[str, Any]] = []
     seed, asked = 0, set()
     while len(chosen) < _COUNT:
@@ -49,7 +49,7 @@ def prompts() -> tuple[dict[str, Any], ...]:
 
 
 def _metadata(scene: Scene, seed: int, *, number: int) -> dict[str, Any] | None:
-    """What a scene would be asked for by; None if the judge cannot see all of it."""
+    """Returns what a scene would be asked for by; None if the judge cannot see all of it."""
     assert scene.landscape is not None
     elements = list(dict.fromkeys(str(prop.element) for prop in scene.landscape.props))
     snowy_night = "snow" in elements and scene.landscape.sky == "night"
@@ -72,13 +72,13 @@ def _metadata(scene: Scene, seed: int, *, number: int) -> dict[str, Any] | None:
 
 
 def truth(metadata: Mapping[str, Any]) -> Scene:
-    """The scene that the prompt was made from."""
+    """Returns the scene that the prompt was made from."""
     split = Split.TEST if metadata["held_out"] else Split.TRAIN
     return compose(metadata["seed"], Kind.LANDSCAPES, held_out=split == Split.TEST)
 
 
 def verdict(metadata: Mapping[str, Any], image: np.ndarray | None) -> dict[str, Any]:
-    """What the judge says of a picture; of None, that all is wrong."""
+    """Judges a picture; None is wrong in everything."""
     view = landscapes.View("", {}) if image is None else landscapes.look(image)
     there, sound = set(view.boxes), image is not None
     named = [wanted["class"] for wanted in metadata["include"]]

@@ -97,7 +97,7 @@ class Reconstruction:
         yield from ((name, results.value(score)) for name, score in outcome.scores.items())
 
     def judge(self, params: Params, frozen: Params) -> Outcome:
-        """All that was found; its ceiling is what the reader reads off the true pictures.
+        """Returns all that was found; the ceiling is what is read off the true pictures.
 
         Scores are per kind `KIND/psnr_dB` and so on, then over all kinds. `pooled_psnr_dB` is the
         PSNR of the mean MSE, in which the worst pictures weigh most. `bits_per_image` are of tokens
@@ -130,7 +130,7 @@ class Reconstruction:
         return Outcome(scores, about, records, ceiling=ceiling)
 
     def _compared(self, example: world.Example, image: np.ndarray) -> dict[str, Any]:
-        """The record of one picture."""
+        """Returns the record of one picture."""
         error = float(mean_squared_errors(image[None], example.image[None])[0])
         record: dict[str, Any] = {
             "mse": error,
@@ -177,7 +177,7 @@ class Reconstruction:
 
 
 def _scores(part: str, records: Sequence[dict[str, Any]]) -> dict[str, Estimate | float]:
-    """The scores of some pictures; names begin with the part's."""
+    """Returns the scores of some pictures; names begin with the part's."""
     numbers = [record["index"] for record in records]
     means = {
         name: results.ratio(f"reconstruction {part}", numbers, [r[name] for r in records])
@@ -190,7 +190,7 @@ def _scores(part: str, records: Sequence[dict[str, Any]]) -> dict[str, Estimate 
 
 
 def _words(part: str, records: Sequence[dict[str, Any]], flag: str) -> dict[str, Estimate]:
-    """Word accuracy, if anything was read."""
+    """Returns word accuracy, if anything was read."""
     read = [record for record in records if record.get("atoms")]
     if not read:
         return {}

@@ -37,7 +37,7 @@ def shapes(metadata: Mapping[str, Any]) -> Scene:
 
 
 def _placed(wanted: Mapping[str, Any], index: int, circles: list[Circle]) -> bool:
-    """Whether a thing lies as it should; relations are only asked of single things."""
+    """Returns whether a thing lies as it should; relations are only asked of single things."""
     if "position" not in wanted:
         return True
     relation, other = wanted["position"]

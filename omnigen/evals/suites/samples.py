@@ -73,7 +73,7 @@ class Samples:
             yield from ((kind, number, example) for number, example in enumerate(found))
 
     def _draw(self, weights: Params, caption: str) -> np.ndarray:
-        """One picture, by the program that `omnigen.sample` runs."""
+        """Draws one picture, by the program that `omnigen.sample` runs."""
         keys = jax.random.key(0)[None]
         return to_uint8(generate(self._omni, weights, prompt_rows(self._omni, [caption]), keys))[0]
 
@@ -81,12 +81,12 @@ class Samples:
 def words_right(
     reader: Reader, lines: Sequence[Sequence[str]], image: np.ndarray
 ) -> tuple[bool, ...]:
-    """For each word of some lines, whether it stands on the picture."""
+    """Returns for each word of some lines whether it stands on the picture."""
     return reading.compare(lines, " ".join(line.text for line in reader(image))).right
 
 
 def contact_sheet(cells: list[tuple[np.ndarray, str]], *, columns: int = COLUMNS) -> Image.Image:
-    """Pictures in rows of `columns`, each above its prompt."""
+    """Returns pictures in rows of `columns`, each above its prompt."""
     height, width, _ = cells[0][0].shape
     side, line = max(width, 160), 11
     row_height = height + (CAPTION_LINES + 1) * line

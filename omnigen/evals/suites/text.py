@@ -29,10 +29,10 @@ from omnigen.scenes.scene import Scene
 
 
 def benchmark(prompts: Sequence[Metadata] | None = None, *, judges: bool = True) -> Benchmark:
-    """The suite, of all its prompts or of those given.
+    """Returns the suite, of all its prompts or of those given.
 
     Raises:
-        MissingExtraError: RapidOCR is not installed, and the suite judges.
+        MissingExtraError: If RapidOCR is not installed, and the suite judges.
     """
     if judges:
         extras.require("ocr", "the suite text")
@@ -53,14 +53,14 @@ def _truth(metadata: Metadata) -> Scene:
 
 
 def verdict(metadata: Metadata, image: np.ndarray | None) -> Record:
-    """What readers make of a picture; of None, that nothing is there."""
+    """Judges a picture by what readers read on it; None has nothing on it."""
     if image is None:
         return judged(metadata, (), second="" if "Tesseract" in reading.version() else None)
     return judged(metadata, reading.rapidocr(image), second=reading.tesseract(image))
 
 
 def judged(metadata: Metadata, seen: Sequence[reading.Line], *, second: str | None) -> Record:
-    """Holds what the first and, if there is one, the second reader read against metadata."""
+    """Compares what the first and, if there is one, the second reader read with metadata."""
     found = reading.compare(metadata["lines"], " ".join(line.text for line in seen))
     words = [word for line in metadata["lines"] for word in line]
     asked = zip(words, metadata["sources"], found.right, strict=True)
@@ -83,7 +83,7 @@ def judged(metadata: Metadata, seen: Sequence[reading.Line], *, second: str | No
 
 
 def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
-    """The metrics, and the word accuracy of parts: splits, numbers of words, sources of words."""
+    """Returns the metrics, with word accuracy by split, number of words and source of words."""
     words = [len(record["atoms"]) for record in records]
     right = [sum(atom["met"] for atom in record["atoms"]) for record in records]
     exact = [record["correct"] for record in records]
@@ -114,7 +114,7 @@ def scores(records: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
 def _accuracy(
     part: str, records: Sequence[Mapping[str, Any]], counts: Callable[[Any], bool]
 ) -> dict[str, Estimate]:
-    """Word accuracy over some atoms of some records."""
+    """Returns word accuracy over some atoms of some records."""
     atoms = [[atom["met"] for atom in record["atoms"] if counts(atom)] for record in records]
     having = [(record, each) for record, each in zip(records, atoms, strict=True) if each]
     if not having:

@@ -37,7 +37,7 @@ def _random(dice: Dice) -> str:
 
 
 def _word(dice: Dice, source: str, *, held_out: bool) -> str:
-    """A word of the source that is in the split, in some case."""
+    """Returns a word of the source that is in the split, in some case."""
     while True:
         match source:
             case "dictionary":
@@ -78,7 +78,10 @@ def _prompt(number: int, sources: list[str]) -> dict[str, Any]:
 
 @functools.cache
 def prompts() -> tuple[dict[str, Any], ...]:
-    """Metadata of every prompt: `tag`, `lines`, the words' `sources`, `prompt` and the splits."""
+    """Returns the metadata of every prompt.
+
+    They are `tag`, `lines`, the words' `sources`, `prompt` and the splits.
+    """
     total, dice = _A_COUNT * sum(COUNTS), Dice("text", "sources")
     deck = [source for source, share in SOURCES.items() for _ in range(round(share * total))]
     deck = [source for _, _, source in sorted((dice.unit(), i, s) for i, s in enumerate(deck))]
