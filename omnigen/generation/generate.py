@@ -5,7 +5,7 @@
 tokens and decodes the pictures: two jitted programs, with nothing returning to the host between
 tokens.
 
-Shape legend: B pictures, R rows, C branches, T prompt length, N image tokens in groups of K,
+Shape legend: B pictures, R rows, C branches, N image tokens in groups of K,
 P elements of a sketch, D width, Z latent dim.
 """
 
@@ -18,19 +18,20 @@ import jax
 import jax.numpy as jnp
 
 from omnigen.generation import image, state, text
+from omnigen.generation.prompt import Prompts
 from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials, Phase, State
 from omnigen.models.ar import Stepper
 from omnigen.models.heads.flow import Sampler
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
-from omnigen.sequence import Array, Sequence
+from omnigen.sequence import Array
 
 
 def generate(
     omni: Omni,
     params: Mapping[str, Params],
-    prompts: Sequence,
+    prompts: Prompts,
     keys: jax.Array,
     sampling: Sampling = Sampling(),  # noqa: B008  it is frozen
     *,
@@ -41,7 +42,7 @@ def generate(
     Args:
         omni: the model.
         params: weights of `decoder`, `ar` and `head`.
-        prompts: rows `[B, T]` from `prompt_rows`.
+        prompts: from `prompt_rows`.
         keys: one for each picture, which alone decides its noise.
         sampling: how to draw.
         order: the raster index of each token in the order of drawing; raster order if None.
@@ -51,17 +52,17 @@ def generate(
     """
     draw_keys, decode_keys = _split(keys)
     weights = {part: params[part] for part in ("ar", "head")}
-    dials = Dials.of(omni.config, sampling, len(prompts.token), order=order)
+    dials = Dials.of(omni.config, sampling, prompts.rows, order=order)
     z, _ = draw(omni, weights, prompts, draw_keys, dials, guided=has_branches(omni, sampling))
     return omni.decode(params["decoder"], z, decode_keys, num_steps=sampling.decoder_steps)
 
 
-def compile(omni: Omni, prompts: Sequence, sampling: Sampling) -> None:
+def compile(omni: Omni, prompts: Prompts, sampling: Sampling) -> None:
     """Compiles what `generate` runs for such prompts and settings; needs no weights.
 
     One program is traced while the other is compiled; a later call finds both.
     """
-    batch, (rows, cols) = prompts.token.shape[0], omni.config.grid
+    batch, (rows, cols) = prompts.rows, omni.config.grid
 
     def shapes(part: str) -> Params:
         dtype = getattr(omni.config, part).dtype
@@ -91,7 +92,7 @@ def has_branches(omni: Omni, sampling: Sampling) -> bool:
 def draw(
     omni: Omni,
     params: Mapping[str, Params],
-    prompts: Sequence,
+    prompts: Prompts,
     keys: jax.Array,
     dials: Dials,
     *,
@@ -99,13 +100,13 @@ def draw(
 ) -> tuple[jax.Array, jax.Array]:
     """Writes sketches and draws the image tokens of rows that begin together.
 
-    With guidance the empty prompt is read in the same row as the prompt, as a segment of its own
-    where padding was; once the sketch is written each picture has two branches, one a segment.
+    With guidance what the second branch reads shares the row of the prompt, as a segment of its
+    own; once the sketch is written each picture has two branches, one a segment.
 
     Args:
         omni: the model.
         params: weights of `ar` and `head`.
-        prompts: rows `[B, T]` from `prompt_rows`.
+        prompts: from `prompt_rows`.
         keys: one for each picture.
         dials: what may change from call to call without compiling.
         guided: whether pictures are also drawn without their prompts, for guidance.
@@ -119,7 +120,7 @@ def draw(
     if omni.config.sketch_length:
         now = jax.lax.while_loop(lambda now: (now.phase == Phase.TEXT).any(), driver.write, now)
     if guided:
-        now = state.branch(omni, now)
+        now = state.branch(now)
     # The number of steps is known here; a device need not ask after each whether it was the last.
     now = jax.lax.fori_loop(0, omni.config.groups, lambda _, now: driver.draw(now), now)
     return now.tokens(), now.ids
@@ -152,7 +153,7 @@ class Driver:
         return cls(omni, ar.stepper(), head.sampler())
 
     def write(self, now: State) -> State:
-        """A step of rows of one branch, of which none draws."""
+        """A step of rows of which none draws, before `branch`."""
         element = text.elements(now)
         nothing = jnp.zeros((*element.token.shape, self.omni.config.ar.latent_dim))
         hidden_R1D, cache = self.step(now.cache, element, nothing)

@@ -1,61 +1,168 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prompts as rows: spans, laid out as in training and cut where the model goes on.
 
-Shape legend: B rows, T prompt length.
+Guidance draws each picture in two branches and moves away from what the second one says. The second
+branch reads the prompt's pictures without its words; of a prompt that is text alone, that is the
+empty prompt. So guidance strengthens what the words ask for and leaves alone what the pictures
+show, as in the image-conditional branch of InstructPix2Pix (Brooks et al. 2023). Sketches of given
+pictures are words, too. Training says the same of rows (`sequence.without_prompts`).
+
+Shape legend: R rows, T elements read ahead, Z latent dim.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Seq
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from omnigen.models.omni import Omni
-from omnigen.sequence import ImageSpan, Sequence, TextSpan, cut, layout, padding
+from omnigen.generation.spans import Picture, Prompt, Span, spans
+from omnigen.models.omni import MOST_TOKENS, Omni, to_pixels
+from omnigen.nn.module import Params
+from omnigen.sequence import (
+    Array,
+    ImageSpan,
+    Role,
+    Sequence,
+    TextSpan,
+    cut,
+    layout,
+    padding,
+)
 
 BUCKET = 128  # lengths are multiples of it, so that few are compiled
+PROMPT, SECOND = 1, 2  # segments of a row: what each branch reads
 
 
-def prompt_rows(omni: Omni, texts: Iterable[str]) -> Sequence:
-    """Lays prompts out up to where the model goes on: numpy rows `[B, T]`.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """Prompts of rows: numpy from `prompt_rows`, jax inside a program.
 
-    All rows end together, padded on the left, with room there for the empty prompt, which guidance
-    reads. All but the last element is read ahead, and T - 1 is a multiple of `BUCKET`.
+    Attributes:
+        ahead: `[R, T]`, what is read in one pass. The row's prompt is segment `PROMPT`, at the
+            right end; what the second branch reads instead is segment `SECOND`, at the left end.
+        last: `[2 R, 1]`, the element that ends the prompt of each row, and then the one that ends
+            what each second branch reads. They are read with the first step.
+        vectors: float32 `[R, T, Z]`, the tokens of given pictures at their places and zeros
+            elsewhere; None if no row has a picture.
     """
-    samples = [_sample(omni, text, sketched=bool(omni.config.sketch_length)) for text in texts]
-    room = len(_empty(omni).token) - 1
-    longest = max(len(sample.token) for sample in samples) - 1 + room
-    length = -(-longest // BUCKET) * BUCKET + 1
-    pad = omni.config.specials.pad
-    padded = [
-        jax.tree.map(lambda *parts: np.concatenate(parts), padding(length - len(s.token), pad), s)
-        for s in samples
-    ]
-    return jax.tree.map(lambda *fields: np.stack(fields), *padded)
+
+    ahead: Sequence
+    last: Sequence
+    vectors: Array | None
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return self.ahead.token.shape[0]
 
 
-def _sample(omni: Omni, text: str, *, sketched: bool) -> Sequence:
+def prompt_rows(
+    omni: Omni, prompts: Iterable[Prompt], params: Mapping[str, Params] | None = None
+) -> Prompts:
+    """Lays prompts out up to where the model goes on.
+
+    All rows end together; shorter ones have padding between their two segments. T is a multiple of
+    `BUCKET`.
+
+    Args:
+        omni: the model.
+        prompts: texts, or texts and pictures.
+        params: weights, of which those of `encoder` are needed if there are pictures.
+
+    Raises:
+        ValueError: a picture of a size that the model does not take, or no weights to encode it.
+    """
+    asked = [spans(prompt) for prompt in prompts]
+    sketched = bool(omni.config.sketch_length)
+    own = [_laid(omni, prompt, PROMPT, sketched=sketched) for prompt in asked]
+    second = [_laid(omni, _wordless(prompt), SECOND, sketched=False) for prompt in asked]
+    both = list(zip(own, second, strict=True))
+    longest = max(len(a.token) + len(b.token) - 2 for a, b in both)
+    length, pad = -(-longest // BUCKET) * BUCKET, omni.config.specials.pad
+    ahead = _stacked([_filled(a, b, length, pad) for a, b in both])
+    last = _stacked([sample.map(lambda field: field[-1:]) for sample in (*own, *second)])
+    return Prompts(ahead, last, _vectors(omni, asked, np.asarray(ahead.slot), params))
+
+
+def _laid(omni: Omni, prompt: Seq[Span], segment: int, *, sketched: bool) -> Sequence:
     """One prompt, unbatched, up to `[IMG]`, or before it if a sketch comes first."""
-    image = ImageSpan(*omni.config.grid, block=omni.config.block)
-    specials = omni.config.specials
-    sample = layout([TextSpan(omni.text.encode(text)), image], specials, omni.text.encode)
-    return cut(sample, specials, sketched=sketched)
+    config, encode, parts = omni.config, omni.text.encode, []
+    for span in prompt:
+        if isinstance(span, str):
+            parts.append(TextSpan(encode(span), Role.GIVEN))
+        else:
+            rows, cols = _grid(omni, span)
+            sketch, block = encode(span.sketch), config.block
+            parts.append(ImageSpan(rows, cols, Role.GIVEN, sketch=sketch, block=block))
+    parts.append(ImageSpan(*config.grid, block=config.block))
+    sample = cut(layout(parts, config.specials, encode), config.specials, sketched=sketched)
+    return dataclasses.replace(sample, segment=np.full_like(sample.segment, segment))
 
 
-def _empty(omni: Omni) -> Sequence:
-    """The prompt without words, in a segment of its own; no sketch follows it."""
-    empty = _sample(omni, "", sketched=False)
-    return dataclasses.replace(empty, segment=np.full_like(empty.segment, 2))
+def _grid(omni: Omni, picture: Picture) -> tuple[int, int]:
+    """Rows and columns of a given picture's tokens."""
+    (height, width), side = picture.pixels.shape[:2], omni.config.encoder.token_size
+    rows, cols = height // side, width // side
+    if height % side or width % side:
+        raise ValueError(
+            f"a picture has {width} x {height} pixels; allowed: sides that are multiples of {side}"
+        )
+    if rows * cols > MOST_TOKENS:
+        raise ValueError(
+            f"a picture of {width} x {height} pixels makes {rows * cols} tokens; allowed: up to "
+            f"{MOST_TOKENS}"
+        )
+    return rows, cols
 
 
-def with_empty(omni: Omni, row: Sequence) -> Sequence:
-    """Puts the empty prompt but its last element at the left end of rows, where padding was."""
-    parts = _empty(omni).map(lambda field: jnp.asarray(field)[None, :-1])
-    size = parts.token.shape[1]
-    return jax.tree.map(lambda field, part: field.at[:, :size].set(part), row, parts)
+def _wordless(prompt: Seq[Span]) -> list[Span]:
+    """What the second branch reads in place of a prompt."""
+    return [dataclasses.replace(span, sketch="") for span in prompt if isinstance(span, Picture)]
 
 
-def end_of_empty(omni: Omni, batch: int) -> Sequence:
-    """The last element of the empty prompt, `[B, 1]`, which is read next."""
-    return _empty(omni).map(lambda field: jnp.repeat(jnp.asarray(field)[None, -1:], batch, axis=0))
+def _filled(own: Sequence, second: Sequence, length: int, pad: int) -> Sequence:
+    """What is read ahead of a row: both prompts but their last elements, padding between them.
+
+    The last elements are left to the first step, so that a program holds what follows a hidden
+    state, logits and flow head, once.
+    """
+    parts = [part.map(lambda field: field[:-1]) for part in (second, own)]
+    gap = padding(length - sum(len(part.token) for part in parts), pad)
+    return jax.tree.map(lambda *fields: np.concatenate(fields), parts[0], gap, parts[1])
+
+
+def _vectors(
+    omni: Omni,
+    asked: Seq[Seq[Span]],
+    slot_RT: np.ndarray,
+    params: Mapping[str, Params] | None,
+) -> np.ndarray | None:
+    """Tokens of the given pictures at their places, float32 `[R, T, Z]`; None if there are none.
+
+    Both branches read the same tokens. Each picture is encoded by itself, so that its tokens do not
+    depend on its neighbours, to the bit.
+    """
+    given = {id(span): span for row in asked for span in row if isinstance(span, Picture)}
+    if not given:
+        return None
+    if params is None or "encoder" not in params:
+        raise ValueError("a prompt has pictures; allowed: with weights of the encoder")
+    tokens = {}
+    for key, picture in given.items():
+        pixels = to_pixels(jnp.asarray(picture.pixels)[None])
+        tokens[key] = np.asarray(omni.encode(params["encoder"], pixels), np.float32)[0]
+    found = np.zeros((*slot_RT.shape, omni.config.ar.latent_dim), np.float32)
+    for row, prompt in enumerate(asked):
+        mine = [tokens[id(span)] for span in prompt if isinstance(span, Picture)]
+        is_image = slot_RT[row] >= 0
+        if mine:
+            found[row, is_image] = np.concatenate(mine)[slot_RT[row, is_image]]
+    return found
+
+
+def _stacked(samples: Seq[Sequence]) -> Sequence:
+    return jax.tree.map(lambda *fields: np.stack(fields), *samples)

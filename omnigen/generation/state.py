@@ -5,7 +5,7 @@ A row is one sample in the making. `begin` makes a state of rows whose prompts h
 `generate.advance` takes every row a step further, whatever it is doing; `insert` puts rows of
 another state in the place of rows that are done, and `release` ends a row early. Rows that are
 done wait unseen. With guidance a row has two branches in the cache, the second of which has read
-the empty prompt instead of the row's.
+the prompt's pictures without its words (see `prompt`).
 
 Cache rows may be filled to lengths of their own (`Cache.length` of shape `[C R]`): then what a row
 becomes follows from its own inputs, to the bit, whoever its neighbours are. Rows that began
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
-from omnigen.generation import prompt
+from omnigen.generation.prompt import PROMPT, Prompts
 from omnigen.generation.settings import Sampling
 from omnigen.models.ar import AR, Cache
 from omnigen.models.omni import Omni, OmniConfig
@@ -99,7 +99,7 @@ class State:
     """Rows in the making.
 
     Attributes:
-        cache: what each branch of each row has read, `[C R]`.
+        cache: what each branch of each row has read, `[C R]`; `[R]` until `branch`.
         last: the text element that each branch reads next, or the `[IMG]` before its picture, `[C
             R, 1]`; not in the cache yet.
         phase: int32 `[R]`, of `Phase`.
@@ -143,39 +143,47 @@ class State:
 def begin(
     omni: Omni,
     ar: AR,
-    prompts: Sequence,
+    prompts: Prompts,
     keys: jax.Array,
     dials: Dials,
     *,
     guided: bool,
     room: int | None = None,
 ) -> State:
-    """Reads prompts: a state of one branch, whose rows write their sketches next, or draw.
+    """Reads prompts: a state whose rows write their sketches next, or draw.
+
+    With guidance both branches are in one cache row, as segments, until `branch`.
 
     Args:
         omni: the model.
         ar: its transformer.
-        prompts: rows `[R, T]` from `prompt_rows`.
+        prompts: from `prompt_rows`.
         keys: one for each row.
         dials: settings.
-        guided: whether the empty prompt is read, too, in a segment of its own, for `branch`.
+        guided: whether what the second branch says is read, too, for `branch`.
         room: elements that a cache row holds; as many as these prompts need if None.
     """
-    config, (rows, length) = omni.config, prompts.token.shape
+    config, (rows, length) = omni.config, prompts.ahead.token.shape
     count = config.grid[0] * config.grid[1]
     noise_RNZ = flow.normal(keys, (rows, count, config.head.latent_dim))
     noise_RNZ = noise_RNZ * jnp.asarray(dials.temperature)[:, None, None]
-    row = prompts.map(lambda field: jnp.asarray(field[:, :-1]))
-    if guided:
-        row = prompt.with_empty(omni, row)
-    nothing = jnp.zeros((rows, length - 1, config.ar.latent_dim))
-    needed = length - 1 + config.sketch_length + count
-    _, cache = ar.prefill(row, nothing, cache_length=needed if room is None else room)
+    ahead, last = (part.map(jnp.asarray) for part in (prompts.ahead, prompts.last))
+    if not guided:
+        is_own = ahead.segment == PROMPT
+        ahead = dataclasses.replace(ahead, segment=jnp.where(is_own, ahead.segment, 0))
+        last = last.map(lambda field: field[:rows])
+    vectors = prompts.vectors
+    if vectors is None:
+        vectors = jnp.zeros((rows, length, config.ar.latent_dim))
+    needed = length + config.sketch_length + count
+    _, cache = ar.prefill(
+        ahead, jnp.asarray(vectors), cache_length=needed if room is None else room
+    )
     shape = (rows, config.groups, config.block)
     places_RN2 = jnp.asarray(places(*config.grid))[jnp.asarray(dials.order)]
     return State(
         cache=cache,
-        last=prompts.map(lambda field: jnp.asarray(field[:, -1:])),
+        last=last,
         phase=jnp.full(rows, Phase.TEXT if config.sketch_length else Phase.IMAGE, jnp.int32),
         count=jnp.zeros(rows, jnp.int32),
         keys=keys,
@@ -187,12 +195,10 @@ def begin(
     )
 
 
-def branch(omni: Omni, state: State) -> State:
-    """Gives rows that have read the empty prompt a second branch, which goes on from there."""
-    assert state.branches == 1, state.branches
-    empty = prompt.end_of_empty(omni, state.rows)
-    last = jax.tree.map(lambda *fields: jnp.concatenate(fields), state.last, empty)
-    return dataclasses.replace(state, cache=state.cache.repeat(2), last=last)
+def branch(state: State) -> State:
+    """Gives each branch of rows that have read prompts for two a cache row of its own."""
+    assert state.branches == 2, state.branches
+    return dataclasses.replace(state, cache=state.cache.repeat(2))
 
 
 def idle(row: State, rows: int) -> State:

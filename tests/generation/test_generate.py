@@ -15,7 +15,7 @@ from omnigen.generation.prompt import BUCKET, prompt_rows
 from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials
 from omnigen.models.omni import Omni
-from omnigen.sequence import ImageSpan, TextSpan, gather_slots, pack
+from omnigen.sequence import ImageSpan, Role, TextSpan, gather_slots, pack
 
 GUIDANCE, TEMPERATURE = Sampling.guidance, Sampling.temperature
 TEXTS = ["a red dot", "", "two blue squares"]
@@ -63,16 +63,22 @@ def pictures(omni, params):
 
 def test_prompts_are_the_layout_up_to_the_image(omni, lay):
     prompts = prompt_rows(omni, TEXTS)
-    assert prompts.token.shape == (3, BUCKET + 1)
+    assert prompts.ahead.token.shape == (3, BUCKET) and prompts.vectors is None
+    empty = lay(ImageSpan(4, 4)).map(lambda field: field[:6])
     for i, text in enumerate(TEXTS):
-        sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4))
+        sample = lay(TextSpan(list(text.encode()), Role.GIVEN), ImageSpan(4, 4))
         start = int(np.argmax(sample.slot >= 0))
-        for name, field in prompts.fields().items():
-            np.testing.assert_array_equal(field[i, -start:], sample.fields()[name][:start], name)
-        assert (prompts.segment[i, :-start] == 0).all()
-        assert (prompts.token[i, :-start] == 256).all()
-    assert prompt_rows(omni, ["x" * ROOM]).token.shape == (1, BUCKET + 1)
-    assert prompt_rows(omni, ["x" * (ROOM + 1)]).token.shape == (1, 2 * BUCKET + 1)
+        for name, field in prompts.ahead.fields().items():
+            wanted, last = sample.fields()[name], prompts.last.fields()[name]
+            np.testing.assert_array_equal(field[i, 1 - start :], wanted[: start - 1], name)
+            np.testing.assert_array_equal(last[i, 0], wanted[start - 1], name)
+            wanted = 2 * empty.segment if name == "segment" else empty.fields()[name]
+            np.testing.assert_array_equal(field[i, :5], wanted[:5], name)
+            np.testing.assert_array_equal(last[3 + i, 0], wanted[5], name)
+        assert (prompts.ahead.segment[i, 5 : 1 - start] == 0).all()
+        assert (prompts.ahead.token[i, 5 : 1 - start] == 256).all()
+    assert prompt_rows(omni, ["x" * ROOM]).ahead.token.shape == (1, BUCKET)
+    assert prompt_rows(omni, ["x" * (ROOM + 1)]).ahead.token.shape == (1, 2 * BUCKET)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +140,7 @@ def test_a_sketch_is_written_first_and_then_drawn(omni, params, lay, guided):
     weights = {**params, "ar": {**params["ar"], "logits_out": {"w": eager}}}
     texts = ["a red dot", "", "two blue squares", "x", "yy", "a longer prompt than the others"]
     prompts = prompt_rows(sketching, texts)
-    assert prompts.token[0, -3:].tolist() == list(b"4*4")
+    assert [*prompts.ahead.token[0, -2:], *prompts.last.token[0]] == list(b"4*4")
     sampling = Sampling(head_steps=3, sketch_temperature=0.7)
     dials = Dials.of(config, sampling, count)
     few = {part: weights[part] for part in ("ar", "head")}

@@ -45,7 +45,7 @@ def begun(model):
     def begin(rows, keys, dials):
         ar = omni.ar.bind(weights["ar"])
         one = functools.partial(state.begin, guided=True, room=ROOM)
-        return state.branch(omni, one(omni, ar, rows, keys, dials))
+        return state.branch(one(omni, ar, rows, keys, dials))
 
     def of(number):
         dials = Dials.of(omni.config, SAMPLINGS[number], 1)
@@ -116,7 +116,8 @@ def test_stepping_is_drawing(model, alone):
         keys = jax.random.split(jax.random.key(number), 1)
         drawn, written = generate.draw(omni, weights, rows, keys, dials)
         np.testing.assert_array_equal(written[0], ids)
-        np.testing.assert_allclose(drawn[0], tokens, atol=2e-3)
+        # Rounding errors grow from token to token; those of another prompt differ by about 1.
+        np.testing.assert_allclose(drawn[0], tokens, atol=1e-2)
 
 
 def test_rows_may_have_steps_of_their_own(model, begun):
@@ -131,8 +132,8 @@ def test_rows_may_have_steps_of_their_own(model, begun):
     rows, keys = prompt_rows(omni, TEXTS[:1]), jax.random.split(jax.random.key(0), 1)
     for drawn, dials in zip(together, (few, more), strict=True):
         alone, _ = generate.draw(omni, weights, rows, keys, dials)
-        np.testing.assert_allclose(drawn, alone[0], atol=2e-3)
-    assert np.abs(together[0] - together[1]).max() > 1e-2
+        np.testing.assert_allclose(drawn, alone[0], atol=1e-2)
+    assert np.abs(together[0] - together[1]).max() > 1e-1
 
 
 def test_a_longer_prompt_needs_room(model):
