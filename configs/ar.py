@@ -72,6 +72,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
                 "decay_fraction": 0.8,
             },
             "mesh": sizes.mesh(size, debug=debug),
+            "evals": ["held_out", "exact/12"],
             "train": {
                 "steps": steps,
                 "global_batch_size": batch,

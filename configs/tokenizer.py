@@ -43,6 +43,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
                 "decay_fraction": 0.5,
             },
             "mesh": sizes.mesh(size, debug=debug),
+            "evals": ["held_out", "reconstruction"],
             "train": {
                 "steps": steps,
                 "global_batch_size": batch,

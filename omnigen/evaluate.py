@@ -61,7 +61,7 @@ def _flags() -> flags.FlagValues:
         cli.define_path(values, name, None, text)
     text = f"where its scorer looks for pictures: {', '.join(LAYOUTS)}"
     flags.DEFINE_string("layout", None, text, flag_values=values)
-    suites = f"benchmarks, separated by commas: {', '.join(registry.SUITES)}"
+    suites = f"benchmarks, separated by commas: {', '.join(registry.able(Use.MODEL))}"
     flags.DEFINE_list("suites", ["reconstruction"], suites, flag_values=values)
     text = "pictures of each kind to judge by (default: 64), or of each prompt (default: 4)"
     flags.DEFINE_integer("count", None, text, lower_bound=1, upper_bound=10_000, flag_values=values)

@@ -9,6 +9,7 @@ from typing import Any
 
 from omnigen import cli, config, extras, files
 from omnigen.data.stream.pipeline import DataConfig
+from omnigen.evals import registry
 from omnigen.models import compatibility
 from omnigen.models.omni import OmniConfig
 from omnigen.parallel import MeshConfig
@@ -17,6 +18,13 @@ from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
 from omnigen.training.stage import TrainConfig
 
+# What judges a stage whose recipe does not say, as recipes of older versions do not.
+EVALS = {
+    "tokenizer": ("held_out", "reconstruction"),
+    "decoder": ("held_out", "reconstruction"),
+    "ar": ("held_out", "exact/12"),
+    "distillation": ("held_out", "exact/12"),
+}
 UNSEEN = {f"model.{key}": part for key, part in compatibility.UNSEEN.items()}
 MOST_TOKENIZER_BYTES = 1 << 28
 
@@ -45,6 +53,7 @@ class Recipe:
         mesh: how devices are shared out.
         train: length, batch, and what happens when.
         seed: of weights and of everything random in training.
+        evals: what judges the stage in training; see `evals.registry.listed`.
     """
 
     stage: str
@@ -55,6 +64,7 @@ class Recipe:
     mesh: MeshConfig
     train: TrainConfig
     seed: int = 0
+    evals: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 32:
@@ -116,21 +126,28 @@ class Recipe:
         if self.model.text != "bytes":
             extras.load("tokenizers", "hf", f"model.text {self.model.text!r}")
         self.data.check_extras()
-        if judged and self.train.eval_every and stages.find(self.stage).scenes_judge:
-            purpose = f"train.eval_every {self.train.eval_every} judges by scenes, which"
-            extras.load("skia", "scenes", purpose)
+        if judged and self.train.eval_every:
+            for entry in self.evals:
+                registry.listed(entry)[0].check_extras(registry.Use.TRAINING, f"evals {entry}")
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
     """Builds a recipe from nested dicts.
 
     Raises:
-        ValueError: see `config.build`; or an unknown stage.
+        ValueError: see `config.build` and `registry.check`; or an unknown stage.
     """
-    recipe = config.build(Recipe, config.current(values))
-    objective = stages.find(recipe.stage).Objective
-    built = config.build(objective, recipe.objective, "objective")
+    values = config.current(values)
+    recipe = config.build(Recipe, {"evals": _evals(values.get("stage")), **values})
+    stage = stages.find(recipe.stage)
+    registry.check(recipe.evals, stage=stage.name, parts={*stage.trained, *stage.needed})
+    built = config.build(stage.Objective, recipe.objective, "objective")
     return _expanded(dataclasses.replace(recipe, objective=built))
+
+
+def _evals(stage: Any) -> tuple[str, ...]:
+    """Returns what judges a stage whose recipe does not say."""
+    return EVALS.get(str(stage), ("held_out",))
 
 
 def _expanded(recipe: Recipe) -> Recipe:
@@ -188,4 +205,5 @@ def schema(recipe: Recipe) -> Schema:
     }
     defaults = {name: config.to_dict(group) for name, group in groups.items()}
     del defaults["data"]["mixture"]  # its keys are no settings of which each has a default
-    return Schema(defaults=defaults | {"seed": 0}, unseen=UNSEEN)
+    defaults |= {"seed": 0, "evals": list(_evals(recipe.stage))}
+    return Schema(defaults=defaults, unseen=UNSEEN)

@@ -100,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe.check_extras(judged=True)
 
         from omnigen.data.stream.mixing import BadCorpusError
+        from omnigen.evals import registry
         from omnigen.generation.pretrained import check_weights, locate
         from omnigen.training import loop, replay
 
@@ -118,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 cli.say(found.line)
                 raise SystemExit(bool(found.arrays or found.losses))
             given |= {"check": check_weights}
+            if train.eval_every:
+                given |= {"evaluators": registry.in_training(recipe.evals, stage)}
             loop.run(stage, train, began=began, **given)
 
 

@@ -13,6 +13,7 @@ from omnigen.checkpoints import manager
 from omnigen.data.stream.mixing import BadCorpusError
 from omnigen.models.omni import Omni
 from omnigen.training import loop
+from omnigen.training.changes import Changes
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 STAGES = ("tokenizer", "ar", "decoder", "distillation")
@@ -31,6 +32,23 @@ def test_every_recipe_builds(stage: str, size: str) -> None:
     assert small.model.image_size == 32
     assert small.model.ar.dtype == "float32"
     assert small.train.steps <= 20
+
+    old = json.loads(config.to_json(full))
+    del old["evals"]
+    assert recipe.from_dict(old) == full  # what older recipes mean is what recipes list
+
+
+def test_what_judges_a_run_is_listed() -> None:
+    path = f"{CONFIGS / 'ar'}.py:debug"
+    assert recipe.read(path).evals == ("held_out", "exact/12")
+    assert recipe.read(path, ["--config.evals=[]"]).evals == ()
+    found = recipe.read(path, ["--config.evals=['lpips', 'exact']"])
+    assert found.evals == ("lpips", "exact")
+    stored = recipe.settings(found)
+    del stored["evals"]
+    (line,) = Changes(stored, recipe.settings(found), recipe.schema(found)).lines(step=3)
+    told = "evals was ['held_out', 'exact/12'], is ['lpips', 'exact']"
+    assert line == f"changed since step 3: {told}"
 
 
 def test_debug_alone_is_nano() -> None:
@@ -77,6 +95,20 @@ AR = ["--config", f"{CONFIGS / 'ar'}.py:debug", "--workdir", "run"]
         ([*AR, "--config.train.steps=None"], "config key train.steps is None; it must be int"),
         ([*AR, "--config.data.order=up"], "config key data.order is 'up'; allowed: 'raster'"),
         ([*AR, "--config.stage=vae"], "stage 'vae' is unknown"),
+        ([*AR, "--config.evals=['exat']"], "evals exat: did you mean exact? allowed: held_out, "),
+        ([*AR, "--config.evals=['samples']"], "evals samples: did you mean"),
+        ([*AR, "--config.evals=exact"], "config key evals is 'exact'; it must be tuple[str, ...]"),
+        ([*AR, "--config.evals=['exact', 'exact/2']"], "evals names exact twice"),
+        ([*AR, "--config.evals=['exact/0']"], "evals exact/0: allowed: exact/N, which asks every"),
+        (
+            [*AR, "--config.evals=['lpips/2']"],
+            "evals lpips/2: lpips has no prompts; allowed: exact/N, text/N",
+        ),
+        (
+            ["--config", f"{CONFIGS / 'tokenizer'}.py:debug", "--workdir", "run"]
+            + ["--config.evals=['exact']"],
+            "evals exact needs ar, head; stage tokenizer has decoder, encoder",
+        ),
         ([*AR, "--config.mesh.tensor=3"], "mesh.tensor=3 does not divide it"),
         ([*AR, "--config.model.ar.num_heads=3"], "num_heads"),
         ([*AR, "--config.model.image_size=40"], "image_size 40 is not a multiple of the token"),

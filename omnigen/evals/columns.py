@@ -12,8 +12,8 @@ from omnigen import cli
 from omnigen.evals.registry import Subject, Suite, Use
 
 if TYPE_CHECKING:
-    from omnigen.evals.base import Evaluator
     from omnigen.nn.module import Params
+    from omnigen.training.stage import Evaluator
 
 MOST_NAME = 48  # characters of a column's name, of which a disk takes 255 bytes and more
 

@@ -2,23 +2,26 @@
 """The one table of suites: what each can judge, what it needs, and how its evaluator is made.
 
 A new suite is a module in `suites/` and an entry here. Commands and recipes read the table before
-anything heavy is imported, so a suite's module is imported where its evaluator is made.
+anything heavy is imported, so a suite's module is imported where its evaluator is made. What an
+evaluator is, `training.stage.Evaluator` says.
 """
 
 import dataclasses
 import enum
 import pathlib
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from omnigen import cli, extras
 
 if TYPE_CHECKING:
-    from omnigen.evals.base import Evaluator
     from omnigen.evals.benchmark import Benchmark
     from omnigen.evals.suites.fidelity import Sets
+    from omnigen.evals.suites.held_out import Stage
     from omnigen.evals.suites.samples import Reader
     from omnigen.models.omni import Omni
+    from omnigen.training.stage import Evaluator
 
 
 class Use(enum.Enum):
@@ -28,6 +31,7 @@ class Use(enum.Enum):
     DRAWING = "only draws with a model, so that the pictures can be judged elsewhere"
     PICTURES = "judges a folder of pictures"
     PAIR = "judges a folder of pictures against a reference"
+    TRAINING = "judges a stage while it is trained"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Subject:
         use: what the suite is asked to do.
         name: of the system that is judged, in the names of files.
         omni: the model; None if pictures are judged.
+        stage: what is trained; None outside of training.
         images: the folder of pictures; None if a model is judged.
         reference: the folder that `images` is compared with.
         corpus: a prepared corpus or tars, whose captions are drawn.
@@ -53,6 +58,7 @@ class Subject:
     use: Use = Use.MODEL
     name: str = "model"
     omni: "Omni | None" = None
+    stage: "Stage | None" = None
     images: pathlib.Path | None = None
     reference: pathlib.Path | None = None
     corpus: str = ""
@@ -147,9 +153,72 @@ def find(name: str, allowed: Collection[str], *, where: str) -> Suite:
         ValueError: unknown name, with the nearest and all that are allowed.
     """
     if name not in allowed:
-        nearest, known = cli.nearest(name, allowed), ", ".join(allowed)
-        raise ValueError(f"{where} {name}: did you mean {nearest}? allowed: {known}")
+        nearest, known = cli.nearest(name[:100], allowed), ", ".join(allowed)
+        raise ValueError(f"{where} {cli.printable(name)}: did you mean {nearest}? allowed: {known}")
     return SUITES[name]
+
+
+def listed(entry: str) -> tuple[Suite, int]:
+    """Returns the suite of an entry of a recipe's `evals`, and every how many prompts it asks.
+
+    An entry is a name, or `NAME/N` for every Nth prompt.
+
+    Raises:
+        ValueError: no such suite for training, or a part of one that cannot be taken apart.
+    """
+    name, slash, every = entry.partition("/")
+    suite = find(name, able(Use.TRAINING), where="evals")
+    if not slash:
+        return suite, 1
+    if not suite.has_prompts:
+        allowed = ", ".join(f"{name}/N" for name in able(Use.PICTURES))
+        raise ValueError(f"evals {cli.printable(entry)}: {name} has no prompts; allowed: {allowed}")
+    if not re.fullmatch("[1-9][0-9]?|100", every):
+        allowed = f"{name}/N, which asks every Nth prompt, N from 1 to 100"
+        raise ValueError(f"evals {cli.printable(entry)}: allowed: {allowed}")
+    return suite, int(every)
+
+
+def check(entries: Sequence[str], *, stage: str, parts: Collection[str]) -> None:
+    """Checks a recipe's `evals`.
+
+    Args:
+        entries: see `listed`.
+        stage: name of what is trained.
+        parts: those of the model that the stage has.
+
+    Raises:
+        ValueError: names an entry that no evaluator could be made of.
+    """
+    seen: set[str] = set()
+    for entry in entries:
+        suite, _ = listed(entry)
+        if lacking := [part for part in suite.weights if part not in parts]:
+            raise ValueError(
+                f"evals {suite.name} needs {', '.join(lacking)}; stage {stage} has "
+                f"{', '.join(sorted(parts))}"
+            )
+        if suite.name in seen:
+            raise ValueError(f"evals names {suite.name} twice")
+        seen.add(suite.name)
+
+
+def in_training(entries: Sequence[str], stage: "Stage") -> "list[Evaluator]":
+    """Returns the evaluators of a run: suites of prompts judge by one picture a prompt."""
+    found = []
+    for entry in entries:
+        suite, every = listed(entry)
+        count = 1 if suite.has_prompts else suite.count
+        subject = Subject(use=Use.TRAINING, omni=stage.omni, stage=stage, count=count, every=every)
+        found.append(suite.evaluator(subject))
+    return found
+
+
+def _held_out(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites.held_out import HeldOut
+
+    assert subject.stage is not None
+    return HeldOut(subject.stage)
 
 
 def _reader() -> "Reader | None":
@@ -164,7 +233,7 @@ def _reconstruction(subject: Subject) -> "Evaluator":
     return Reconstruction(
         subject.model,
         count=subject.count,
-        reader=_reader(),
+        reader=_reader() if subject.use == Use.MODEL else None,  # it is too slow for training
         output=subject.output,
         column=subject.name,
     )
@@ -249,21 +318,34 @@ def _lpips(subject: Subject) -> "Evaluator":
 _TOKENIZER = ("encoder", "decoder")
 _GENERATOR = ("decoder", "ar", "head")
 _TABLE = (
-    Suite("reconstruction", _TOKENIZER, 64, {Use.MODEL: ("scenes",)}, _reconstruction, reads=True),
+    Suite("held_out", (), 0, {Use.TRAINING: ()}, _held_out),
+    Suite(
+        "reconstruction",
+        _TOKENIZER,
+        64,
+        {Use.MODEL: ("scenes",), Use.TRAINING: ("scenes",)},
+        _reconstruction,
+        reads=True,
+    ),
     Suite("samples", _GENERATOR, 64, {Use.MODEL: ("scenes",)}, _samples, reads=True),
     Suite("corpus", _GENERATOR, 64, {Use.MODEL: ()}, _corpus, reads=True, input="corpus"),
     Suite(
         "exact",
         _GENERATOR,
         4,
-        {Use.MODEL: ("scenes",), Use.DRAWING: ("scenes",), Use.PICTURES: ()},
+        {Use.MODEL: ("scenes",), Use.DRAWING: ("scenes",), Use.PICTURES: (), Use.TRAINING: ()},
         _exact,
     ),
     Suite(
         "text",
         _GENERATOR,
         4,
-        {Use.MODEL: ("ocr", "scenes"), Use.DRAWING: ("scenes",), Use.PICTURES: ("ocr",)},
+        {
+            Use.MODEL: ("ocr", "scenes"),
+            Use.DRAWING: ("scenes",),
+            Use.PICTURES: ("ocr",),
+            Use.TRAINING: ("ocr",),
+        },
         _text,
     ),
     Suite("fidelity", _TOKENIZER, 64, {Use.MODEL: ("scenes",), Use.PAIR: ()}, _fidelity),
@@ -271,10 +353,20 @@ _TABLE = (
         "kid_lite0",
         _TOKENIZER,
         64,
-        {Use.MODEL: ("fidelity", "scenes"), Use.PAIR: ("fidelity",)},
+        {
+            Use.MODEL: ("fidelity", "scenes"),
+            Use.PAIR: ("fidelity",),
+            Use.TRAINING: ("fidelity", "scenes"),
+        },
         _kid_lite0,
     ),
-    Suite("lpips", _TOKENIZER, 64, {Use.MODEL: ("fidelity", "scenes")}, _lpips),
+    Suite(
+        "lpips",
+        _TOKENIZER,
+        64,
+        {Use.MODEL: ("fidelity", "scenes"), Use.TRAINING: ("fidelity", "scenes")},
+        _lpips,
+    ),
 )
 SUITES = {suite.name: suite for suite in _TABLE}
 """All suites by name, in the order in which users see them."""

@@ -20,8 +20,8 @@ import numpy as np
 from omnigen import files
 
 if TYPE_CHECKING:
-    from omnigen.evals.base import Evaluator
     from omnigen.nn.module import Params
+    from omnigen.training.stage import Evaluator
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95

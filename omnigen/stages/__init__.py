@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is trained: each stage is a dataset, weights, a loss and its judges."""
+"""What is trained: each stage is a dataset, weights and a loss."""

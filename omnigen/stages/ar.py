@@ -19,7 +19,6 @@ from omnigen import flow
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream import noise, pipeline
-from omnigen.evals.base import Evaluator
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.models import flops
@@ -30,8 +29,6 @@ from omnigen.parallel import DataShard, shard
 from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
 from omnigen.stages.base import Batch, Stage
 from omnigen.training.feed import Rates
-
-JUDGED = 12  # every so many prompts of the suite `exact` are asked in training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,14 +208,6 @@ class ARStage(Stage):
         ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
         encode = flops.encoder(config.encoder, *size) if "image" in batch else 0.0
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
-
-    def evaluators(self) -> list[Evaluator]:
-        """The held-out loss, and a twelfth of the suite `exact`, one picture a prompt."""
-        from omnigen.evals.prompted import Prompted
-        from omnigen.evals.suites import exact
-
-        suite = exact.benchmark().part(JUDGED)
-        return [*super().evaluators(), Prompted(suite, omni=self.omni, count=1)]
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Pictures of held-out captions, four of each kind and corpus."""

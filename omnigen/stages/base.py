@@ -3,16 +3,14 @@
 
 import dataclasses
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from omnigen.data.corpus.split import Split
-from omnigen.data.stream.examples import has_held_out
 from omnigen.data.stream.pipeline import DataConfig, longest_sketch
-from omnigen.evals.base import Evaluator
 from omnigen.models.omni import Omni, OmniConfig
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard
@@ -36,7 +34,6 @@ class Stage:
         trained: parts whose weights are learnt.
         needed: parts whose weights must be given.
         added: layers of a part that are zero where a checkpoint that it starts from lacks them.
-        scenes_judge: whether it is judged by scenes, whatever it is trained on.
         frozen: their weights.
     """
 
@@ -44,7 +41,6 @@ class Stage:
     trained: tuple[str, ...]
     needed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
-    scenes_judge = False
     Objective: type[Any]
 
     def __init__(self, model: OmniConfig, objective: Any, data: DataConfig, frozen: Params):
@@ -131,39 +127,6 @@ class Stage:
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Pictures for people to look at, uint8 `[N, H, W, 3]`."""
         raise NotImplementedError
-
-    def evaluators(self) -> list[Evaluator]:
-        """The loss on compositions that are never trained on."""
-        return [HeldOutLoss(self)]
-
-
-class HeldOutLoss:
-    """The stage's own loss on the test split, with the same noise every time."""
-
-    name = "held_out"
-
-    def __init__(self, stage: Stage, *, batches: int = 4, batch_size: int = 32):
-        """Judges by `batches` batches of `batch_size` examples."""
-        self._stage, self._batches, self._batch_size = stage, batches, batch_size
-        self._judge = jax.jit(self._parts)
-
-    def _parts(
-        self, params: Params, frozen: Params, batch: Batch, keys: jax.Array
-    ) -> Mapping[str, jax.Array]:
-        batch = self._stage.prepare(params, frozen, batch, keys)
-        return self._stage.loss(params, frozen, batch, keys)[1]
-
-    def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
-        """Yields the mean of every part of the loss; nothing if nothing is held out."""
-        if not has_held_out(self._stage.data):
-            return
-        stream = iter(self._stage.dataset(self._batch_size, DataShard(), Split.TEST))
-        parts: list[Mapping[str, jax.Array]] = []
-        for number in range(self._batches):
-            keys = jax.random.split(jax.random.key(number), self._batch_size)
-            parts.append(self._judge(params, frozen, next(stream), keys))
-        for part in parts[0]:
-            yield part, float(np.mean([float(values[part]) for values in parts]))
 
 
 def find(name: str) -> type[Stage]:

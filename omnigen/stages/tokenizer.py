@@ -15,7 +15,6 @@ import numpy as np
 from omnigen import flow
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream import noise, pipeline
-from omnigen.evals.base import Evaluator
 from omnigen.models import flops
 from omnigen.models.encoder import add_noise
 from omnigen.models.omni import to_pixels, to_uint8
@@ -85,7 +84,6 @@ class TokenizerStage(Stage):
 
     name = "tokenizer"
     trained = ("encoder", "decoder")
-    scenes_judge = True
     Objective = TokenizerObjective
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
@@ -152,12 +150,6 @@ class TokenizerStage(Stage):
         total = times["encoder"] * encode + times["decoder"] * decode
         tokens = images * (size[0] // side) * (size[1] // side)
         return Rates(images=images, tokens=tokens, flops=images * total)
-
-    def evaluators(self) -> list[Evaluator]:
-        """The held-out loss, and the PSNR of held-out pictures."""
-        from omnigen.evals.suites.reconstruction import Reconstruction
-
-        return [*super().evaluators(), Reconstruction(self.omni)]
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Held-out pictures, each beside its reconstruction."""

@@ -142,11 +142,11 @@ class _Stop:
 
 
 def _judge(
-    judges: Sequence[Evaluator], params: Params, frozen: Params, *, beat: Callable[[], None]
+    evaluators: Sequence[Evaluator], params: Params, frozen: Params, *, beat: Callable[[], None]
 ) -> dict[str, float]:
-    """Runs all evaluators, with `beat` after each metric; returns metrics as `evaluator/metric`."""
+    """Runs all evaluators, with `beat` after each metric; returns metrics as `name/metric`."""
     found = {}
-    for evaluator in judges:
+    for evaluator in evaluators:
         for name, value in evaluator.run(params, frozen):
             found[f"{evaluator.name}/{name}"] = value
             beat()
@@ -272,6 +272,7 @@ def run(
     settings: Mapping[str, Any],
     schema: Schema = NOTHING_KNOWN,
     seed: int = 0,
+    evaluators: Sequence[Evaluator] = (),
     began: float | None = None,
     started: Callable[[], None] = lambda: None,
     check: Check | None = None,
@@ -290,6 +291,7 @@ def run(
             what is stored there.
         schema: Knowledge about the keys of the settings.
         seed: Seed of weights and of everything random in training.
+        evaluators: Judges of the averaged weights, every `config.eval_every` steps.
         began: Time when the process began, by `time.time()`, for the ledger; now by default.
         started: Called once no bad input can come up any more; until then nothing is written.
         check: Check of the checkpoint in `config.init_from`; see `model.load_model`.
@@ -310,7 +312,6 @@ def run(
     transformation = prepare_optimizer(stage, config, optimizer)
     learning_rate = optim.schedule(optimizer, config.steps)
     folder = pathlib.Path(workdir)
-    judges = stage.evaluators()
     last_line, terminal = dict[str, float](), metrics.Terminal()
     say = terminal.say
     first_host = jax.process_index() == 0
@@ -383,10 +384,9 @@ def run(
             if shapes not in programs:  # pictures of another size
                 reporter.text(_COMPILING)
                 with pause(Bucket.PROGRAM_STARTUP):
-                    program, line = compile_step(
+                    programs[shapes], line = compile_step(
                         step_fn, train_state, frozen, item.batch, mesh=mesh
                     )
-                programs[shapes] = program
                 reporter.text(line)
             train_state, step_metrics = programs[shapes](train_state, frozen, item.batch)
             window.add(step, step_metrics, item.rates)
@@ -421,7 +421,7 @@ def run(
                 if due(config.eval_every):
                     doing = metrics.timed(reporter.text, f"judging step {step}")
                     with pause(Bucket.CUSTOM), doing:
-                        judged = _judge(judges, train_state["ema"], frozen, beat=dog.beat)
+                        judged = _judge(evaluators, train_state["ema"], frozen, beat=dog.beat)
                         reporter.metrics({"step": step, **judged}, steps=config.steps)
                         last_line.update(judged)
                 stopped = bool(stop.signum) or saved.preempted(step)

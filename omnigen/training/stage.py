@@ -2,7 +2,7 @@
 """What the loop asks of a stage, and its own settings."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -17,12 +17,21 @@ Batch = dict[str, Any]
 
 
 class Evaluator(Protocol):
-    """Judges weights; also used outside of training."""
+    """Judges weights by some numbers, in training and outside of it.
+
+    Attributes:
+        name: of the suite; metrics are logged as `name/metric`.
+    """
 
     name: str
 
-    def run(self, params: Params, frozen: Params) -> Iterable[tuple[str, float]]:
-        """Yields metric names and values."""
+    def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
+        """Yields metrics as (name, value); units are in the names.
+
+        Args:
+            params: weights that are being trained, by part of the model; may be empty.
+            frozen: the model's other weights.
+        """
         ...
 
 
@@ -70,10 +79,6 @@ class Stage(Protocol):
 
     def rates(self, batch: dict[str, np.ndarray]) -> Rates:
         """Returns what a local batch holds and costs."""
-        ...
-
-    def evaluators(self) -> Sequence[Evaluator]:
-        """Returns the judges to run during training."""
         ...
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:

@@ -28,6 +28,19 @@ def test_what_suites_can_judge() -> None:
     assert [name for name, suite in SUITES.items() if suite.has_prompts] == ["exact", "text"]
 
 
+def test_recipes_list_suites_that_need_nothing_but_the_stage() -> None:
+    assert registry.able(Use.TRAINING) == (
+        *("held_out", "reconstruction", "exact", "text", "kid_lite0", "lpips"),
+    )
+    assert registry.listed("exact") == (SUITES["exact"], 1)
+    assert registry.listed("text/12") == (SUITES["text"], 12)
+    for entry in ("text/", "text/0", "text/101", "text/x", "text/1/2", "text/-1", "text/²"):
+        with pytest.raises(ValueError, match="allowed: text/N, which asks every Nth prompt"):
+            registry.listed(entry)
+    with pytest.raises(ValueError, match=r"^evals fid\\x1blity: did you mean"):
+        registry.listed("fid\x1blity")
+
+
 def test_an_unknown_suite_names_the_nearest() -> None:
     assert registry.find("text", SUITES, where="--suites") is SUITES["text"]
     with pytest.raises(

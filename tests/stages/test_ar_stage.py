@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from omnigen import flow, parallel
+from omnigen.evals import registry
 from omnigen.models import flops
 from omnigen.parallel import MeshConfig
 from omnigen.scenes.scene import Kind
@@ -263,7 +264,6 @@ def test_samples_are_pictures_of_held_out_captions(stage, params, monkeypatch):
 
 def test_is_judged_by_a_slice_of_the_suite(stage, params, monkeypatch):
     """The command's own evaluator, on fewer prompts; nothing right in pictures of 16 pixels."""
-    monkeypatch.setattr("omnigen.stages.ar.JUDGED", 40)
     asked = []
     monkeypatch.setattr(
         "omnigen.evals.prompted.generate",
@@ -272,7 +272,7 @@ def test_is_judged_by_a_slice_of_the_suite(stage, params, monkeypatch):
             or np.zeros((len(keys), 16, 16, 3), np.float32)
         ),
     )
-    held_out, judge = stage.evaluators()
+    held_out, judge = registry.in_training(["held_out", "exact/40"], stage)
     assert (held_out.name, judge.name) == ("held_out", "exact")
     report = dict(judge.run(params, stage.frozen))
     assert {"overall", "counting", "scene_20_atoms", "landscape"} <= report.keys()

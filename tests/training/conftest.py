@@ -24,15 +24,6 @@ def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return (jax.random.uniform(key, shape) - 0.5) * (12 / shape[-2]) ** 0.5
 
 
-class Mean:
-    """The average output on fixed inputs."""
-
-    name = "probe"
-
-    def run(self, params, frozen):
-        yield "weight_sum", float(params["encoder"]["layers"]["up"].sum())
-
-
 class ToyStage:
     name = "toy"
 
@@ -104,9 +95,6 @@ class ToyStage:
     def rates(self, batch):
         self.seen.append(batch["index"].copy())
         return Rates(images=len(batch["x"]), tokens=10 * len(batch["x"]), flops=1e9)
-
-    def evaluators(self):
-        return [Mean()]
 
     def samples(self, params, frozen, seed):
         del frozen

@@ -31,7 +31,25 @@ OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup_steps=2, weight_decay=0.1
 SETTINGS = {"model": {"size": "toy"}}
 
 
-def run(stage, workdir, config=QUICK, optimizer=OPTIMIZER, *, settings=SETTINGS, **sizes):
+class Sum:
+    """The sum of some weights."""
+
+    name = "probe"
+
+    def run(self, params, frozen):
+        yield "weight_sum", float(params["encoder"]["layers"]["up"].sum())
+
+
+def run(
+    stage,
+    workdir,
+    config=QUICK,
+    optimizer=OPTIMIZER,
+    *,
+    settings=SETTINGS,
+    evaluators=(),
+    **sizes,
+):
     mesh = parallel.make_mesh(parallel.MeshConfig(**sizes))
     return loop.run(
         stage,
@@ -42,6 +60,7 @@ def run(stage, workdir, config=QUICK, optimizer=OPTIMIZER, *, settings=SETTINGS,
         settings=settings,
         schema=Schema(defaults={"model": {"local": True}}, unseen={"model.local": "encoder"}),
         seed=5,
+        evaluators=evaluators,
     )
 
 
@@ -235,7 +254,7 @@ def test_ten_bad_steps_end_the_run(make_stage, tmp_path):
 
 def test_samples_and_evaluations(make_stage, tmp_path):
     stage = make_stage()
-    last = run(stage, tmp_path, change(sample_every=4, eval_every=5))
+    last = run(stage, tmp_path, change(sample_every=4, eval_every=5), evaluators=[Sum()])
     assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [
         "step_00000004.png",
         "step_00000006.png",
