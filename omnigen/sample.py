@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from omnigen import cli, png, status
+from omnigen import cli, png, progress
 from omnigen.generation.sampler import (
     MAX_PROMPT_BYTES,
     SHEET,
@@ -140,19 +140,17 @@ def _check_output(path: pathlib.Path) -> None:
         raise ValueError(f"--output {path}: exists and is not a writable file")
 
 
-def _draw(job: _Job, sampler: Sampler, say: status.Status) -> None:
+def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
     """Draws and writes the pictures, and says how long each took."""
     import numpy as np
 
-    count, took, images = len(job.outputs), [], []
+    images = []
     started = time.monotonic()
-    say.doing(f"drawing picture 1 of {count}")
-    for i, (image,) in enumerate(sampler.batches(job.request)):
+    for i, (image,) in enumerate(told.each(sampler.batches(job.request))):
         one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
         with cli.bad_input_exits(PROGRAM, (OSError,)):
             save(image, job.outputs[i], one, version=sampler.version)
         seconds, started = time.monotonic() - started, time.monotonic()
-        took.append(seconds)
         note = f"{cli.printable(str(job.outputs[i]))}: seed {one.seed}, {seconds:.1f} s"
         if job.original:
             same = np.array_equal(image, job.original.pixels)
@@ -160,15 +158,13 @@ def _draw(job: _Job, sampler: Sampler, say: status.Status) -> None:
             if not same and job.original.software != SOFTWARE:
                 drawer = cli.printable(job.original.software, most=40)
                 note += f", which {drawer} drew; this is {SOFTWARE}"
-        say.line(note)
-        if i + 1 < count:
-            say.doing(f"drawing picture {i + 2} of {count}", left_s=min(took) * (count - i - 1))
+        progress.say(note)
         if job.sheet:
             images.append(image)
     if job.sheet:
         with cli.bad_input_exits(PROGRAM, (OSError,)):
             save_sheet(images, job.sheet, job.request, version=sampler.version)
-        say.line(f"{cli.printable(str(job.sheet))}: all {count}")
+        progress.say(f"{cli.printable(str(job.sheet))}: all {len(images)}")
 
 
 @cli.door(PROGRAM)
@@ -178,8 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)
         job = _job(values)
-        with status.Status(PROGRAM) as say:
-            say.doing("loading the model and compiling it, which takes longer the first time")
+        with progress.work("loading and compiling the model"):
             # Another model than a PNG names is refused before anything is compiled.
             expected = None if job.original else job.request
             sampler = Sampler.load(job.checkpoint, expected=expected)
@@ -189,8 +184,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"--recreate {values.recreate}: drawn by model {drawer}, and this is "
                 f"model {sampler.version}; give its --checkpoint"
             )
-    with status.Status(PROGRAM) as say:
-        _draw(job, sampler, say)
+    with progress.work("drawing pictures", len(job.outputs)) as told:
+        _draw(job, sampler, told)
 
 
 if __name__ == "__main__":

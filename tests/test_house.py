@@ -55,7 +55,6 @@ LAYERS = {
     "stages": 5,
     "cli": 0,
     "dice": 0,
-    "status": 1,
     "progress": 1,
     "text": 1,
     "png": 1,

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen import cli, doctor, export, progress, status, train
+from omnigen import cli, doctor, export, progress, train
 from omnigen.bench import __main__ as bench
 from omnigen.bench import measure
 from omnigen.data import inspect
@@ -192,10 +192,6 @@ def test_what_is_being_done(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> 
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", stream)
-    say = status.Status("door", stream)
-    say.line(EVIL)
-    say.doing(EVIL + LONG)
-    say._show()
     progress.say(EVIL)
     progress.say(LONG, is_passing=True)
     text = stream.getvalue().replace("\r\x1b[K", "").replace("\n", "")
