@@ -21,7 +21,7 @@ NEW_ENOUGH = 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("omnige
 define INSTALL
 @$(BIN)/python -c $(NEW_ENOUGH)
 @$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip
-$(BIN)/python -m pip install --quiet --editable
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 endef
 
 .PHONY: help picture test lint clean

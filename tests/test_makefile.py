@@ -73,7 +73,7 @@ def test_without_an_environment_one_is_made_first(checkout: pathlib.Path, target
     extras = "." if target == "picture" else "'.[test]'"
     steps = [
         "python3 -m venv .venv",
-        f".venv/bin/python -m pip install --quiet --editable {extras}",
+        f".venv/bin/python -m pip install --quiet --disable-pip-version-check --editable {extras}",
     ]
     assert [line for line in lines if line in steps] == steps
     made = {

@@ -35,13 +35,23 @@ SHORTER = [
     (re.compile(r"(omnigen\.evaluate .*)"), r"\1 --count 2"),
 ]
 # The sampler without --checkpoint draws with the untrained toy; test_assets.py tries the real one.
-# What installs is tried by test_packaging.py, and by whoever runs these tests.
+# What installs is tried by test_packaging.py and test_makefile.py, and by whoever runs these tests.
 INSTALLS = (
+    "make picture",
+    "make test",
+    'make picture PROMPT="a yellow heart" OUTPUT=heart.png',
     "pip install .",
     "pip install -e '.[scenes]'",
     "pip install -e '.[test]'",
     "pytest -n 2 --dist loadfile",
 )
+
+
+def test_it_begins_with_a_picture_and_two_commands() -> None:
+    """What it is, how that looks and what to type fit on one screen, and need no pip."""
+    screen = "\n".join(README.splitlines()[:30])
+    assert re.search(r"^!\[.+\]\(docs/samples.png\)$", screen, flags=re.MULTILINE)
+    assert "```bash\nmake picture\nmake test\n```" in screen and "pip" not in screen
 
 
 def blocks(language: str) -> list[str]:
@@ -67,6 +77,7 @@ def test_commands(
     untrained: pathlib.Path, one_device: None, tmp_path: pathlib.Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    assert set(INSTALLS) <= set(commands())
     ran = [command for command in commands() if command not in INSTALLS]
     for command in ran:
         run(command, untrained)

@@ -22,7 +22,7 @@ from omnigen.generation.prompt import Prompts
 from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials, Phase, State
 from omnigen.models.ar import Stepper
-from omnigen.models.heads.flow import Sampler
+from omnigen.models.heads import Sampler
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.sequence import Array

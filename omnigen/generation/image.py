@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from omnigen import flow
 from omnigen.generation.state import Phase, State
-from omnigen.models.heads.flow import Sampler
+from omnigen.models.heads import Sampler
 from omnigen.models.omni import Omni
 from omnigen.sequence import Array, Modality, Sequence
 
@@ -56,7 +56,7 @@ def taken(sample: Sampler, state: State, hidden: jax.Array) -> State:
     """Rows that draw, a group further; those whose picture is whole are done.
 
     Args:
-        sample: the flow head.
+        sample: the head.
         state: as it was when `elements` were read.
         hidden: what the transformer made of them, `[C R, K, D]`.
     """

@@ -22,7 +22,7 @@ SHAPES = {
     *("ar.vocab_size", "ar.latent_dim", "ar.embed_dim", "ar.num_layers", "ar.num_heads"),
     *("ar.num_kv_heads", "ar.head_dim", "ar.mlp_dim"),
     *("head.latent_dim", "head.cond_dim", "head.embed_dim", "head.num_blocks", "head.mlp_dim"),
-    "head.average",  # brings layers of its own
+    *("head.kind", "head.average"),  # they bring layers of their own
 }
 """Weights have other shapes, or are others, and do not fit."""
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from omnigen import flow, parallel
 from omnigen.data.corpus.latents import Encoding, digest_weights
+from omnigen.models import heads
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
 from omnigen.models.encoder import Encoder, EncoderConfig
-from omnigen.models.heads.flow import FlowHead, FlowHeadConfig
+from omnigen.models.heads.flow import FlowHeadConfig
 from omnigen.nn.module import Net, Params
 from omnigen.sequence import Specials
 from omnigen.text import load as load_text
@@ -44,7 +45,7 @@ class OmniConfig:
         encoder: Sizes of the encoder.
         decoder: Sizes of the decoder.
         ar: Sizes of the transformer.
-        head: Sizes of the flow head.
+        head: Sizes of the head.
     """
 
     image_size: int = 128
@@ -127,7 +128,8 @@ class Omni:
         self.encoder: Net[Encoder] = Net(lambda rngs: Encoder(config.encoder, rngs=rngs))
         self.decoder: Net[Decoder] = Net(lambda rngs: Decoder(config.decoder, rngs=rngs))
         self.ar: Net[AR] = Net(lambda rngs: AR(config.ar, rngs=rngs))
-        self.head: Net[FlowHead] = Net(lambda rngs: FlowHead(config.head, rngs=rngs))
+        head = heads.find(config.head.kind)
+        self.head: Net[Any] = Net(lambda rngs: head(config.head, rngs=rngs))
 
     @property
     def nets(self) -> dict[str, Net[Any]]:

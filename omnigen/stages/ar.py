@@ -23,6 +23,7 @@ from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.models import flops
 from omnigen.models.encoder import add_noise
+from omnigen.models.heads import Head
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
@@ -163,7 +164,8 @@ class ARStage(Stage):
             hidden_BLD: what it made of them.
             keys: `flow_keys` for each row, `[flow_keys, B]`.
         """
-        head, objective = self.omni.head.bind(params["head"]), self.objective
+        head: Head = self.omni.head.bind(params["head"])
+        objective = self.objective
         latents_BNZ = batch["latents"]
         hidden_BND = self._before(hidden_BLD, batch, latents_BNZ.shape[1])
         shape = (*latents_BNZ.shape[:2], objective.draws)

@@ -7,11 +7,13 @@ import json
 
 import jax
 import pytest
+from flax import nnx
 
 from omnigen import config
-from omnigen.models import compatibility
+from omnigen.models import compatibility, heads
 from omnigen.models.ar import AR
 from omnigen.models.omni import Omni, OmniConfig
+from omnigen.nn.layers import Linear
 from omnigen.nn.module import Net
 from omnigen.training.changes import flat
 
@@ -47,7 +49,15 @@ WITH = {
     "decoder.token_size": ["encoder.merge", "decoder.token_size"],
 }
 OTHER = {"image_size": 64, "ar.vocab_size": 264, "ar.num_kv_heads": 4, "decoder.patch_size": 4,
-         "decoder.noise_scale": 0.5}  # fmt: skip
+         "decoder.noise_scale": 0.5, "head.kind": "line"}  # fmt: skip
+
+
+class Line(nnx.Module):
+    """Another head."""
+
+    def __init__(self, config, *, rngs):
+        size = config.cond_dim, config.latent_dim
+        self.out = Linear(*size, axes=("embed", "latent"), rngs=rngs)
 
 
 def shapes(model: OmniConfig) -> dict[str, dict]:
@@ -89,7 +99,8 @@ def test_every_setting_is_decided_on() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(compatibility.SHAPES - {"ar.vocab_size"}))
-def test_shapes_show_what_they_are_said_to_show(key: str) -> None:
+def test_shapes_show_what_they_are_said_to_show(key: str, monkeypatch) -> None:
+    monkeypatch.setitem(heads.HEADS, "line", f"{__name__}:Line")
     assert shapes(another(key)) != shapes(SMALL)
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from omnigen import flow
+from omnigen.models.heads import HEADS
 from omnigen.nn.layers import Linear, SwiGLU, modulate, time_features
 from omnigen.nn.module import check_sizes, param
 from omnigen.nn.stack import Stack
@@ -46,6 +47,7 @@ class FlowHeadConfig:
         prediction: What the net predicts.
         average: Whether it predicts average velocities of guided fields.
         dtype: Data type of the computation.
+        kind: Which head it is, one of `heads.HEADS`.
     """
 
     latent_dim: int = 48
@@ -57,9 +59,12 @@ class FlowHeadConfig:
     prediction: flow.Prediction = flow.Prediction.VELOCITY
     average: bool = False
     dtype: str = "float32"
+    kind: str = "flow"
 
     def __post_init__(self) -> None:
         check_sizes("head", self)
+        if self.kind not in HEADS:
+            raise ValueError(f"head kind is {self.kind!r}; choose one of: {', '.join(HEADS)}")
         if self.average and self.prediction != flow.Prediction.VELOCITY:
             raise ValueError(
                 f"head prediction is {str(self.prediction)!r}; a head of averages predicts "
