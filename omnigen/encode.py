@@ -20,7 +20,7 @@ Run it again if it was interrupted: it goes on, with the same result.
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     cli.define_path(values, "corpus", None, "a prepared corpus; the latents are written into it")
-    text = "whose encoder encodes: a workdir or checkpoint folder; the shipped model if not given"
+    text = "the encoder: a workdir or checkpoint folder; the shipped model if not given"
     cli.define_path(values, "checkpoint", None, text)
     text = "pictures at a time on each device"
     flags.DEFINE_integer("batch_size", 64, text, lower_bound=1, flag_values=values)

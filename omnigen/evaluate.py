@@ -65,7 +65,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_list("suites", ["reconstruction"], suites, flag_values=values)
     text = "pictures of each kind to judge by (default: 64), or of each prompt (default: 4)"
     flags.DEFINE_integer("count", None, text, lower_bound=1, upper_bound=10_000, flag_values=values)
-    text = f"of the first picture of each prompt; {PROMPTED}"
+    text = f"seed of the first picture of each prompt; {PROMPTED}"
     flags.DEFINE_integer("seed", 0, text, lower_bound=0, upper_bound=2**31, flag_values=values)
     text = f"ask only every Nth prompt of each task; {PROMPTED}"
     flags.DEFINE_integer("every", 1, text, lower_bound=1, upper_bound=100, flag_values=values)

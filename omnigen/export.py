@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("output", "the folder to write; must not exist"),
     ):
         cli.define_path(values, name, None, text)
-    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the weights on disk", flag_values=values)
+    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "data type on disk", flag_values=values)
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         cli.parse(values, usage=USAGE, argv=argv)
         cli.require(values, "checkpoint", "output")

@@ -46,7 +46,7 @@ NUM_SPECIALS = 8  # six are in use
 
 
 class Modality(enum.IntEnum):
-    """What an element is."""
+    """The kind of an element."""
 
     PAD = 0
     TEXT = 1
@@ -68,37 +68,37 @@ class Specials:
 
     @property
     def pad(self) -> int:
-        """Fills rows; never seen, never learnt."""
+        """The id that fills rows; never seen, never learnt."""
         return self.text_vocab
 
     @property
     def bos(self) -> int:
-        """Begins a sample."""
+        """The id that begins a sample."""
         return self.text_vocab + 1
 
     @property
     def eos(self) -> int:
-        """Ends a sample."""
+        """The id that ends a sample."""
         return self.text_vocab + 2
 
     @property
     def boi(self) -> int:
-        """Begins an image; its size follows as text, and a sketch if there is one."""
+        """The id that begins an image; its size follows as text, and a sketch if there is one."""
         return self.text_vocab + 3
 
     @property
     def img(self) -> int:
-        """Ends size and sketch; image elements follow."""
+        """The id that ends size and sketch; image elements follow."""
         return self.text_vocab + 4
 
     @property
     def eoi(self) -> int:
-        """Ends an image."""
+        """The id that ends an image."""
         return self.text_vocab + 5
 
     @property
     def vocab_size(self) -> int:
-        """Text ids and specials together."""
+        """The number of text ids and specials together."""
         return self.text_vocab + NUM_SPECIALS
 
 
@@ -115,15 +115,15 @@ class ImageSpan:
     """An image of `rows * cols` elements.
 
     Attributes:
-        rows: height of the grid.
-        cols: width of the grid.
-        role: given images carry no loss. They are read as drawn ones are, an element or a group
-            after another, so that a picture means the same to the model whoever drew it.
-        order: the raster index of each element in the order of the sequence; None for raster order.
-        stride: side of an element in units of the finest grid, so that a preview's places agree
+        rows: Height of the grid.
+        cols: Width of the grid.
+        role: Given images carry no loss. They are read as drawn ones are, an element or a group
+            after another, so that a picture means the same to the model, drawn or given.
+        order: Raster index of each element in the order of the sequence; None for raster order.
+        stride: Side of an element in units of the finest grid, so that a preview's places agree
             with the picture's.
-        sketch: text ids that stand between the image's size and its elements.
-        block: elements a group, predicted together; the last group may have fewer.
+        sketch: Text ids that stand between the image's size and its elements.
+        block: Number of elements of a group, predicted together; the last group may have fewer.
     """
 
     rows: int
@@ -141,16 +141,17 @@ class Sequence:
     """A batch of rows of elements (see the module's docstring).
 
     Attributes:
-        token: int32 text or special id; `pad` at image elements.
-        slot: int32 index of an image element among the row's latents; -1 elsewhere.
-        modality: int32 `Modality`.
-        position: float32 `[B, L, 3]`: sequence, row, column, for RoPE.
-        target: float32 `[B, L, 2]`: row and column of the element that this position predicts; -1
+        token: Text or special id, int32; `pad` at image elements.
+        slot: Index of an image element among the row's latents, int32; -1 elsewhere.
+        modality: Kind of the element, int32 `Modality`.
+        position: Sequence, row and column for RoPE, float32 `[B, L, 3]`.
+        target: Row and column of the element that this position predicts, float32 `[B, L, 2]`; -1
             if it is no image element.
-        group: int32, of the mask rule; None where each element is a group of its own, in the order
-            of the row, so that the mask is causal by the form of the batch (see `ungrouped`).
-        segment: int32, which packed sample, from 1; 0 is padding.
-        weight: float32 loss weight of the element itself, as predicted from the position before it.
+        group: Group of the mask rule, int32; None where each element is a group of its own, in the
+            order of the row, so that the mask is causal by the form of the batch (see `ungrouped`).
+        segment: Number of the packed sample, int32, from 1; 0 is padding.
+        weight: Loss weight of the element itself, float32, as predicted from the position before
+            it.
     """
 
     token: Array
@@ -174,7 +175,7 @@ class Sequence:
         return jax.tree.map(function, self)
 
     def fields(self) -> dict[str, Array]:
-        """The fields that there are by name, as a data pipeline carries them."""
+        """Returns the fields that there are by name, as a data pipeline carries them."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -191,9 +192,9 @@ def layout(
     """Lays spans out as one sample.
 
     Args:
-        spans: what the sample holds, in order.
-        specials: ids of the special tokens.
-        encode: text tokenizer, for the size of an image.
+        spans: Contents of the sample, in order.
+        specials: Ids of the special tokens.
+        encode: Text tokenizer, for the size of an image.
 
     Returns:
         An unbatched numpy sequence in segment 1. Slots count the image elements of the sample in
@@ -223,9 +224,9 @@ def cut(sample: Sequence, specials: Specials, *, sketched: bool) -> Sequence:
     """Returns a sample up to where a model begins to generate its first generated image.
 
     Args:
-        sample: unbatched, from `layout`.
-        specials: ids of the special tokens.
-        sketched: whether the model writes a sketch first: then `[IMG]` is not part of the prompt.
+        sample: Unbatched sample, from `layout`.
+        specials: Ids of the special tokens.
+        sketched: Whether the model writes a sketch first: then `[IMG]` is not part of the prompt.
     """
     first = int(np.argmax((sample.slot >= 0) & (sample.weight > 0)))
     begin = int(np.flatnonzero(sample.token[:first] != specials.img)[-1]) + 1
@@ -236,7 +237,7 @@ def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
     """Puts samples one after another in a row, each its own segment; slots go on counting.
 
     Raises:
-        ValueError: if the samples do not fit.
+        ValueError: If the samples do not fit.
     """
     total = sum(len(sample.token) for sample in samples)
     if total > length:
@@ -254,7 +255,7 @@ def pack(samples: Seq[Sequence], length: int, pad: int) -> Sequence:
 
 
 def padding(length: int, pad: int) -> Sequence:
-    """An unbatched numpy sequence that holds nothing."""
+    """Returns an unbatched numpy sequence that holds nothing."""
     return Sequence(
         token=np.full(length, pad, np.int32),
         slot=np.full(length, -1, np.int32),
@@ -268,13 +269,13 @@ def padding(length: int, pad: int) -> Sequence:
 
 
 def places(rows: int, cols: int, *, stride: float = 1.0) -> np.ndarray:
-    """Row and column of each element's centre in raster order, float32 `[rows * cols, 2]`."""
+    """Returns row and column of elements' centres, raster order, float32 `[rows * cols, 2]`."""
     grid = np.stack(np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"), axis=-1)
     return ((grid.reshape(-1, 2) + 0.5) * stride).astype(np.float32)
 
 
 def may_attend(query: Sequence, key: Sequence) -> jax.Array:
-    """The mask rule, dense: bool `[B, Q, K]`."""
+    """Returns the mask rule, dense: bool `[B, Q, K]`."""
     same = query.segment[:, :, None] == key.segment[:, None, :]
     earlier = key.groups[:, None, :] <= query.groups[:, :, None]
     return jnp.asarray(same & earlier & (key.segment[:, None, :] > 0))
@@ -284,7 +285,7 @@ def ungrouped(sequence: Sequence) -> Sequence:
     """Returns whole rows without their groups, so that programs know that the mask is causal.
 
     Raises:
-        ValueError: the mask rule is another.
+        ValueError: If the mask rule is another.
     """
     if not is_causal(sequence):
         raise ValueError("rows have groups of several elements; their mask is not causal")
@@ -292,21 +293,21 @@ def ungrouped(sequence: Sequence) -> Sequence:
 
 
 def is_causal(sequence: Sequence) -> bool:
-    """Whether the mask rule is plain causal attention within segments (concrete arrays only)."""
+    """Returns whether the mask rule is causal within segments; for concrete arrays only."""
     group, segment = np.asarray(sequence.groups), np.asarray(sequence.segment)
     same = segment[..., 1:] == segment[..., :-1]
     return bool(np.all((np.diff(group, axis=-1) > 0) | ~same | (segment[..., 1:] == 0)))
 
 
 def without_prompts(sequence: Sequence, specials: Specials, size: int) -> Sequence:
-    """Rows as they would be if captions and sketches were empty: nobody sees those.
+    """Returns rows as if captions and sketches were empty, so that none is seen.
 
     They become padding where they stand, and what follows moves up on the sequence axis.
 
     Args:
-        sequence: rows of samples that are a caption and an image each.
-        specials: ids of the special tokens.
-        size: text elements that tell an image's size.
+        sequence: Rows of samples that are a caption and an image each.
+        specials: Ids of the special tokens.
+        size: Number of text elements that an image's size takes.
     """
     token, is_text = jnp.asarray(sequence.token), jnp.asarray(sequence.modality) == Modality.TEXT
     is_boi = token == specials.boi
@@ -327,8 +328,8 @@ def gather_slots(latents_BND: jax.Array, slot_BL: Array) -> jax.Array:
     """Puts each image element's latent at its place in the row; zeros elsewhere.
 
     Args:
-        latents_BND: the row's latents, image after image, each in raster order.
-        slot_BL: which of them stands where; -1 for none.
+        latents_BND: Latents of the row, image after image, each in raster order.
+        slot_BL: Index of the latent at each position; -1 for none.
 
     Returns:
         `[B, L, D]`.
@@ -339,11 +340,11 @@ def gather_slots(latents_BND: jax.Array, slot_BL: Array) -> jax.Array:
 
 
 def slot_places(slot_BL: Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
-    """Inverts `slot`: where in the row each latent stands.
+    """Inverts `slot`: returns where in the row each latent stands.
 
     Args:
-        slot_BL: which latent stands at each position; -1 for none.
-        num_slots: N, latents a row.
+        slot_BL: Index of the latent at each position; -1 for none.
+        num_slots: Number of latents of a row, N.
 
     Returns:
         int32 `[B, N]` positions, and bool `[B, N]`, whether the latent is in the row at all.
@@ -374,7 +375,7 @@ def _text_part(ids: Seq[int], weights: Seq[float]) -> Sequence:
 
 
 def _image_part(span: ImageSpan, first_slot: int, specials: Specials) -> Sequence:
-    """`[IMG]`, as often as a group has elements, and the image."""
+    """Returns `[IMG]`, as often as a group has elements, and the image."""
     given, count, block = span.role == Role.GIVEN, span.rows * span.cols, span.block
     part = _raster_part(span.rows, span.cols, span.stride, given, block, specials)
     slot, position, target = part.slot.copy(), part.position.copy(), part.target.copy()
@@ -392,7 +393,7 @@ def _image_part(span: ImageSpan, first_slot: int, specials: Specials) -> Sequenc
 def _raster_part(
     rows: int, cols: int, stride: float, given: bool, block: int, specials: Specials
 ) -> Sequence:
-    """An image in raster order, its slots from 0; shared, so nobody writes to it."""
+    """Returns an image in raster order, its slots from 0; shared, so it must not be written to."""
     count, place = rows * cols, places(rows, cols, stride=stride)
     part = padding(block + count, specials.pad)
     part.token[:block] = specials.img

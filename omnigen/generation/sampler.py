@@ -36,9 +36,9 @@ class Request(Sampling):
     """What to draw, and how; a bad value is a ValueError that names it.
 
     Attributes:
-        prompt: what the picture shows.
-        seed: decides all noise; picture i of several has the seed `seed + i`.
-        num_images: how many pictures.
+        prompt: Description of the picture.
+        seed: Seed of all noise; picture i of several has the seed `seed + i`.
+        num_images: Number of pictures.
     """
 
     prompt: str
@@ -67,8 +67,8 @@ class Sampler:
     """A model ready to draw.
 
     Attributes:
-        version: of the model: the same version, settings and seed give the same bytes on the same
-            kind of device.
+        version: Version of the model: the same version, settings and seed give the same bytes on
+            the same kind of device.
     """
 
     def __init__(self, model: "Pretrained") -> None:
@@ -90,12 +90,12 @@ class Sampler:
         program has given JAX one already, or has set `jax_enable_compilation_cache` to False.
 
         Args:
-            checkpoint: where it is.
-            expected: what will be drawn first, one picture at a time; its programs are compiled
+            checkpoint: Path of the checkpoint.
+            expected: What will be drawn first, one picture at a time; its programs are compiled
                 while the weights are read.
 
         Raises:
-            ValueError: no checkpoint there, or a damaged or foreign one.
+            ValueError: If there is no checkpoint, or it is damaged or foreign.
         """
         from omnigen.generation import pretrained
         from omnigen.generation.generate import compile
@@ -114,13 +114,13 @@ class Sampler:
         """Draws pictures, uint8 `[N, H, W, 3]`.
 
         Args:
-            prompt: what they show.
-            batch_size: pictures drawn at a time. More are faster on an accelerator, and may differ
-                in the last bit from the pictures drawn alone.
-            **settings: the other fields of `Request`.
+            prompt: Description of the pictures.
+            batch_size: Number of pictures drawn at a time. More are faster on an accelerator, and
+                may differ in the last bit from the pictures drawn alone.
+            **settings: Other fields of `Request`.
 
         Raises:
-            ValueError: see `Request`.
+            ValueError: As in `Request`.
         """
         import numpy as np
 
@@ -189,7 +189,7 @@ def read(path: pathlib.Path) -> Recreation:
     """Reads a PNG of `save`.
 
     Raises:
-        ValueError: no such file, no picture, or not one of ours.
+        ValueError: If there is no such file, or it is no picture or not one of ours.
     """
     found = png.read(path)
     texts, known = found.texts, [field.name for field in dataclasses.fields(Sampling)]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def _knob(default: Any, text: str, *, least: float, most: float) -> Any:
-    """A field with what its flag's help says and the values that are allowed."""
+    """Returns a field with what its flag's help says and the values that are allowed."""
     return dataclasses.field(default=default, metadata={"help": text, "least": least, "most": most})
 
 
@@ -64,7 +64,7 @@ class Sampling:
         """Checks every field, and turns numpy's numbers into Python's.
 
         Raises:
-            ValueError: names the field, its value and what is allowed.
+            ValueError: If a field is out of range; the message names its value and what is allowed.
         """
         for field in dataclasses.fields(Sampling):
             value = getattr(self, field.name)
@@ -91,10 +91,10 @@ class Sampling:
 
 
 def number(name: str, value: Any, *, whole: bool) -> float | int:
-    """Returns a number as Python's own.
+    """Converts a number to Python's own.
 
     Raises:
-        ValueError: it is none, or no whole number where one is needed.
+        ValueError: If it is none, or no whole number where one is needed.
     """
     try:
         return operator.index(value) if whole else float(value)

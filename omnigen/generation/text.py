@@ -18,20 +18,20 @@ _COLDEST = 1e-4  # a temperature at which the likeliest element always wins
 
 
 def elements(state: State) -> Sequence:
-    """What rows read before they write their next element, `[R, 1]`; other rows read nothing."""
+    """Returns what rows read before their next element, `[R, 1]`; others read nothing."""
     is_writing_R1 = (state.phase == Phase.TEXT)[:, None]
     last = state.last.map(lambda field: field[: state.rows])
     return dataclasses.replace(last, segment=jnp.where(is_writing_R1, last.segment, 0))
 
 
 def taken(omni: Omni, ar: AR, state: State, hidden_RD: jax.Array) -> State:
-    """Rows that write, a step further; those that end, or have no more room, draw next.
+    """Moves rows that write a step further; those that end, or have no more room, draw next.
 
     Args:
-        omni: the model.
-        ar: its transformer.
-        state: as it was when `elements` were read.
-        hidden_RD: what the transformer made of them, without guidance.
+        omni: Model that draws.
+        ar: Its transformer.
+        state: State when `elements` were read.
+        hidden_RD: Hidden states of these elements, without guidance.
     """
     specials, end, size = omni.config.specials, omni.config.specials.img, state.ids.shape[1]
     number_V = jnp.arange(omni.config.ar.vocab_size)
@@ -52,7 +52,7 @@ def taken(omni: Omni, ar: AR, state: State, hidden_RD: jax.Array) -> State:
     )
 
     def kept(new: jax.Array, old: jax.Array) -> jax.Array:
-        """The new element in the first branch of rows that write; all else as it was."""
+        """Returns the new element in the first branch of rows that write; all else as it was."""
         is_new = is_writing_R.reshape(-1, *[1] * (old.ndim - 1))
         first = jnp.where(is_new, new, old[: state.rows])
         return jnp.concatenate([first, old[state.rows :]]) if state.branches > 1 else first

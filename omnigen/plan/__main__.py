@@ -33,7 +33,7 @@ def _flags() -> flags.FlagValues:
     for name, text in (
         ("fit", "search for the fastest way to train that fits"),
         ("sample", "plan drawing instead of training"),
-        ("optimize", "compile at full effort: slower, hardly other numbers"),
+        ("optimize", "compile at full effort: slower, with nearly the same numbers"),
     ):
         flags.DEFINE_boolean(name, False, text, flag_values=values)
     for name, text in (

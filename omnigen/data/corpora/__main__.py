@@ -36,9 +36,9 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "size", 256, "side of the pictures in pixels", 32, 1024, flag_values=values
     )
-    text = "on how many backgrounds to draw each emoji or coloured icon"
+    text = "number of backgrounds to draw each emoji or coloured icon on"
     flags.DEFINE_integer("grounds", 1, text, 1, 11, flag_values=values)
-    text = "about how many pictures to compose of drawings and words as well"
+    text = "approximate number of pictures to compose of drawings and words"
     flags.DEFINE_integer("composites", 0, text, 0, 10**7, flag_values=values)
     text = "folder for downloads (default: packages in $OMNIGEN_CACHE or ~/.cache/omnigen)"
     cli.define_path(values, "cache", None, text)

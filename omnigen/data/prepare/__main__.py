@@ -22,14 +22,14 @@ Equal pictures become one, with the captions of all.
 HELP = {
     "size": "resize larger pictures so that their shorter side has so many pixels; 0: keep files",
     "min_side": "pixels that the shorter side must have",
-    "max_aspect": "of the longer to the shorter side",
+    "max_aspect": "largest ratio of the longer to the shorter side",
     "max_pixels": "larger pictures are not decoded",
     "min_caption": "characters that a caption must have; 0 also keeps pictures without any",
     "max_caption": "characters that a caption may have",
-    "near_duplicates": "bits of 64 in which hashes of near duplicates differ at most; -1: keep",
+    "near_duplicates": "most bits, of 64, in which hashes of near duplicates differ; -1: keep",
     "test_fraction": "share of pictures that is never trained on, if the input names none",
-    "license": "of pictures that do not name their own",
-    "shard_bytes": "about how large a shard gets",
+    "license": "licence of pictures that do not name their own",
+    "shard_bytes": "approximate bytes of a shard",
 }
 
 
