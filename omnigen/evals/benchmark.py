@@ -59,7 +59,7 @@ class Benchmark:
         verdict: Judges a uint8 picture, or None for one that cannot be judged, by metadata; returns
             plain data with `correct`, `atoms` and `seen`. Other processes call it.
         scores: Returns the metrics of records.
-        truth: Returns a scene that the metadata describes, for the tokenizer's ceiling.
+        reference: Returns a scene that the metadata describes, for the tokenizer's ceiling.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Benchmark:
     prompts: tuple[Metadata, ...]
     verdict: Verdict
     scores: Callable[[Sequence[Record]], Mapping[str, Estimate | float]]
-    truth: Callable[[Metadata], Scene]
+    reference: Callable[[Metadata], Scene]
 
     def part(self, every: int) -> "Benchmark":
         """Returns a smaller benchmark: each `every`th prompt of each task.

@@ -248,6 +248,6 @@ class Prompted:
 
         assert self._omni is not None
         size = self._omni.config.image_size
-        images = np.stack([render(self._suite.truth(job.metadata), size) for job in batch])
+        images = np.stack([render(self._suite.reference(job.metadata), size) for job in batch])
         keys = jax.random.split(jax.random.key(0), len(batch))
         return to_uint8(self._omni.reconstruct(weights, to_pixels(jnp.asarray(images)), keys))

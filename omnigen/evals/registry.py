@@ -286,7 +286,7 @@ def _prompted(benchmark: "Benchmark", subject: Subject) -> "Evaluator":
 
 
 def _sets(subject: Subject) -> "Sets":
-    """The two sets of pictures that a measure of whole sets compares."""
+    """Returns the two sets of pictures that a measure of whole sets compares."""
     from omnigen.evals.suites.fidelity import Folders, Rebuilt
 
     if subject.images is None:
@@ -310,7 +310,7 @@ def _kid_lite0(subject: Subject) -> "Evaluator":
 
 
 def _lpips(subject: Subject) -> "Evaluator":
-    from omnigen.evals.suites.fidelity import Perceptual
+    from omnigen.evals.suites.lpips import Perceptual
 
     return Perceptual(subject.model, count=subject.count)
 

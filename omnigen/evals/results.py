@@ -35,14 +35,20 @@ _BLOCK = 500  # resamples drawn at a time
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A score, what it was in each resample, and of how many prompts it is."""
+    """A score with its bootstrap.
+
+    Attributes:
+        value: The score.
+        resampled: Its value in each resample, float64 `[RESAMPLES]`.
+        prompts: Number of prompts that it is of.
+    """
 
     value: float
     resampled: np.ndarray
     prompts: int
 
     def to_json(self) -> dict[str, float]:
-        """Value, ends of the interval, and number of prompts."""
+        """Returns value, ends of the interval and number of prompts."""
         tail = (1 - CONFIDENCE) / 2
         low, high = np.quantile(self.resampled, [tail, 1 - tail])
         return {
@@ -62,14 +68,15 @@ def ratio(
     """Estimates sum(numerators) / sum(denominators) over pictures; a mean without denominators.
 
     Args:
-        key: names the set of prompts; seeds the resampling.
-        prompts: which prompt each picture is of.
-        numerators: of each picture.
-        denominators: likewise; a score without any is 0.
+        key: Name of the set of prompts; it seeds the resampling.
+        prompts: Numbers of the prompts that the pictures are of.
+        numerators: Numbers above the line, one a picture.
+        denominators: Numbers below the line, one a picture; the score is 0 where their sum is.
     """
     numbers = np.asarray(list(prompts))
     above = np.asarray(list(numerators), np.float64)
     below = np.ones_like(above) if denominators is None else np.asarray(list(denominators), float)
+    # Pictures of one prompt are not independent, so sums over prompts are what is resampled.
     _, groups = np.unique(numbers, return_inverse=True)
     sums = np.stack([np.bincount(groups, above), np.bincount(groups, below)])
     count = sums.shape[1]
@@ -96,7 +103,7 @@ def combine(formula: Callable[..., Any], *estimates: Estimate) -> Estimate:
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of several scores of different prompts, each of equal weight."""
+    """Returns the mean of several scores of different prompts, each of equal weight."""
     estimate = combine(lambda *values: sum(values) / len(values), *estimates)
     return dataclasses.replace(estimate, prompts=sum(e.prompts for e in estimates))
 
@@ -106,12 +113,12 @@ class Outcome:
     """What one benchmark says of one system.
 
     Attributes:
-        scores: by name; plain numbers have no interval.
-        about: judge, prompts, seeds and settings.
-        pictures: a record each, in order.
-        problems: files that could not be judged or should not be there, by what is wrong.
-        ceiling: the same scores of true pictures that went through the system's tokenizer.
-        ceiling_pictures: their records.
+        scores: Scores by name; plain numbers have no interval.
+        about: Judge, prompts, seeds and settings.
+        pictures: Records of the pictures, in order.
+        problems: Files that could not be judged or should not be there, by what is wrong.
+        ceiling: Scores of true pictures that went through the system's tokenizer.
+        ceiling_pictures: Records of those.
     """
 
     scores: Mapping[str, Estimate | float]
@@ -122,7 +129,7 @@ class Outcome:
     ceiling_pictures: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, in a fixed order."""
+        """Returns plain data, in a fixed order."""
         return {
             **self.about,
             "scores": _scores(self.scores),
@@ -134,7 +141,7 @@ class Outcome:
 
 
 def value(score: Estimate | float) -> float:
-    """The score alone."""
+    """Returns the score alone."""
     return score.value if isinstance(score, Estimate) else float(score)
 
 
@@ -146,18 +153,18 @@ def _scores(scores: Mapping[str, Estimate | float]) -> dict[str, dict[str, float
 
 
 def judged(evaluator: "Evaluator", weights: "Params") -> Outcome:
-    """All that an evaluator has to say; one that only yields numbers has no more than these."""
+    """Returns all that an evaluator has to say; one may have numbers alone."""
     judge = getattr(evaluator, "judge", None)
     return judge({}, weights) if judge else Outcome(dict(evaluator.run({}, weights)))
 
 
 def is_digest(value: Any) -> bool:
-    """Whether a value is a SHA-256 as `hashlib` writes it."""
+    """Returns whether a value is a SHA-256 as `hashlib` writes it."""
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def text_digest(value: Any) -> str:
-    """SHA-256 of plain data."""
+    """Returns the SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -22,7 +22,7 @@ from omnigen.evals.judges.shapes import Seen
 from omnigen.evals.results import Estimate
 from omnigen.evals.suites import exact_prompts, landscape_prompts, references
 
-_TRUTHS = {landscape_prompts.TAG: landscape_prompts.truth}
+_REFERENCES = {landscape_prompts.TAG: landscape_prompts.reference}
 
 
 def all_prompts() -> tuple[Metadata, ...]:
@@ -38,7 +38,7 @@ def benchmark(prompts: Sequence[Metadata] | None = None) -> Benchmark:
         prompts=all_prompts() if prompts is None else tuple(prompts),
         verdict=verdict,
         scores=scores,
-        truth=lambda metadata: _TRUTHS.get(metadata["tag"], references.shapes)(metadata),
+        reference=lambda metadata: _REFERENCES.get(metadata["tag"], references.shapes)(metadata),
     )
 
 

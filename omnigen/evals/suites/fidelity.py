@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What learned features make of pictures: the suites `fidelity`, `kid_lite0` and `lpips`.
+"""How near a set of pictures is to another by learned features: the suites `fidelity`, `kid_lite0`.
 
-The first two compare two sets of pictures: held-out scenes with what comes back from the tokens, so
-that FID and its like say how the tokenizer changes the set as a whole (often called rFID), or one
-folder with another. LPIPS says how each reconstruction differs from its scene.
+They compare held-out scenes with what comes back from the tokens, so that FID and its like say how
+the tokenizer changes the set as a whole (often called rFID), or one folder with another.
 """
 
 import os
@@ -14,13 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from omnigen import files, progress
-from omnigen.data.stream import pipeline, world
 from omnigen.evals import frechet, picture_files
 from omnigen.evals.networks.inception import Features, Inception
 from omnigen.evals.networks.lite0 import Lite0
-from omnigen.evals.networks.lpips import Lpips, Net
 from omnigen.evals.results import Outcome
-from omnigen.evals.suites.reconstruction import Reconstruction
+from omnigen.evals.suites.reconstruction import Reconstruction, scenes
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.scenes.scene import Kind
@@ -28,12 +25,6 @@ from omnigen.scenes.scene import Kind
 LEAST = 10  # pictures a set, below which none of the scores means anything
 
 _BLOCK = 256  # pictures in memory at a time
-
-
-def _scenes(omni: Omni, kind: Kind, *, count: int) -> np.ndarray:
-    data = pipeline.DataConfig(image_size=omni.config.image_size)
-    examples = world.eval_examples(data, kind, count=count, start=0)
-    return np.stack([example.image for example in examples])
 
 
 class Sets(Protocol):
@@ -70,7 +61,7 @@ class Rebuilt:
     def real(self) -> Iterator[np.ndarray]:
         """Yields the scenes, a kind at a time."""
         for kind in Kind:
-            yield _scenes(self._omni, kind, count=self._count)
+            yield scenes(self._omni, kind, count=self._count)
 
     def drawn(self, weights: Params) -> Iterator[np.ndarray]:
         """Yields the reconstructions, in the same order."""
@@ -211,32 +202,3 @@ class KidLite0:
     def judge(self, params: Params, frozen: Params) -> Outcome:
         """Returns the same, and which files could not be read."""
         return Outcome(dict(self.run(params, frozen)), problems=self._sets.problems)
-
-
-class Perceptual:
-    """LPIPS by both nets, for each kind of scene and overall."""
-
-    name = "lpips"
-
-    def __init__(self, omni: Omni, *, count: int = 64):
-        """Judges by `count` pictures of each kind.
-
-        Raises:
-            ValueError: If the package with the weights is not installed.
-        """
-        self._omni, self._count = omni, count
-        self._judges = {net: Lpips(net) for net in Net}
-
-    def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
-        """Yields `KIND/NET`, the mean distance, then over all kinds `NET`."""
-        decoder, found = Reconstruction(self._omni), {net: [] for net in Net}
-        for kind in Kind:
-            with progress.work(f"lpips: rebuilding {kind}"):
-                images = _scenes(self._omni, kind, count=self._count)
-                drawn = decoder.reconstruct({**frozen, **params}, images)
-            for net, judge in self._judges.items():
-                with progress.work(f"lpips: judging {kind} by {net}"):
-                    found[net].append(judge.distances(images, drawn))
-                yield f"{kind}/{net}", float(found[net][-1].mean())
-        for net, distances in found.items():
-            yield net.value, float(np.concatenate(distances).mean())

@@ -71,7 +71,7 @@ def _metadata(scene: Scene, seed: int, *, number: int) -> dict[str, Any] | None:
     }
 
 
-def truth(metadata: Mapping[str, Any]) -> Scene:
+def reference(metadata: Mapping[str, Any]) -> Scene:
     """Returns the scene that the prompt was made from."""
     split = Split.TEST if metadata["held_out"] else Split.TRAIN
     return compose(metadata["seed"], Kind.LANDSCAPES, held_out=split == Split.TEST)

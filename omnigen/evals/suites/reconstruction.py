@@ -65,6 +65,13 @@ def similarity(ours_HWC: np.ndarray, theirs_HWC: np.ndarray) -> float:
     return float(np.mean(above / ((mx * mx + my * my + c1) * (variances + c2))))
 
 
+def scenes(omni: Omni, kind: Kind, *, count: int) -> np.ndarray:
+    """Returns the first held-out scenes of a kind at the model's size, uint8 `[count, H, W, 3]`."""
+    data = pipeline.DataConfig(image_size=omni.config.image_size)
+    examples = world.eval_examples(data, kind, count=count, start=0)
+    return np.stack([example.image for example in examples])
+
+
 class Reconstruction:
     """PSNR, SSIM and, given a reader, words of the first held-out scenes of each kind.
 

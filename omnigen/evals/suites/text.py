@@ -42,11 +42,11 @@ def benchmark(prompts: Sequence[Metadata] | None = None, *, judges: bool = True)
         prompts=tuple(text_prompts.prompts() if prompts is None else prompts),
         verdict=verdict,
         scores=scores,
-        truth=_truth,
+        reference=_reference,
     )
 
 
-def _truth(metadata: Metadata) -> Scene:
+def _reference(metadata: Metadata) -> Scene:
     scene = references.words(metadata["lines"], seed=metadata["prompt"])
     assert scene is not None
     return scene

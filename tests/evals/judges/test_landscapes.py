@@ -127,7 +127,9 @@ def test_garbage_holds_nothing_that_was_asked_for() -> None:
         )
     others = zip(prompts, prompts[1:], strict=False)
     assert not any(
-        landscape_prompts.verdict(metadata, render(landscape_prompts.truth(other), 128))["correct"]
+        landscape_prompts.verdict(metadata, render(landscape_prompts.reference(other), 128))[
+            "correct"
+        ]
         for metadata, other in others
     )
 

@@ -13,7 +13,7 @@ def test_prompts_name_all_that_is_there() -> None:
     splits_of = collections.Counter((m["held_out"], m["template_held_out"]) for m in prompts)
     assert splits_of == {(h, t): 10 if t else 20 for h in (False, True) for t in (False, True)}
     for metadata in prompts:
-        scene = landscape_prompts.truth(metadata)
+        scene = landscape_prompts.reference(metadata)
         assert scene.landscape is not None and scene.landscape.sky == metadata["sky"]
         assert splits.landscape_held_out(scene.landscape) == metadata["held_out"]
         named = [wanted["class"] for wanted in metadata["include"]]
@@ -26,7 +26,7 @@ def test_prompts_name_all_that_is_there() -> None:
 
 def test_true_pictures_are_right() -> None:
     found = [
-        exact.verdict(metadata, render(landscape_prompts.truth(metadata), 128))
+        exact.verdict(metadata, render(landscape_prompts.reference(metadata), 128))
         for metadata in landscape_prompts.prompts()[::8]
     ]
     assert sum(verdict["strict"] for verdict in found) >= len(found) - 1
@@ -49,7 +49,7 @@ def test_what_is_wrong_is_said(monkeypatch) -> None:
         view = landscapes.View(sky, dict.fromkeys(there, box))
         monkeypatch.setattr(landscapes, "look", lambda image, view=view: view)
         found = landscape_prompts.verdict(
-            metadata, render(landscape_prompts.truth(landscape_prompts.prompts()[0]), 32)
+            metadata, render(landscape_prompts.reference(landscape_prompts.prompts()[0]), 32)
         )
         assert (found["correct"], found["strict"]) == (correct, strict)
         assert [atom["what"] for atom in found["atoms"] if not atom["met"]] == wrong
