@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from omnigen import evaluate, files
-from omnigen.evals import prompted
+from omnigen.checkpoints import fingerprint
 from omnigen.evals.suites import exact
 from omnigen.generation import pretrained
 from omnigen.scenes.scene import Kind
@@ -47,7 +47,7 @@ def test_draws_here_and_judges_there(
     evaluate.main([*argv, "--images", str(folder), "--output", str(tmp_path / "home")])
     (column,) = json.loads((tmp_path / "home/results.json").read_text())["columns"]
     suite = column["suites"]["exact"]
-    weights = prompted.digest(pretrained.load(untrained, needed=()).params)
+    weights = fingerprint.shipped(pretrained.load(untrained, needed=()).params)
     assert (column["name"], column["digest"]) == (folder.name, weights)
     assert (suite["seeds"], suite["settings"]["first_seed"]) == ([7], 7)
     assert suite["expected"] == len(suite["ceiling_pictures"]) == 19

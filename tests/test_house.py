@@ -64,8 +64,9 @@ LAYERS = {
     "export": 7,
     "__main__": 8,
 }
-# Downward, but refused: the loop knows nothing about images, the world is for data and judges.
-REFUSED = {("training", "models"), ("training", "data")} | {
+# Downward, but refused: the loop knows nothing about images, models nothing about data, and the
+# world is for data and judges.
+REFUSED = {("training", "models"), ("training", "data"), ("models", "data")} | {
     (part, "scenes") for part in LAYERS if part not in ("scenes", "data", "evals")
 }
 # What layer 0 may import from outside, besides the standard library.

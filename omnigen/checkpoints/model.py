@@ -11,24 +11,21 @@ is read before its shape was looked at (`store`).
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import pathlib
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import orbax.checkpoint as ocp
 
 from omnigen import cli
-from omnigen.checkpoints import checksums, store
+from omnigen.checkpoints import checksums, fingerprint, store
 from omnigen.checkpoints.store import DamagedError
 
 FORMAT = 1
@@ -54,14 +51,8 @@ class LoadedModel:
 
     @property
     def version(self) -> str:
-        """Twelve hex digits that name the model: its config and its weights as bfloat16.
-
-        So a model keeps its version when it is exported or loaded in another dtype.
-        """
-        stored = ml_dtypes.bfloat16
-        params = jax.tree.map(lambda leaf: leaf.astype(stored, copy=False), self.params)
-        described = json.dumps([self.config["model"], _checksums(params)], sort_keys=True)
-        return hashlib.sha256(described.encode()).hexdigest()[:12]
+        """Twelve hex digits that name the model; see `fingerprint`."""
+        return fingerprint.version(self.config["model"], self.params)
 
 
 def load_model(
@@ -304,16 +295,6 @@ def refuse_damage(folder: pathlib.Path, files: list[str], leaves: list[str]) -> 
     if files or leaves:
         names = [f"file {name}" for name in files[:1]] + [f"array {name}" for name in leaves[:1]]
         raise DamagedError(f"{folder}: damaged checkpoint: wrong digest of {', '.join(names)}")
-
-
-def _checksums(params: Any) -> dict[str, int]:
-    """Returns the CRC-32 of each array's bytes, by path."""
-    return {path: zlib.crc32(_bytes(leaf)) for path, leaf in checksums.paths(params, "")}
-
-
-def _bytes(array: np.ndarray) -> memoryview:
-    """Returns the bytes of an array; numpy lends no buffer of bfloat16."""
-    return np.ascontiguousarray(array).ravel().view(np.uint8).data
 
 
 def one_line(error: Exception) -> str:

@@ -92,7 +92,7 @@ def load(
     Raises:
         ValueError: no such checkpoint, or what a suite needs is missing.
     """
-    from omnigen.evals import prompted
+    from omnigen.checkpoints import fingerprint
     from omnigen.generation import pretrained
 
     model = None
@@ -101,7 +101,7 @@ def load(
         parts = {part for suite in suites for part in suite.weights}
         model = pretrained.load(column.checkpoint or None, needed=parts)
         about = {"name": column.name, "checkpoint": model.path, "model": model.version}
-        about |= {"step": model.step, "digest": prompted.digest(model.params)}
+        about |= {"step": model.step, "digest": fingerprint.shipped(model.params)}
     uses = {s: column.use(s, reference=subject.reference is not None, draws=draws) for s in suites}
     evaluators = {
         suite.name: suite.evaluator(

@@ -27,7 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import cli, files, parallel
-from omnigen.evals import picture_files, prompted, results
+from omnigen.checkpoints import fingerprint
+from omnigen.evals import picture_files, results
 from omnigen.evals.picture_files import Job
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
@@ -162,7 +163,7 @@ def draw(
         mine,
         functools.partial(_paint, omni, weights, tiles=tiles),
         settings={
-            "weights": prompted.digest(weights),
+            "weights": fingerprint.shipped(weights),
             **Sampling().resolved(omni.config),
             **({"tiles": tiles} if tiles > 1 else {}),
         },

@@ -6,7 +6,6 @@ A picture that is missing, damaged or of another size than the rest is wrong, an
 
 import dataclasses
 import functools
-import hashlib
 import json
 import pathlib
 import tempfile
@@ -15,10 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 
 from omnigen import progress
+from omnigen.checkpoints import fingerprint
 from omnigen.evals import benchmark, picture_files, results
 from omnigen.evals.benchmark import Benchmark, Record
 from omnigen.evals.picture_files import Job
@@ -34,16 +33,6 @@ CEILING = "-ceiling"
 
 _SAMPLING = Sampling()  # as pictures are drawn unless asked otherwise
 _BATCH_SIZES = {"cpu": 16}  # elsewhere 64
-
-
-def digest(params: Params) -> str:
-    """Returns the SHA-256 of weights' names, shapes and values, as bfloat16 as they ship."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        values = np.asarray(leaf).astype(ml_dtypes.bfloat16)
-        total.update(f"{jax.tree_util.keystr(path)} {values.shape} ".encode())
-        total.update(values.tobytes())
-    return total.hexdigest()
 
 
 def _problems(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -229,7 +218,7 @@ class Prompted:
             folder,
             wanted,
             functools.partial(paint, weights),
-            settings={**settings, "weights": digest(weights) if self._output else ""},
+            settings={**settings, "weights": fingerprint.shipped(weights) if self._output else ""},
             batch_size=min(settings["batch_size"], len(wanted)),
             what=f"{self._column}, {folder.name}",
         )

@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 import sys
 import time
@@ -13,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from omnigen import cli, config, files, parallel
-from omnigen.checkpoints import manager
+from omnigen.checkpoints import fingerprint, manager
 from omnigen.data.corpus import latents, pictures
 from omnigen.data.corpus.latents import SHARD_ROWS, Encoding
 from omnigen.data.corpus.pictures import Size
@@ -21,6 +22,7 @@ from omnigen.data.corpus.records import Corpus, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.generation.pretrained import check_weights
 from omnigen.models.omni import Omni, OmniConfig, to_pixels
+from omnigen.nn.module import Params
 
 
 def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
@@ -56,6 +58,13 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
         latents.finish(folder, encoder.encoding)
 
 
+def encoding_of(omni: Omni, params: Params) -> Encoding:
+    """Returns what the latents depend on that `Omni.encode` makes with the encoder's weights."""
+    config, tokens = omni.config, math.prod(omni.config.grid)
+    dim, is_local = config.encoder.latent_dim, config.encoder.local
+    return Encoding(fingerprint.exact(params), config.image_size, tokens, dim, is_local)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Encoder:
     """An encoder on all devices of this process."""
@@ -66,7 +75,7 @@ class _Encoder:
 
     @functools.cached_property
     def encoding(self) -> Encoding:
-        return self.omni.encoding(self.params)
+        return encoding_of(self.omni, self.params)
 
     @functools.cached_property
     def count(self) -> int:

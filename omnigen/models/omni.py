@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow, parallel
-from omnigen.data.corpus.latents import Encoding, digest_weights
 from omnigen.models import heads
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
@@ -149,12 +148,6 @@ class Omni:
     def encode(self, params: Params, images: jax.Array) -> jax.Array:
         """Encodes pictures in [-1, 1] as tokens on the sphere, `[B, N, Z]`."""
         return self.encoder.bind(params)(images)
-
-    def encoding(self, params: Params) -> Encoding:
-        """Describes what the latents made with the encoder's weights `params` depend on."""
-        c, (rows, cols) = self.config.encoder, self.config.grid
-        weights = digest_weights(params) + "-local" * c.local
-        return Encoding(weights, self.config.image_size, rows * cols, c.latent_dim)
 
     def reconstruct(
         self,

@@ -22,9 +22,6 @@ from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.palette import BACKGROUNDS
 from omnigen.scenes.scene import Background, Color, Element, Object, Prop, Scene, Shape, Sky, Text
 
-MAX_BYTES = 127
-"""What would be longer is left out in training; of 400 000 scenes, the longest had 123."""
-
 DIGITS = "0123456789abcdefghijklmnopqrstuv"
 COLORS = dict(zip(Color, "roygbpknxw", strict=True))
 SHAPES = dict(zip(Shape, "CSTADXHR", strict=True))

@@ -19,6 +19,7 @@ from omnigen import flow
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream import noise, pipeline
+from omnigen.generation.encode_corpus import encoding_of
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.models import flops
@@ -94,9 +95,7 @@ class ARStage(Stage):
         """Rows of captions of scenes, and noise for their pictures or latents."""
         config, encoding = self.omni.config, None
         if self.data.latents:
-            rows, cols = config.grid
-            dim = config.encoder.latent_dim
-            encoding = Encoding("", config.image_size, tokens=rows * cols, latent_dim=dim)
+            encoding = encoding_of(self.omni, {})
         return noise.rows(
             self.data, self.omni.text, config.grid, batch_size, encoding, block=config.block
         )
@@ -106,7 +105,7 @@ class ARStage(Stage):
         """Of the latents to read, if they are to be read."""
         if not self.data.latents:
             return None
-        return self.omni.encoding(self.frozen["encoder"])
+        return encoding_of(self.omni, self.frozen["encoder"])
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
         """Encodes the pictures, unless they were before, and counts what is learnt."""

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from omnigen import evaluate
+from omnigen.checkpoints import fingerprint
 from omnigen.evals import benchmark, prompted
 from omnigen.evals.prompted import Prompted
 from omnigen.evals.suites import exact
@@ -149,7 +150,7 @@ def test_what_was_drawn_elsewhere_is_judged_as_if_here(tmp_path: pathlib.Path) -
     )
     found = home.judge({}, {}).to_json()
     settings = found.pop("settings")
-    assert settings.pop("weights") == prompted.digest(WEIGHTS)
+    assert settings.pop("weights") == fingerprint.shipped(WEIGHTS)
     assert settings == {**expected.pop("settings"), "batch_size": 6}
     assert found.pop("folder") == str(folder / "exact") and not expected.pop("folder")
     for part in ("pictures", "ceiling_pictures"):
@@ -237,19 +238,6 @@ def test_several_processes_judge_alike(tmp_path: pathlib.Path, monkeypatch) -> N
         )
         found.append(judge.judge(WEIGHTS, {}).to_json())
     assert found[0] == found[1]
-
-
-def test_the_digest_is_of_names_shapes_and_values() -> None:
-    tree = {"a": {"w": np.ones((2, 3), np.float32)}, "b": np.zeros(3, np.float32)}
-    digest = prompted.digest(tree)
-    assert len(digest) == 64
-    assert prompted.digest(jax.tree.map(jax.numpy.asarray, tree)) == digest
-    others = [
-        {"a": {"v": tree["a"]["w"]}, "b": tree["b"]},
-        {"a": {"w": tree["a"]["w"].T}, "b": tree["b"]},
-        {"a": {"w": tree["a"]["w"] * 2}, "b": tree["b"]},
-    ]
-    assert len({digest, *map(prompted.digest, others)}) == 4
 
 
 def test_the_door_judges_a_folder(tmp_path: pathlib.Path, capsys) -> None:

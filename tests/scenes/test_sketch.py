@@ -7,6 +7,7 @@ import re
 import pytest
 
 from omnigen.data.corpus.split import Split
+from omnigen.data.stream.source import MOST_SKETCH_BYTES
 from omnigen.dice import Dice
 from omnigen.scenes.caption import caption
 from omnigen.scenes.caption_canvas import Canvas
@@ -27,7 +28,7 @@ from omnigen.scenes.scene import (
     Sky,
     Text,
 )
-from omnigen.scenes.sketch import MAX_BYTES, sketch
+from omnigen.scenes.sketch import sketch
 
 COUNT = 400
 FILLS = {"p": "plain", "g": "gradient", "t": "texture"}
@@ -290,7 +291,7 @@ def test_sketches_are_ascii_and_short(kind, colored):
         written = sketch(compose(seed, kind, held_out=bool(seed % 2)), colored=colored)
         assert written.isascii() and written.isprintable()
         longest = max(longest, len(written))
-    assert 40 < longest <= MAX_BYTES < 128
+    assert 40 < longest <= MOST_SKETCH_BYTES < 128
 
 
 def test_a_crowd_counts_down_from_twenty():
@@ -298,7 +299,7 @@ def test_a_crowd_counts_down_from_twenty():
     written = sketch(Scene(Kind.SHAPES, Background(Fill.PLAIN, "white"), crowd))
     assert written.startswith("pwkbR0g4jbR2g4ibR3g4")
     assert [left for left, *_ in read(written).objects] == list(range(20, 0, -1))
-    assert len(written) == 122 <= MAX_BYTES
+    assert len(written) == 122 <= MOST_SKETCH_BYTES
 
 
 @pytest.mark.parametrize("colored", [True, False])

@@ -9,10 +9,8 @@ read and a flipped byte is noticed. Shards are written whole, in any order, by a
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,33 +29,28 @@ class Encoding:
     """What latents depend on.
 
     Attributes:
-        encoder: Digest of the encoder's weights, see `digest_weights`, and its scope.
+        weights: Fingerprint of the encoder's weights, to the last bit.
         image_size: Side of the pictures that were encoded, in pixels.
         tokens: Number of tokens of a picture.
         latent_dim: Number of dims of a token.
+        is_local: Whether a token is made of its own pixels alone.
     """
 
-    encoder: str
+    weights: str
     image_size: int
     tokens: int
     latent_dim: int
+    is_local: bool = False
 
+    @property
+    def encoder(self) -> str:
+        """Names the encoder."""
+        return f"{self.weights}-local" if self.is_local else self.weights
 
-def digest_weights(params: Mapping[str, Any]) -> str:
-    """Returns a digest of weights, given as nested dicts of float arrays."""
-    digest = hashlib.sha256()
-
-    def add(path: str, node: Any) -> None:
-        if isinstance(node, Mapping):
-            for name in sorted(node):
-                add(f"{path}/{name}", node[name])
-        else:
-            leaf = np.ascontiguousarray(np.asarray(node).astype(np.float32))
-            digest.update(f"{path}{leaf.shape}".encode())
-            digest.update(leaf.tobytes())
-
-    add("", params)
-    return digest.hexdigest()
+    def described(self, corpus: str) -> dict[str, Any]:
+        """Returns what is stored beside latents, for the digest of their corpus."""
+        kept = {name: getattr(self, name) for name in ("image_size", "tokens", "latent_dim")}
+        return {"corpus": corpus, "encoder": self.encoder, **kept}
 
 
 def create(folder: pathlib.Path, split: Split, encoding: Encoding, count: int) -> Any:
@@ -90,7 +83,7 @@ def create(folder: pathlib.Path, split: Split, encoding: Encoding, count: int) -
 
 def finish(folder: pathlib.Path, encoding: Encoding) -> None:
     """Declares the latents of a corpus complete."""
-    content = {"corpus": Manifest.read(folder).digest, **dataclasses.asdict(encoding)}
+    content = encoding.described(Manifest.read(folder).digest)
     files.write(folder / FOLDER / _INDEX, json.dumps(content, indent=1) + "\n")
 
 
@@ -114,7 +107,7 @@ class Latents:
             content = json.loads((corpus.folder / FOLDER / _INDEX).read_text())
         except (OSError, ValueError) as error:
             raise ValueError(f"{corpus.folder} has no latents; make them: {again}") from error
-        wanted = {"corpus": corpus.manifest.digest, **dataclasses.asdict(encoding)}
+        wanted = encoding.described(corpus.manifest.digest)
         stale = [name for name in wanted if content.get(name) != wanted[name]]
         if stale:
             raise ValueError(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from omnigen import config, encode, recipe, train
+from omnigen.checkpoints import fingerprint
 from omnigen.data.corpus import latents, records
 from omnigen.data.corpus.latents import Encoding, Latents
 from omnigen.data.corpus.records import Corpus, Manifest, Reason, Record, Rejected
@@ -48,6 +49,11 @@ def folder(tmp_path_factory):
     }
     Manifest(shards, {}, {}, {}).write(folder)
     return folder
+
+
+def encoding_in(content):
+    """What a corpus's latents.json says."""
+    return Encoding(*(content[name] for name in ("encoder", "image_size", "tokens", "latent_dim")))
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +150,7 @@ def test_an_interrupted_encoding_goes_on(folder, encoded, untrained, tmp_path, m
     encode_corpus.encode(copy, str(untrained))
     assert seen[3:] == [("train", 16), ("test", 0)]
     content = json.loads((copy / "latents" / "latents.json").read_text())
-    content.pop("corpus")
-    encoding = Encoding(**content)
+    encoding = encoding_in(content)
     ours, theirs = (Latents(Corpus(f), encoding) for f in (copy, encoded))
     for index in range(20):
         if index in BAD:
@@ -159,14 +164,13 @@ def test_a_flipped_byte_costs_its_row_only(encoded, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(encoded, copy)
     content = json.loads((copy / "latents" / "latents.json").read_text())
-    content.pop("corpus")
     (shard,) = [
         p for p in (copy / "latents" / "train").rglob("*") if "c" in p.parts[-4:] and p.is_file()
     ]
     data = bytearray(shard.read_bytes())
     data[100] ^= 1
     shard.write_bytes(data)
-    rows = Latents(Corpus(copy), Encoding(**content))
+    rows = Latents(Corpus(copy), encoding_in(content))
     bad = []
     for index in set(range(20)) - set(BAD):
         try:
@@ -177,28 +181,29 @@ def test_a_flipped_byte_costs_its_row_only(encoded, tmp_path):
     assert len(bad) == 1
 
 
-def test_digests_of_weights():
-    weights = {"a": {"b": np.ones((2, 3), np.float32)}, "c": np.zeros(2, np.float32)}
-    same = {"c": jax.numpy.zeros(2), "a": {"b": jax.numpy.ones((2, 3))}}
-    assert latents.digest_weights(weights) == latents.digest_weights(same)
-    for other in (
-        {**weights, "c": np.zeros(3, np.float32)},
-        {**weights, "d": np.zeros(2, np.float32)},
-        {"a": {"b": np.ones((3, 2), np.float32)}, "c": weights["c"]},
-        {"a": {"b": weights["c"]}, "c": weights["a"]["b"]},
-    ):
-        assert latents.digest_weights(other) != latents.digest_weights(weights)
-
-
 def test_an_encoder_that_sees_less_is_another():
     model = recipe.read("configs/ar.py:debug").model
-    omni, local = (
-        Omni(dataclasses.replace(model, encoder=dataclasses.replace(model.encoder, local=local)))
-        for local in (False, True)
-    )
     weights = {"c": np.zeros(2, np.float32)}
-    assert omni.encoding(weights).encoder == latents.digest_weights(weights)
-    assert local.encoding(weights).encoder != omni.encoding(weights).encoder
+    whole, local = (
+        encode_corpus.encoding_of(Omni(dataclasses.replace(model, encoder=encoder)), weights)
+        for encoder in (dataclasses.replace(model.encoder, local=local) for local in (False, True))
+    )
+    assert whole.encoder == fingerprint.exact(weights)
+    assert local.encoder == f"{whole.encoder}-local"  # as corpora in use have it
+    assert dataclasses.replace(local, is_local=False) == whole
+
+
+def test_what_is_stored_with_latents_keeps_its_form(encoded, stages):
+    encoding, manifest = stages[1]._encoding, Manifest.read(encoded)
+    assert json.loads((encoded / "latents" / "latents.json").read_text()) == {
+        "corpus": manifest.digest,
+        "encoder": fingerprint.exact(stages[1].frozen["encoder"]) + "-local",
+        "image_size": encoding.image_size,
+        "tokens": encoding.tokens,
+        "latent_dim": encoding.latent_dim,
+    }
+    claim = (encoded / "latents" / "made-of").read_text()
+    assert claim == manifest.digest + encoding.encoder
 
 
 def test_what_cannot_be_is_refused(folder, tmp_path):
