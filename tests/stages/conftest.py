@@ -1,48 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny model, and batches made by hand: packed rows of captions and noise for pictures."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 from omnigen.data.stream.pipeline import DataConfig
-from omnigen.models.ar import ARConfig
-from omnigen.models.decoder import DecoderConfig
-from omnigen.models.encoder import EncoderConfig
-from omnigen.models.heads.flow import FlowHeadConfig
-from omnigen.models.omni import Omni, OmniConfig
+from omnigen.models.omni import Omni
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack
 from omnigen.text import ByteText
 
 SIZE, ROW, PICTURES, TOKENS = 16, 40, 2, 4
-CONFIG = OmniConfig(
+CONFIG = dataclasses.replace(
+    toys.CONFIG,
     image_size=SIZE,
-    encoder=EncoderConfig(
-        patch_size=4, merge=2, latent_dim=6, embed_dim=32, num_layers=1, num_heads=2, mlp_dim=48
-    ),
-    decoder=DecoderConfig(
-        token_size=8,
-        latent_dim=6,
-        patch_size=4,
-        embed_dim=32,
-        num_layers=1,
-        num_heads=2,
-        mlp_dim=48,
-        num_steps=2,
-    ),
-    ar=ARConfig(
-        latent_dim=6,
-        embed_dim=32,
-        num_layers=2,
-        num_heads=4,
-        num_kv_heads=2,
-        head_dim=8,
-        mlp_dim=48,
-    ),
-    head=FlowHeadConfig(
-        latent_dim=6, cond_dim=32, embed_dim=24, num_blocks=1, mlp_dim=40, num_steps=2
-    ),
+    encoder=dataclasses.replace(toys.CONFIG.encoder, num_layers=1),
+    decoder=dataclasses.replace(toys.CONFIG.decoder, num_layers=1),
+    ar=dataclasses.replace(toys.CONFIG.ar, head_dim=8),
+    head=dataclasses.replace(toys.CONFIG.head, num_blocks=1, num_steps=2),
 )
 
 

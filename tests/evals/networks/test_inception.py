@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inception against pytorch-fid's own network, run once on the same seeded weights and pictures."""
 
-import importlib.util
 import json
 import pathlib
 import struct
-import types
 
+import inception as golden
 import jax
 import numpy as np
 import pytest
@@ -18,16 +17,7 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
-def golden() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_inception", GOLDEN / "inception.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def tensors(golden: types.ModuleType) -> dict[str, np.ndarray]:
+def tensors() -> dict[str, np.ndarray]:
     found = {"fc.weight": golden.tensor("fc.weight", (1008, 2048))}
     for name, shape in inception._layers().items():
         found[f"{name}.conv.weight"] = golden.tensor(f"{name}.conv.weight", shape)
@@ -49,7 +39,7 @@ def file(tensors: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-def test_features_are_those_of_pytorch_fid(golden: types.ModuleType, file: pathlib.Path) -> None:
+def test_features_are_those_of_pytorch_fid(file: pathlib.Path) -> None:
     """All three outputs to 1e-4 of their size; differences between pictures to 1e-3 of theirs."""
     network = inception.Inception(file, resize=inception.Resize.BILINEAR)
     found = network.features(golden.images())

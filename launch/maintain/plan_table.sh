@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Plans the ladder's AR stages on the slices of the table in docs/scaling.md, a row for each:
-#   launch/plan_table.sh table.md [SIZE TOPOLOGY ...]
+#   launch/maintain/plan_table.sh table.md [SIZE TOPOLOGY ...]
 # Pairs default to the whole table, which takes a minute or two a row. The batch of 14b is cut so that a
 # device computes as many rows at a time as its memory holds, and the weights of 3b are shared out to 128
 # devices at most. A plan that does not fit is a row too.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
-table="${1:?usage: launch/plan_table.sh TABLE [SIZE TOPOLOGY ...]}"
+table="${1:?usage: launch/maintain/plan_table.sh TABLE [SIZE TOPOLOGY ...]}"
 shift
 if [ $# -eq 0 ]; then
   for size in base 3b 14b; do
