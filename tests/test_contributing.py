@@ -14,6 +14,7 @@ import pytest
 
 from omnigen import evaluate, train
 from omnigen import recipe as recipes
+from omnigen.data.stream import examples, pipeline
 from omnigen.evals import registry
 from omnigen.generation import pretrained
 from omnigen.generation.generate import draw
@@ -22,7 +23,9 @@ from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials
 from omnigen.models import heads
 from omnigen.nn.module import Params
+from omnigen.parallel import DataShard
 from omnigen.stages import base as stages
+from omnigen.text import ByteText
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -34,6 +37,7 @@ TABLES: list[dict] = [stages.STAGES, heads.HEADS, registry.SUITES]
 def add(tmp_path: pathlib.Path, monkeypatch) -> Iterator[Callable[[str], ModuleType]]:
     """Imports the code for a path, which enters a table; the tables forget it afterwards."""
     before = [dict(table) for table in TABLES]
+    monkeypatch.setattr(examples, "SOURCES", examples.SOURCES)
     monkeypatch.syspath_prepend(tmp_path)
 
     def imported(path: str) -> ModuleType:
@@ -69,6 +73,10 @@ def trained(stage: stages.Stage, *, steps: int = 2) -> tuple[list[float], Params
         after = jax.tree.map(lambda w, g: w - 0.1 * g, after, gradients)
         losses.append(float(value))
     return losses, before, after
+
+
+def test_all_four_are_shown() -> None:
+    assert [pathlib.Path(path).stem for path in CODE] == ["head", "mean", "greys", "shades"]
 
 
 @pytest.mark.parametrize("path", CODE)
@@ -116,3 +124,16 @@ def test_a_suite(add, untrained: pathlib.Path, tmp_path: pathlib.Path) -> None:
     drawn = np.asarray(model.omni.decode(model.params["decoder"], z_BNZ, keys), np.float64)
     score = column["suites"]["greys"]["scores"]["mean_error"]["value"]
     assert score == pytest.approx(np.abs(drawn - greys).mean(), rel=1e-5)
+
+
+def test_a_source(add) -> None:
+    """Captions say what the pictures show, in batches of pictures, in rows and in previews."""
+    add("omnigen/data/stream/shades.py")
+    config = pipeline.DataConfig(image_size=32, mixture={"shades": 1.0})
+    images = next(iter(pipeline.images_dataset(config, 8, DataShard())))["image"]
+    assert sorted(images.max(axis=(1, 2, 3))) == sorted(images.min(axis=(1, 2, 3))) == [*range(8)]
+    row = next(iter(pipeline.sequence_dataset(config, ByteText(), (2, 2), 1, DataShard())))
+    text = bytes(int(i) for i in row["token"][0] if i < 256).decode()
+    assert text.startswith(f"shade {row['image'][0, 0].max()}")
+    shown = pipeline.previews(config, count=3)
+    assert [each.caption for each in shown] == [f"shade {each.image.max()}" for each in shown]

@@ -63,7 +63,8 @@ class Turn:
 class Source(Protocol):
     """Makes examples. Each is a function of the settings and its turn alone.
 
-    Sources are sent to worker processes, so they must be picklable.
+    Sources are sent to worker processes, so they must be picklable. A class that inherits from this
+    one has to define `NAMES`, `name`, `weights`, `candidate` and what it is opened with.
 
     Attributes:
         NAMES: what `takes` allows, for messages.
@@ -75,8 +76,8 @@ class Source(Protocol):
 
     @classmethod
     def takes(cls, name: str) -> bool:
-        """Whether a name of `data.mixture` belongs to this kind of source."""
-        ...
+        """Whether a name of `data.mixture` belongs to this kind of source; by default its own."""
+        return name == cls.name
 
     @classmethod
     def open(
@@ -84,34 +85,37 @@ class Source(Protocol):
     ) -> Sequence[Self]:
         """Opens the sources of the names that were taken, whose weights are given.
 
+        By default one source is made of weights and config.
+
         Raises:
             ValueError: one cannot be read, or lacks the latents of `encoding`.
         """
-        ...
+        return [cls(weights, config)]  # pyright: ignore[reportCallIssue]
 
     def content(self) -> str:
         """Returns what tells apart the files that it reads; empty if it reads none."""
-        ...
+        return ""
 
     def has_held_out(self) -> bool:
-        """Whether some of it is never trained on."""
-        ...
+        """Whether some of it is never trained on; by default nothing is."""
+        return False
 
     def weights(self) -> Sequence[float]:
         """Returns how often it comes in each bucket, in proportion; zeros alone if it is empty."""
         ...
 
     def picture(self, turn: Turn) -> np.ndarray:
-        """The picture of an example, uint8 `[H, W, 3]`."""
-        ...
+        """The picture of an example, uint8 `[H, W, 3]`; by default the candidate's."""
+        return self.candidate(turn).draw()
 
     def candidate(self, turn: Turn) -> Candidate:
         """An example with its caption, for packing."""
         ...
 
     def previews(self, count: int) -> Sequence[Captioned]:
-        """A few examples to look at; the same ones every time."""
-        ...
+        """A few examples to look at, the same ones every time; by default the first ones."""
+        first = [self.candidate(Turn(0, number, number)) for number in range(count)]
+        return [Captioned(each.caption, each.draw()) for each in first]
 
     @classmethod
     def check(cls, config: "DataConfig") -> None:
