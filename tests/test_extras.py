@@ -118,7 +118,7 @@ def test_every_extra_that_a_command_can_lack_is_tried() -> None:
     assert {extra for extra, _, _ in MISSING} == extras.MODULES.keys() - optional
     setup = (ROOT / "setup.py").read_text(encoding="utf-8").partition("extras_require")[2]
     named = set(re.findall(r'^        "(\w+)": ', setup, flags=re.MULTILINE))
-    assert named == extras.MODULES.keys() | {"cuda", "tpu", "test"}
+    assert named == extras.MODULES.keys() | {"cuda", "tpu", "notebook", "test"}
 
 
 def test_what_does_not_load_is_told_like_what_is_missing(tmp_path, monkeypatch) -> None:
