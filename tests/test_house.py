@@ -247,6 +247,20 @@ def test_the_map_names_every_module() -> None:
     assert every - {"__init__", "__main__"} <= names, every - names
 
 
+def glossary() -> list[tuple[str, str]]:
+    """Words of the glossary, each with the path where it is defined."""
+    text = (ROOT / "docs" / "conventions.md").read_text(encoding="utf-8")
+    table = text.partition("## Glossary\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| ([^|`]+) \| [^|]+\. \| `([^`]+)` \|$", table, flags=re.M)
+
+
+def test_the_glossary_names_each_word_once_in_order_and_where_it_is() -> None:
+    words = [word for word, _ in glossary()]
+    assert len(words) > 40 and words == sorted(set(words))
+    for word, path in glossary():
+        assert (PACKAGE / path).exists(), f"{word}: no {path}"
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_documents_can_be_read_in_a_terminal(name: str) -> None:
     """Commands and rows of tables cannot be broken."""
