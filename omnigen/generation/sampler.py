@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import omnigen
 from omnigen import cli, config, png
+from omnigen.generation import spans
 from omnigen.generation.settings import Sampling, number
+from omnigen.generation.spans import Prompt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,7 @@ SHEET = "-grid"  # ends the name of a sheet
 MAX_PROMPT_BYTES = 4000
 MAX_SEED = 2**32 - 1
 _MOST_SETTINGS = 4096  # characters
+_PICTURES = "pictures"  # the chunk that tells SHA-256 of given pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Request(Sampling):
     """What to draw, and how; a bad value is a ValueError that names it.
 
     Attributes:
-        prompt: Description of the picture.
+        prompt: Description of the picture: a text, or texts and pictures in the order in which they
+            are read (see `spans`). A model must have learnt to read pictures; the one that ships
+            has not.
         seed: Seed of all noise; picture i of several has the seed `seed + i`.
         num_images: Number of pictures.
     """
 
-    prompt: str
+    prompt: Prompt
     seed: int = 0
     num_images: int = 1
 
@@ -49,12 +54,15 @@ class Request(Sampling):
         super().__post_init__()
         for name in ("seed", "num_images"):
             object.__setattr__(self, name, number(name, getattr(self, name), whole=True))
-        if not self.prompt.strip():
+        if not isinstance(self.prompt, str):
+            object.__setattr__(self, "prompt", spans.spans(self.prompt))
+        words, pictures = spans.words(self.prompt), spans.pictures(self.prompt)
+        if not words.strip() and not pictures:
             raise ValueError(f"prompt {self.prompt!r} is empty")
         try:
-            size = len(self.prompt.encode())
+            size = len("".join([words, *(picture.sketch for picture in pictures)]).encode())
         except UnicodeEncodeError:
-            raise ValueError(f"prompt {self.prompt!r} is not valid UTF-8") from None
+            raise ValueError(f"prompt {words!r} is not valid UTF-8") from None
         if size > MAX_PROMPT_BYTES:
             raise ValueError(f"prompt has {size} bytes; at most {MAX_PROMPT_BYTES} are allowed")
         if self.num_images < 1:
@@ -97,6 +105,9 @@ class Sampler:
         Raises:
             ValueError: If there is no checkpoint, or it is damaged or foreign.
         """
+        import jax
+        import jax.numpy as jnp
+
         from omnigen.generation import pretrained
         from omnigen.generation.generate import compile
         from omnigen.generation.prompt import prompt_rows
@@ -105,22 +116,27 @@ class Sampler:
 
         def prepare(omni: "Omni") -> None:
             assert expected is not None
-            compile(omni, prompt_rows(omni, [expected.prompt]), expected)
+            weights = None
+            if spans.pictures(expected.prompt):  # the encoder is compiled as well, with any weights
+                dtype = omni.config.encoder.dtype
+                zeros = lambda leaf: jnp.zeros(leaf.shape, dtype)  # noqa: E731
+                weights = {"encoder": jax.tree.map(zeros, omni.encoder.shapes())}
+            compile(omni, prompt_rows(omni, [expected.prompt], weights), expected)
 
         needed = ("decoder", "ar", "head")
         return cls(pretrained.load(checkpoint, needed=needed, meanwhile=expected and prepare))
 
-    def __call__(self, prompt: str, *, batch_size: int = 1, **settings: Any) -> "np.ndarray":
+    def __call__(self, prompt: Prompt, *, batch_size: int = 1, **settings: Any) -> "np.ndarray":
         """Draws pictures, uint8 `[N, H, W, 3]`.
 
         Args:
-            prompt: Description of the pictures.
+            prompt: What they show; see `Request`.
             batch_size: Number of pictures drawn at a time. More are faster on an accelerator, and
                 may differ in the last bit from the pictures drawn alone.
-            **settings: Other fields of `Request`.
+            **settings: The other fields of `Request`.
 
         Raises:
-            ValueError: As in `Request`.
+            ValueError: See `Request` and `prompt_rows`.
         """
         import numpy as np
 
@@ -131,6 +147,9 @@ class Sampler:
         """Draws the pictures of a request `batch_size` at a time, each batch as soon as it is done.
 
         The last batch is drawn full and cut, so that one program serves all.
+
+        Raises:
+            ValueError: If the batch size is none, or the model cannot read a picture of the prompt.
         """
         import jax
         import numpy as np
@@ -141,7 +160,7 @@ class Sampler:
 
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        rows = prompt_rows(self._omni, [request.prompt] * batch_size)
+        rows = prompt_rows(self._omni, [request.prompt] * batch_size, self._params)
         make_keys = jax.jit(jax.vmap(jax.random.key))
         for start in range(0, request.num_images, batch_size):
             seeds = [min(request.seed + start + i, MAX_SEED) for i in range(batch_size)]
@@ -167,8 +186,11 @@ def save_sheet(
 
 
 def _chunks(request: Request, version: str) -> dict[str, str]:
+    """What a PNG says of a request; of given pictures only which they were."""
+    given = " ".join(picture.digest for picture in spans.pictures(request.prompt))
     return {
-        "prompt": request.prompt,
+        "prompt": spans.words(request.prompt),
+        **({_PICTURES: given} if given else {}),
         "settings": json.dumps(request.settings()),
         "model": version,
         "software": SOFTWARE,
@@ -196,6 +218,8 @@ def read(path: pathlib.Path) -> Recreation:
     if "seeds" in texts:
         one = path.stem.removesuffix(SHEET) + "-0.png"
         raise ValueError(f"{path} is a sheet of several pictures; name one of them, such as {one}")
+    if _PICTURES in texts:
+        raise ValueError(f"{path} was drawn from pictures, too, which it does not hold")
     try:
         if len(texts["settings"]) > _MOST_SETTINGS:
             raise ValueError(f"its settings have {len(texts['settings'])} characters")

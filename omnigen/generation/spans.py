@@ -64,18 +64,23 @@ class Picture:
 
 
 Span = str | Picture
-Prompt = str | Sequence[Span]
+Prompt = Span | Sequence[Span]
 
 
 def spans(prompt: Prompt) -> tuple[Span, ...]:
     """Returns the texts and pictures of a prompt.
 
     Raises:
-        ValueError: there is something else in it.
+        ValueError: it is something else, or holds something else.
     """
-    found = (prompt,) if isinstance(prompt, str | Picture) else tuple(prompt)
+    if not isinstance(prompt, Span | Sequence):
+        raise ValueError(
+            f"a prompt is of type {type(prompt).__name__}; allowed: str, or a list of str and "
+            "Picture"
+        )
+    found = (prompt,) if isinstance(prompt, Span) else tuple(prompt)
     for span in found:
-        if not isinstance(span, str | Picture):
+        if not isinstance(span, Span):
             raise ValueError(
                 f"a prompt holds a span of type {type(span).__name__}; allowed: str and Picture"
             )

@@ -31,6 +31,8 @@ def test_what_is_no_picture_is_named():
         Picture(PIXELS, 3)
     with pytest.raises(ValueError, match="span of type ndarray; allowed: str and Picture"):
         spans(["a", PIXELS])
+    with pytest.raises(ValueError, match="prompt is of type ndarray; allowed: str, or a list"):
+        spans(PIXELS)
 
 
 def test_a_digest_tells_pixels_and_their_shape():

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests with pictures from Python, and what a PNG tells of them; texts: tests/test_sample.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnigen import png
+from omnigen.generation import pretrained, sampler
+from omnigen.generation.generate import generate
+from omnigen.generation.prompt import prompt_rows
+from omnigen.generation.sampler import Request, Sampler
+from omnigen.generation.settings import Sampling
+from omnigen.generation.spans import Picture
+from omnigen.models.omni import to_uint8
+
+GIVEN = Picture(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def model(omni, params):
+    return pretrained.Pretrained(omni, params, version="v", step=0, path="")
+
+
+def test_a_prompt_with_pictures_is_drawn_from_its_seeds(model):
+    drawn = Sampler(model)(["a", GIVEN], seed=3, num_images=2, guidance=2.0)
+    rows = prompt_rows(model.omni, [["a", GIVEN]], model.params)
+    for i in range(2):
+        keys = jax.vmap(jax.random.key)(jnp.array([3 + i], jnp.uint32))
+        wanted = generate(model.omni, model.params, rows, keys, Sampling(guidance=2.0))
+        np.testing.assert_array_equal(drawn[i], to_uint8(wanted)[0])
+
+
+def test_what_is_expected_is_compiled_while_weights_are_read(model, monkeypatch, caplog):
+    def load(checkpoint, *, needed, meanwhile):
+        meanwhile(model.omni)
+        return model
+
+    monkeypatch.setattr(pretrained, "load", load)
+    request = Request([GIVEN, "b"], head_steps=2)
+    drawer = Sampler.load("somewhere", expected=request)
+    Sampler(model)("x", head_steps=1)  # what is no part of any of the programs
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        list(drawer.batches(request))
+    names = [line for line in caplog.messages if "XLA compilation" in line]
+    assert not [line for line in names if "draw" in line or "encode" in line], names
+
+
+def test_requests_hold_text_or_pictures():
+    assert Request([GIVEN]).prompt == (GIVEN,) == Request(GIVEN).prompt
+    assert Request(["a", GIVEN]) == Request(["a", GIVEN]) != Request(["a", Picture(GIVEN.pixels)])
+    for empty in ("", [], [" ", ""]):
+        with pytest.raises(ValueError, match="is empty"):
+            Request(empty)
+    with pytest.raises(ValueError, match="a list of str and Picture"):
+        Request(GIVEN.pixels)
+    with pytest.raises(ValueError, match="not valid UTF-8"):
+        Request(["\ud800", GIVEN])
+    with pytest.raises(ValueError, match="prompt has 4001 bytes"):
+        Request(["x" * 2000, Picture(GIVEN.pixels, "y" * 2001)])
+
+
+def test_a_png_tells_which_pictures_were_given_and_cannot_be_drawn_again(tmp_path):
+    path = tmp_path / "out.png"
+    sampler.save(GIVEN.pixels, path, Request(["a", GIVEN, "b", GIVEN]), version="v")
+    texts = png.read(path).texts
+    assert texts["prompt"] == "ab" and texts["pictures"] == f"{GIVEN.digest} {GIVEN.digest}"
+    with pytest.raises(ValueError, match="was drawn from pictures, too, which it does not hold"):
+        sampler.read(path)
+    sampler.save(GIVEN.pixels, path, Request(["a", "b"]), version="v")
+    assert sampler.read(path).request.prompt == "ab"
