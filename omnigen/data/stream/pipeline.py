@@ -16,7 +16,7 @@ captions, not on pictures, so finding out is cheap.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +29,11 @@ from omnigen.data.corpus.split import Split
 from omnigen.data.corpus.thumbnail import LENGTH, LETTERS, MARK, thumbnail
 from omnigen.data.stream.examples import Bucket, DataConfig, Examples, Order, require
 from omnigen.data.stream.mixing import START, Place
-from omnigen.data.stream.packing import Bins
-from omnigen.data.stream.source import MOST_SKETCH_BYTES, Captioned
+from omnigen.data.stream.packing import Bins, Load
+from omnigen.data.stream.source import MOST_SKETCH_BYTES, Candidate, Captioned
 from omnigen.dice import Dice
 from omnigen.parallel import DataShard
+from omnigen.sequence import Role
 from omnigen.text import TextTokenizer
 
 if TYPE_CHECKING:
@@ -172,13 +173,51 @@ class ImageBatches(_Course):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Packed:
-    """An example that has its place in a row."""
+class Words:
+    """Text of a sample: its ids, and whether they are given or learnt."""
+
+    ids: Sequence[int]
+    role: Role = Role.GENERATED
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A picture of a sample that is still to be made.
+
+    Attributes:
+        draw: makes the picture or reads its latents; see `Candidate`.
+        sketch: ids of its sketch; None for its thumbnail.
+        role: whether it is given or learnt.
+    """
+
+    draw: Callable[[], np.ndarray]
+    sketch: Sequence[int] | None = ()
+    role: Role = Role.GENERATED
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A sample that has its place in a row: texts and pictures in the order of reading.
+
+    Attributes:
+        index: of the example in its bucket.
+        parts: any number of texts and, at least one, pictures. All pictures have the size of the
+            bucket.
+    """
 
     index: int
-    ids: Sequence[int]
-    sketch: Sequence[int] | None  # None: the picture's thumbnail
-    draw: Callable[[], np.ndarray]
+    parts: Sequence[Words | Drawing]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """The pictures among the parts."""
+        return [part for part in self.parts if isinstance(part, Drawing)]
+
+    @property
+    def text_length(self) -> int:
+        """Ids of all texts and sketches."""
+        texts = [part.ids if isinstance(part, Words) else part.sketch for part in self.parts]
+        return sum(LENGTH if text is None else len(text) for text in texts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,9 +249,18 @@ class RowBatches(_Course):
         """Ids of the special tokens."""
         return sequence.Specials(self.text.vocab_size)
 
-    def length(self, text_length: int, grid: tuple[int, int] | None = None) -> int:
-        """Elements of an example whose texts have this many ids; of the largest grid if None."""
-        return text_length + len(self._sample(0, (), (), grid or self.largest).token)
+    def length(
+        self, text_length: int, grid: tuple[int, int] | None = None, *, pictures: int = 1
+    ) -> int:
+        """Returns how many elements a sample has.
+
+        Args:
+            text_length: ids of all its texts.
+            grid: of its pictures; the largest if None.
+            pictures: how many.
+        """
+        empty = Sample(0, [Drawing(lambda: np.zeros(0))] * pictures)
+        return text_length + len(self._laid(empty, (), grid or self.largest).token)
 
     def check(self) -> None:
         """Checks that the longest example fits a row.
@@ -246,49 +294,71 @@ class RowBatches(_Course):
             packed = self.window(bucket, window)
             first = window * WINDOW_ROWS
             wanted = packed[max(start - first, 0) : stop - first]
-            rows += [self._row(row, bucket.size) for row in wanted]
+            rows += [self.row(row, bucket.size) for row in wanted]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def window(self, bucket: Bucket, number: int) -> list[list[_Packed]]:
+    def window(self, bucket: Bucket, number: int) -> list[list[Sample]]:
         """What is in each row of a window of the examples of a bucket."""
         bins = Bins(WINDOW_ROWS, self.config.row_length, self.config.images_per_row)
-        base = self.length(0, self.grid(bucket.size))
-        first = number * bins.rows * bins.count
-        found: list[_Packed] = []
+        first, grid = number * bins.rows * bins.count, self.grid(bucket.size)
+        bare = functools.cache(lambda pictures: self.length(0, grid, pictures=pictures))
+        found: list[Sample] = []
 
-        def lengths():
+        def loads() -> Iterator[Load]:
             for index in itertools.count(first):
-                candidate = bucket.candidate(index)
-                ids, sketched = self.text.encode(candidate.caption), None
-                if candidate.sketch is not None:
-                    sketched = self.text.encode(candidate.sketch)
-                found.append(_Packed(index, ids, sketched, candidate.draw))
-                yield base + len(ids) + (LENGTH if sketched is None else len(sketched))
+                sample = Sample(index, self._parts(bucket.candidate(index)))
+                found.append(sample)
+                pictures = len(sample.drawings)
+                yield Load(bare(pictures) + sample.text_length, pictures)
 
-        return [[found[i] for i in row] for row in bins.fill(lengths())]
+        return [[found[i] for i in row] for row in bins.fill(loads())]
 
-    def _row(self, examples: Sequence[_Packed], size: Size) -> "Batch":
-        pictures, samples = self._no_pictures(size), []
-        for place, example in enumerate(examples):
-            try:
-                pictures[place] = example.draw()
-                bad = False
-            except Rejected:  # keeps its place, so that no other example has to move
-                bad = True
-            sketch = example.sketch
-            if sketch is None:
-                sketch = [i for c in thumbnail(pictures[place]) for i in self.text.encode(c)]
-            sample = self._sample(example.index, example.ids, sketch, self.grid(size))
-            if bad:
-                sample = dataclasses.replace(sample, weight=np.zeros_like(sample.weight))
-            samples.append(sample)
-        row = sequence.pack(samples, self.config.row_length, self.specials.pad)
+    def _parts(self, candidate: Candidate) -> list[Words | Drawing]:
+        """What a source's example is as a sample: a caption and its picture.
+
+        Sources that give pictures, or make several turns, say so here; all else takes any parts.
+        """
+        role = Role.GENERATED if self.config.learn_captions else Role.GIVEN
+        sketch = None if candidate.sketch is None else self.text.encode(candidate.sketch)
+        return [Words(self.text.encode(candidate.caption), role), Drawing(candidate.draw, sketch)]
+
+    def row(self, samples: Sequence[Sample], size: Size) -> "Batch":
+        """Returns a row of samples with its pictures, which it draws.
+
+        Args:
+            samples: with as many pictures in all as a row has room for, at most.
+            size: of the pictures.
+        """
+        pictures, laid, count = self._no_pictures(size), [], 0
+        for sample in samples:
+            own = pictures[count : count + len(sample.drawings)]
+            count += len(own)
+            laid.append(self._drawn(sample, own, self.grid(size)))
+        row = sequence.pack(laid, self.config.row_length, self.specials.pad)
         if self.block == 1:
+            # All rows of a batch have one form, so the setting decides it, not what a row holds.
+            # `ungrouped` refuses rows whose mask is another: none is learnt with a wrong mask.
             row = sequence.ungrouped(row)
         fields = {name: np.asarray(value) for name, value in row.fields().items()}
         if self.encoding:
             return {**fields, "latents": pictures.reshape(-1, self.encoding.latent_dim)}
         return {**fields, "image": pictures}
+
+    def _drawn(
+        self, sample: Sample, pictures: np.ndarray, grid: tuple[int, int]
+    ) -> sequence.Sequence:
+        """Draws the pictures of a sample into `pictures`, and lays the sample out."""
+        is_whole = True
+        for place, drawing in enumerate(sample.drawings):
+            try:
+                pictures[place] = drawing.draw()
+            except Rejected:
+                is_whole = False
+        laid = self._laid(sample, pictures, grid)
+        if is_whole:
+            return laid
+        # It keeps its place, so that no other example has to move, and nothing is learnt from it.
+        return dataclasses.replace(laid, weight=np.zeros_like(laid.weight))
 
     def _no_pictures(self, size: Size) -> np.ndarray:
         """Room for the pictures of a row, or for their latents."""
@@ -297,17 +367,27 @@ class RowBatches(_Course):
             return np.zeros((count, self.encoding.tokens, self.encoding.latent_dim), np.float16)
         return np.zeros((count, size.height, size.width, 3), np.uint8)
 
-    def _sample(
-        self, index: int, ids: Sequence[int], sketch: Sequence[int], grid: tuple[int, int]
+    def _laid(
+        self, sample: Sample, pictures: Sequence[np.ndarray] | np.ndarray, grid: tuple[int, int]
     ) -> sequence.Sequence:
-        rows, cols = grid
-        order = None
-        if self.config.order == Order.RANDOM:
-            dice = Dice("order", self.config.seed, index)
-            order = np.array(sorted(range(rows * cols), key=lambda _: dice.unit()))
-        role = sequence.Role.GENERATED if self.config.learn_captions else sequence.Role.GIVEN
-        image = sequence.ImageSpan(rows, cols, order=order, sketch=sketch, block=self.block)
-        spans = [sequence.TextSpan(ids, role), image]
+        """The layout of a sample whose pictures have been drawn."""
+        spans: list[sequence.TextSpan | sequence.ImageSpan] = []
+        drawn = iter(pictures)
+        dice = Dice("order", self.config.seed, sample.index)
+        for part in sample.parts:
+            if isinstance(part, Words):
+                spans.append(sequence.TextSpan(part.ids, part.role))
+                continue
+            picture, sketch, order = next(drawn, None), part.sketch, None
+            if sketch is None and picture is not None:
+                sketch = [i for c in thumbnail(picture) for i in self.text.encode(c)]
+            # Given pictures are in raster order, as prompts have them.
+            if self.config.order == Order.RANDOM and part.role == Role.GENERATED:
+                order = np.array(sorted(range(grid[0] * grid[1]), key=lambda _: dice.unit()))
+            span = sequence.ImageSpan(
+                *grid, part.role, order, sketch=sketch or (), block=self.block
+            )
+            spans.append(span)
         return sequence.layout(spans, self.specials, self.text.encode)
 
 

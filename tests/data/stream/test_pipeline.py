@@ -9,16 +9,28 @@ import sys
 import numpy as np
 import pytest
 
+from omnigen.data.corpus.pictures import Size
+from omnigen.data.corpus.records import Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream import pipeline, world
-from omnigen.data.stream.pipeline import DataConfig, Order, RowBatches
+from omnigen.data.stream.pipeline import DataConfig, Drawing, Order, RowBatches, Sample, Words
 from omnigen.parallel import DataShard
 from omnigen.scenes import caption as captions
 from omnigen.scenes.render import render
 from omnigen.scenes.scene import Kind
 from omnigen.scenes.sketch import sketch
 from omnigen.scenes.splits import is_held_out
-from omnigen.sequence import Modality, Sequence
+from omnigen.sequence import (
+    ImageSpan,
+    Modality,
+    Role,
+    Sequence,
+    Specials,
+    TextSpan,
+    layout,
+    pack,
+    ungrouped,
+)
 from omnigen.text import ByteText
 
 SMALL = DataConfig(image_size=16)
@@ -210,7 +222,7 @@ def test_rows_are_well_filled():
     config = DataConfig()
     rows = RowBatches(config, 8, WHOLE, TEXT, (8, 8))
     packed = [row for window in range(20) for row in rows.window(rows.examples.buckets[0], window)]
-    elements = sum(rows.length(len(e.ids)) for row in packed for e in row)
+    elements = sum(rows.length(e.text_length) for row in packed for e in row)
     assert elements / (len(packed) * config.row_length) > 0.85
     assert sum(map(len, packed)) / (len(packed) * config.images_per_row) > 0.88
 
@@ -387,6 +399,66 @@ def test_tokens_in_groups_take_one_img_each():
     row, _, where = next(samples(three))
     image = three["slot"][row][where] >= 0
     assert (np.diff(three["group"][row][where][image]) == [0, 0, 1, 0, 0]).all()
+
+
+def test_a_sample_may_hold_several_texts_and_pictures():
+    """Text, given picture, text, picture: rows as `layout` says, with their pictures in order."""
+    config = dataclasses.replace(SMALL, row_length=96, images_per_row=4, order=Order.RANDOM)
+    drawn = [np.full((16, 16, 3), n, np.uint8) for n in range(4)]
+    draw = [lambda n=n: drawn[n] for n in range(4)]
+    given, ab = Drawing(draw[0], list(b"pw"), Role.GIVEN), Words(list(b"ab"), Role.GIVEN)
+    turns = Sample(0, [ab, given, Words(list(b"c"), Role.GIVEN), Drawing(draw[1], list(b"q"))])
+    alone = Sample(1, [Words(list(b"d")), Drawing(draw[2])])
+    for block in (1, 2):
+        rows = RowBatches(config, 1, WHOLE, TEXT, GRID, block=block)
+        row = rows.row([turns, alone], Size(16, 16))
+        np.testing.assert_array_equal(row["image"], np.stack([*drawn[:3], 0 * drawn[0]]))
+        sample = Sequence.of(row)
+        first, second = (np.flatnonzero(sample.segment == segment) for segment in (1, 2))
+        assert len(first) == rows.length(turns.text_length, pictures=2)
+        slots = [sample.slot[where][sample.slot[where] >= 0] for where in (first, second)]
+        orders = slots[0][6:] - 6, slots[1] - 12  # of what is learnt; what is given is in raster
+        assert slots[0][:6].tolist() == list(range(6))
+        assert all(sorted(order) == list(range(6)) for order in orders)
+        wanted = pack(
+            [
+                layout(
+                    [
+                        TextSpan(list(b"ab"), Role.GIVEN),
+                        ImageSpan(3, 2, Role.GIVEN, sketch=list(b"pw"), block=block),
+                        TextSpan(list(b"c"), Role.GIVEN),
+                        ImageSpan(3, 2, order=orders[0], sketch=list(b"q"), block=block),
+                    ],
+                    Specials(256),
+                    TEXT.encode,
+                ),
+                layout(
+                    [TextSpan(list(b"d")), ImageSpan(3, 2, order=orders[1], block=block)],
+                    Specials(256),
+                    TEXT.encode,
+                ),
+            ],
+            96,
+            PAD,
+        )
+        wanted = ungrouped(wanted) if block == 1 else wanted
+        assert_equal(sample.fields(), wanted.fields())
+        is_given = (sample.slot >= 0) & (sample.slot < 6)
+        assert not sample.weight[is_given].any()
+        assert (sample.weight[(sample.slot >= 6)] == 1).all()
+
+
+def test_a_sample_with_a_picture_that_cannot_be_read_is_not_learnt():
+    def fail():
+        raise Rejected("damaged")
+
+    rows = RowBatches(dataclasses.replace(SMALL, images_per_row=3), 1, WHOLE, TEXT, GRID)
+    good = lambda: np.full((16, 16, 3), 7, np.uint8)  # noqa: E731
+    bad = Sample(0, [Drawing(good, role=Role.GIVEN), Words([1]), Drawing(fail)])
+    row = rows.row([bad, Sample(1, [Words([2]), Drawing(good)])], Size(16, 16))
+    assert not row["weight"][row["segment"] == 1].any()
+    assert row["weight"][row["segment"] == 2].any()
+    assert row["image"][:, 0, 0, 0].tolist() == [7, 0, 7]
 
 
 def test_batches_of_nothing_are_refused():
