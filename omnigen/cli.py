@@ -177,7 +177,7 @@ def _flush() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _drop(stream)
+        drop(stream)
         raise OSError(error.errno, error.strerror, "standard output") from None
 
 
@@ -191,13 +191,13 @@ def _is_gone(stream: TextIO | None) -> bool:
     except (AssertionError, OSError, ValueError):  # no stream, or none of the system's
         return False
     if is_gone:
-        _drop(stream)
+        drop(stream)
     return is_gone
 
 
-def _drop(stream: TextIO | Any) -> None:
-    """Discards what a stream still holds, and all that follows."""
-    with contextlib.suppress(OSError, ValueError):
+def drop(stream: TextIO | Any) -> None:
+    """Discards what a stream still holds, and all that follows; does nothing if there is none."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
@@ -208,7 +208,7 @@ def _say(line: str) -> None:
     try:
         say(line, sys.stderr)
     except OSError:
-        _drop(sys.stderr)
+        drop(sys.stderr)
 
 
 def _one_line(error: Exception) -> str:

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import sys
 import threading
@@ -307,10 +306,7 @@ class Terminal:
         except (OSError, ValueError):  # a closed pipe or terminal, or a full disk behind it
             self._is_read = False
             self.said.append(_stamped("standard output takes no more lines: they go on here alone"))
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)  # or Python would fail when it ends
-                os.dup2(nowhere, sys.stdout.fileno())
-                os.close(nowhere)
+            cli.drop(sys.stdout)  # or Python would fail when it ends
 
     def _print(self, line: str) -> None:
         if self._console is not None:

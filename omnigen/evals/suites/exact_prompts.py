@@ -16,6 +16,7 @@ from typing import Any
 from omnigen.dice import Dice
 from omnigen.evals.judges.geneval import RELATIONS
 from omnigen.scenes import splits
+from omnigen.scenes.grammar import NUMBERS, article, plural
 from omnigen.scenes.scene import Color, Shape
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
@@ -32,20 +33,8 @@ _UNSEEN_TEMPLATE = "a photo of {}"
 _TEMPLATES = ("{}", "a picture of {}", _UNSEEN_TEMPLATE)
 _A_CROWD = 24  # prompts of each
 _KINDS = 8  # coloured shapes at most in a crowd, so that its prompt is no longer than those trained
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty"
-).split()
 
 Metadata = dict[str, Any]
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
-def _plural(noun: str) -> str:
-    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
 def _pick(dice: random.Random, values: list[Any], count: int) -> list[Any]:
@@ -63,12 +52,12 @@ def _simple() -> Iterator[tuple[str, str, list[Metadata]]]:
     shapes = [str(shape) for shape in Shape]
     pairs = list(itertools.permutations(shapes, 2))
     for shape in shapes:
-        yield "single_object", _a(shape), [_one(shape)]
+        yield "single_object", article(shape), [_one(shape)]
     for a, b in pairs:
-        yield "two_object", f"{_a(a)} and {_a(b)}", [_one(a), _one(b)]
+        yield "two_object", f"{article(a)} and {article(b)}", [_one(a), _one(b)]
     for relation, (a, b) in itertools.product(RELATIONS, pairs):
         placed = {**_one(a), "position": [relation, 0]}
-        yield "position", f"{_a(a)} {relation} {_a(b)}", [_one(b), placed]
+        yield "position", f"{article(a)} {relation} {article(b)}", [_one(b), placed]
 
 
 def _counting() -> Iterator[tuple[str, str, list[Metadata]]]:
@@ -76,7 +65,7 @@ def _counting() -> Iterator[tuple[str, str, list[Metadata]]]:
     for tag, numbers in bins.items():
         for number in numbers:
             for shape in Shape:
-                things = f"{_NUMBERS[number]} {_plural(shape)}"
+                things = f"{NUMBERS[number]} {plural(shape)}"
                 yield tag, things, [{"class": str(shape), "count": number}]
 
 
@@ -85,12 +74,12 @@ def _colored() -> Iterator[tuple[str, str, list[Metadata], bool]]:
     table, index = splits.tables(), splits.index
     for color, shape in itertools.product(Color, Shape):
         held = table.single[index(color, shape)]
-        yield "colors", _a(f"{color} {shape}"), [_one(str(shape), str(color))], held
+        yield "colors", article(f"{color} {shape}"), [_one(str(shape), str(color))], held
     for (color, a), (other, b) in itertools.permutations(itertools.product(Color, Shape), 2):
         if color != other and a != b:
             kinds = index(color, a), index(other, b)
             held = table.pair[kinds[0]][kinds[1]] or any(table.single[kind] for kind in kinds)
-            things = f"{_a(f'{color} {a}')} and {_a(f'{other} {b}')}"
+            things = f"{article(f'{color} {a}')} and {article(f'{other} {b}')}"
             yield "color_attr", things, [_one(str(a), str(color)), _one(str(b), str(other))], held
 
 
@@ -146,7 +135,7 @@ def _crowd(size: int, number: int) -> Metadata:
         color, shape = (str(part) for part in splits.KINDS[kind])
         include.append({"class": shape, "count": count, "color": color})
         noun = f"{color} {shape}"
-        phrases.append(f"{_NUMBERS[count]} {_plural(noun)}" if count > 1 else _a(noun))
+        phrases.append(f"{NUMBERS[count]} {plural(noun)}" if count > 1 else article(noun))
     template = _TEMPLATES[number // 2 % len(_TEMPLATES)]
     return {
         "tag": f"scene_{size}",

@@ -82,7 +82,7 @@ def test_prompts_say_what_is_asked(metadata: dict) -> None:
         if "color" in wanted:
             assert words[place - 1] == wanted["color"]
         if wanted["count"] > 1:
-            assert exact_prompts._NUMBERS.index(words[place - 1]) == wanted["count"]
+            assert exact_prompts.NUMBERS.index(words[place - 1]) == wanted["count"]
             assert metadata["exclude"] == [{"class": wanted["class"], "count": wanted["count"] + 1}]
     if metadata["tag"] == "position":
         other, placed = metadata["include"]
@@ -100,7 +100,7 @@ def test_crowds_name_all_their_objects() -> None:
         asked = []
         for part in re.split(", | and ", parts):
             number, color, shape = noun.search(part).groups()
-            count = 1 if number in ("a", "an") else exact_prompts._NUMBERS.index(number)
+            count = 1 if number in ("a", "an") else exact_prompts.NUMBERS.index(number)
             singular = (
                 shape if count == 1 else re.sub("es$" if shape == "crosses" else "s$", "", shape)
             )
