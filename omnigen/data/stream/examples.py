@@ -248,10 +248,10 @@ class Bucket:
         """Mixes.
 
         Args:
-            number: of the bucket among the config's sizes; another number, other examples.
-            size: of the pictures.
-            sources: what makes the examples, with weights.
-            seed: another seed, another order.
+            number: Number of the bucket among the sizes of the config. It decides the order.
+            size: Size of the pictures.
+            sources: What makes the examples, with weights.
+            seed: Seed of the order.
         """
         self.size, self._number = size, number
         self._sources = [source for source, _ in sources]
