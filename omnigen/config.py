@@ -124,7 +124,13 @@ def _raise_unknown(path: str, allowed: Any) -> typing.NoReturn:
     raise ValueError(f"unknown config key {path}; did you mean {hint}?")
 
 
-def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+def build(
+    cls: type[T],
+    values: Mapping[str, Any],
+    path: str = "",
+    *,
+    types: Mapping[str, type] | None = None,
+) -> T:
     """Makes the frozen dataclass `cls` from nested dicts, checking every key and type.
 
     Ints widen to floats, lists become tuples, enums are given by value; nothing else converts, and
@@ -134,6 +140,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         cls: Dataclass whose fields are dataclasses, scalars, enums, tuples or mappings of those.
         values: Values of the fields by name; those with a default may be missing.
         path: Origin of `values`, for messages.
+        types: Types of fields that are annotated with less: a choice among subclasses.
 
     Raises:
         ValueError: If a key is unknown (the message has the nearest) or missing, a type is wrong,
@@ -142,7 +149,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     if not isinstance(values, Mapping):
         raise ValueError(f"config key {path} must be a group of keys, not {_shown(values)}")
     assert dataclasses.is_dataclass(cls)
-    hints = typing.get_type_hints(cls)
+    hints = {**typing.get_type_hints(cls), **(types or {})}
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     prefix = f"{path}." if path else ""
     arguments = {}

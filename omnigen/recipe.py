@@ -4,19 +4,24 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import jax
 
 from omnigen import cli, config, extras, files
 from omnigen.data.stream.pipeline import DataConfig
 from omnigen.evals import registry
 from omnigen.models import compatibility
-from omnigen.models.omni import OmniConfig
+from omnigen.models.omni import Omni, OmniConfig
+from omnigen.nn.module import Net, Params
 from omnigen.parallel import MeshConfig
 from omnigen.stages import base as stages
 from omnigen.training.changes import Schema
 from omnigen.training.optim import OptimizerConfig
 from omnigen.training.stage import TrainConfig
+
+Nets = Mapping[str, Net[Any]]
 
 # What judges a stage whose recipe does not say, as recipes of older versions do not.
 EVALS = {
@@ -47,7 +52,7 @@ class Recipe:
     Attributes:
         stage: name of what is trained; see `stages.base`.
         model: sizes of all parts.
-        objective: the stage's own settings, its `Objective`.
+        objective: the stage's own settings.
         data: what it trains on.
         optimizer: how weights move.
         mesh: how devices are shared out.
@@ -58,7 +63,7 @@ class Recipe:
 
     stage: str
     model: OmniConfig
-    objective: Any
+    objective: stages.Objective
     data: DataConfig
     optimizer: OptimizerConfig
     mesh: MeshConfig
@@ -138,11 +143,11 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
         ValueError: see `config.build` and `registry.check`; or an unknown stage.
     """
     values = config.current(values)
-    recipe = config.build(Recipe, {"evals": _evals(values.get("stage")), **values})
-    stage = stages.find(recipe.stage)
+    stage = stages.find(values.get("stage"))
+    types = {"objective": stage.objective_type}
+    recipe = config.build(Recipe, {"evals": _evals(stage.name), **values}, types=types)
     registry.check(recipe.evals, stage=stage.name, parts={*stage.trained, *stage.needed})
-    built = config.build(stage.Objective, recipe.objective, "objective")
-    return _expanded(dataclasses.replace(recipe, objective=built))
+    return _expanded(recipe)
 
 
 def _evals(stage: Any) -> tuple[str, ...]:
@@ -207,3 +212,54 @@ def schema(recipe: Recipe) -> Schema:
     del defaults["data"]["mixture"]  # its keys are no settings of which each has a default
     defaults |= {"seed": 0, "evals": list(_evals(recipe.stage))}
     return Schema(defaults=defaults, unseen=UNSEEN)
+
+
+def build(recipe: Recipe, frozen: Callable[[Recipe, Nets], Params]) -> stages.Stage:
+    """Makes the stage of a recipe.
+
+    Args:
+        recipe: what is trained.
+        frozen: makes the weights that stay as they are, given the nets of their parts:
+            `from_checkpoint`, `at_random`, or `as_shapes`.
+
+    Raises:
+        ValueError: the recipe's parts do not fit each other; see `stages.base.Stage`.
+    """
+    stage, omni = stages.find(recipe.stage), Omni(recipe.model)
+    nets = {part: omni.nets[part] for part in stage.needed}
+    return stage(omni, recipe.objective, recipe.data, frozen(recipe, nets))
+
+
+def from_checkpoint(recipe: Recipe, nets: Nets) -> Params:
+    """Reads the weights of parts from `train.frozen_from`: of those that it has.
+
+    Raises:
+        ValueError: no such checkpoint, or one that has a part in another shape, whose encoder
+            makes other tokens, or that can be no teacher.
+    """
+    from omnigen.checkpoints import manager
+    from omnigen.checkpoints.graft import graft
+    from omnigen.generation.pretrained import check_weights, locate
+    from omnigen.training.changes import Changes
+
+    if not nets or not recipe.train.frozen_from:
+        return {}
+    loaded = manager.load_model(locate(recipe.train.frozen_from), check=check_weights)
+    wanted = {part: net.shapes() for part, net in nets.items() if part in loaded.params}
+    params = graft(wanted, loaded, added=stages.find(recipe.stage).added)
+    past = Changes(loaded.config, settings(recipe), schema(recipe))
+    past.refuse(wanted.keys(), path=loaded.path)
+    learnt = config.build(OmniConfig, config.current(loaded.config)["model"], "model")
+    if "head" in nets and learnt.head.average:
+        raise ValueError(f"{loaded.path} is distilled already; it can be no teacher")
+    return params
+
+
+def at_random(recipe: Recipe, nets: Nets) -> Params:
+    """Makes weights that mean nothing and cost the same time."""
+    return {part: net.init(jax.random.key(1)) for part, net in nets.items()}
+
+
+def as_shapes(recipe: Recipe, nets: Nets) -> Params:
+    """Returns shapes in place of weights: enough to compile."""
+    return {part: net.shapes() for part, net in nets.items()}

@@ -7,15 +7,11 @@ import os
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
-from omnigen import cli, config
-
-if TYPE_CHECKING:
-    from omnigen.recipe import Recipe
-    from omnigen.stages.base import Stage
+from omnigen import cli
 
 PROGRAM = "omnigen.train"
 USAGE = """
@@ -52,36 +48,6 @@ def _check_workdir(location: str) -> None:
         raise ValueError(f"--workdir {path}: {existing} is not writable")
 
 
-def build_stage(recipe: "Recipe") -> "Stage":
-    """Makes the stage of a recipe, with its frozen parts from `train.frozen_from`.
-
-    Raises:
-        ValueError: no such checkpoint, or one that lacks a part, has it in another shape, or whose
-            encoder makes other tokens.
-    """
-    from omnigen import recipe as recipes
-    from omnigen.checkpoints import manager
-    from omnigen.checkpoints.graft import graft
-    from omnigen.generation.pretrained import check_weights, locate
-    from omnigen.models.omni import Omni, OmniConfig
-    from omnigen.stages import base as stages
-    from omnigen.training.changes import Changes
-
-    stage = stages.find(recipe.stage)
-    frozen = {}
-    if stage.needed and recipe.train.frozen_from:
-        loaded = manager.load_model(locate(recipe.train.frozen_from), check=check_weights)
-        nets = Omni(recipe.model).nets
-        given = {part: nets[part].shapes() for part in stage.needed if part in loaded.params}
-        frozen = graft(given, loaded, added=stage.added)
-        past = Changes(loaded.config, recipes.settings(recipe), recipes.schema(recipe))
-        past.refuse(given.keys(), path=loaded.path)
-        learnt = config.build(OmniConfig, config.current(loaded.config)["model"], "model")
-        if "head" in stage.needed and learnt.head.average:
-            raise ValueError(f"{loaded.path} is distilled already; it can be no teacher")
-    return stage(recipe.model, recipe.objective, recipe.data, frozen)
-
-
 @cli.door(PROGRAM)
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command; see `USAGE`."""
@@ -108,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parallel.initialize()
         mesh = parallel.make_mesh(recipe.mesh)
         recipe.check_mesh(mesh.shape)
-        stage = build_stage(recipe)
+        stage = recipes.build(recipe, recipes.from_checkpoint)
         given: Any = {"optimizer": recipe.optimizer, "mesh": mesh, "seed": recipe.seed}
         given |= {"workdir": pathlib.Path(values.workdir), "started": setup.close}
         given |= {"settings": recipes.settings(recipe), "schema": recipes.schema(recipe)}

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from omnigen import evaluate, train
+from omnigen import evaluate
 from omnigen import recipe as recipes
 from omnigen.data.stream import examples, pipeline
 from omnigen.evals import registry
@@ -54,7 +54,9 @@ def add(tmp_path: pathlib.Path, monkeypatch) -> Iterator[Callable[[str], ModuleT
 def build(frozen: pathlib.Path, *overrides: str) -> stages.Stage:
     """The stage of a recipe for the toy, as the command builds it."""
     overrides = (f"--config.train.frozen_from={frozen}", *overrides)
-    return train.build_stage(recipes.read(f"{ROOT}/configs/ar.py:debug", overrides))
+    return recipes.build(
+        recipes.read(f"{ROOT}/configs/ar.py:debug", overrides), recipes.from_checkpoint
+    )
 
 
 def trained(stage: stages.Stage, *, steps: int = 2) -> tuple[list[float], Params, Params]:

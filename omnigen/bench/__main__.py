@@ -43,13 +43,11 @@ def bench_train(
     import jax
 
     from omnigen import parallel, topologies
+    from omnigen import recipe as recipes
     from omnigen.bench import measure, workload
 
-    mesh, stage, top = (
-        parallel.make_mesh(recipe.mesh),
-        workload.stage_of(recipe),
-        measure.ceilings(),
-    )
+    mesh, stage = parallel.make_mesh(recipe.mesh), recipes.build(recipe, recipes.at_random)
+    top = measure.ceilings()
     size = recipe.train.global_batch_size
     batch = stage.noise(size)
     rates = stage.rates(batch)
@@ -118,9 +116,9 @@ def bench_sample(
 def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     """Batches as the recipe makes them, after the first."""
     from omnigen import parallel
-    from omnigen.bench import workload
+    from omnigen import recipe as recipes
 
-    stage, size = workload.stage_of(recipe), recipe.train.global_batch_size
+    stage, size = recipes.build(recipe, recipes.at_random), recipe.train.global_batch_size
     since = time.perf_counter()
     stream = iter(stage.dataset(size, parallel.DataShard()))
     next(stream)
@@ -147,10 +145,11 @@ def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     import jax.numpy as jnp
 
     from omnigen import config, parallel
+    from omnigen import recipe as recipes
     from omnigen.bench import measure, workload
     from omnigen.checkpoints import manager
 
-    mesh, stage = parallel.make_mesh(recipe.mesh), workload.stage_of(recipe)
+    mesh, stage = parallel.make_mesh(recipe.mesh), recipes.build(recipe, recipes.at_random)
     settings = config.to_dict(recipe)
     blocked, saved, restored = [], [], []
     with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):

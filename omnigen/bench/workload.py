@@ -13,19 +13,23 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+from optax import GradientTransformationExtraArgs as Optimizer
 
 from omnigen import parallel
+from omnigen import recipe as recipes
 from omnigen.bench import measure
 from omnigen.generation.generate import draw
 from omnigen.generation.prompt import prompt_rows
 from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials
-from omnigen.models.omni import Omni, OmniConfig
+from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
+from omnigen.recipe import Recipe
 from omnigen.sequence import ImageSpan, TextSpan, layout, pack, ungrouped
-from omnigen.stages import base as stages
 from omnigen.stages.base import Batch, Stage
-from omnigen.training import loop, optim, state
+from omnigen.training import loop, state
+from omnigen.training.state import State
 
 PROMPT = 'a red circle to the left of a blue star, with the word "hello" in green letters'
 AXES = {
@@ -35,13 +39,6 @@ AXES = {
 }
 _GIB = 2**30
 _ROW = 64  # a row's length is a multiple of it
-
-
-def stage_of(recipe: Any) -> Stage:
-    """The recipe's stage; what it needs frozen is random, which costs the same time."""
-    stage, nets = stages.find(recipe.stage), Omni(recipe.model).nets
-    frozen = {part: nets[part].init(jax.random.key(1)) for part in stage.needed}
-    return stage(recipe.model, recipe.objective, recipe.data, frozen)
 
 
 def random_weights(omni: Omni, parts: Sequence[str]) -> dict[str, Params]:
@@ -55,16 +52,11 @@ def random_weights(omni: Omni, parts: Sequence[str]) -> dict[str, Params]:
     return {part: make(part) for part in parts}
 
 
-def state_of(recipe: Any, stage: Stage, mesh: Any) -> tuple[Any, Any, Any]:
+def state_of(recipe: Recipe, stage: Stage, mesh: Mesh) -> tuple[State, State, Optimizer]:
     """The training state at step 0, its abstract twin, and the optimizer."""
-    key = jax.random.key(recipe.seed)
-    optimizer = optim.build(
-        recipe.optimizer,
-        axes=stage.axes(),
-        shapes=jax.eval_shape(stage.init, key),
-        total_steps=recipe.train.steps,
-    )
+    optimizer = loop.prepare_optimizer(stage, recipe.train, recipe.optimizer)
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
+    key = jax.random.key(recipe.seed)
     return state.create(target, stage.init, optimizer=optimizer, key=key), target, optimizer
 
 
@@ -90,7 +82,7 @@ class Step:
         return report["loss"]
 
 
-def training_step(recipe: Any, stage: Stage, batch: Batch, mesh: Any) -> Step:
+def training_step(recipe: Recipe, stage: Stage, batch: Batch, mesh: Mesh) -> Step:
     """Compiles a recipe's step; call this and the step within `jax.set_mesh(mesh)`."""
     held, _, optimizer = state_of(recipe, stage, mesh)
     placed = jax.device_put(batch, parallel.sharding(mesh, ("batch",)))
@@ -127,7 +119,7 @@ class Point:
     draw: Cost | None
 
 
-def grown(recipe: Any, axis: str, value: int) -> Any:
+def grown(recipe: Recipe, axis: str, value: int) -> Recipe:
     """The recipe with one size changed: tokens a picture, rows a batch, or layers."""
     model, data, train = recipe.model, recipe.data, recipe.train
     if axis == "batch":
@@ -147,7 +139,7 @@ def grown(recipe: Any, axis: str, value: int) -> Any:
 
 
 def grow(
-    recipe: Any, *, repeats: int, longest: float, tell: Callable[[Point], None]
+    recipe: Recipe, *, repeats: int, longest: float, tell: Callable[[Point], None]
 ) -> list[Point]:
     """Measures along each of `AXES`, from the recipe's own model and one row a batch.
 
@@ -200,7 +192,7 @@ def table(points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def _tried(run: Callable[[Any, int], Cost], recipe: Any, repeats: int) -> Cost | None:
+def _tried(run: Callable[[Recipe, int], Cost], recipe: Recipe, repeats: int) -> Cost | None:
     try:
         return run(recipe, repeats)
     except jax.errors.JaxRuntimeError as error:
@@ -223,20 +215,19 @@ def _rows(omni: Omni, batch: int) -> Batch:
     return {**{name: np.asarray(field) for name, field in fields.items()}, "image": image}
 
 
-def _train_cost(recipe: Any, repeats: int) -> Cost:
-    mesh, stage = parallel.make_mesh(recipe.mesh), stage_of(recipe)
+def _train_cost(recipe: Recipe, repeats: int) -> Cost:
+    mesh, stage = parallel.make_mesh(recipe.mesh), recipes.build(recipe, recipes.at_random)
     batch = _rows(stage.omni, recipe.train.global_batch_size)
     with jax.set_mesh(mesh):
         step = training_step(recipe, stage, batch, mesh)
         return Cost(measure.median_seconds(step, repeats=repeats), _gib(step.compiled))
 
 
-def _draw_cost(recipe: Any, repeats: int) -> Cost:
-    config: OmniConfig = recipe.model
-    omni, batch = Omni(config), recipe.train.global_batch_size
+def _draw_cost(recipe: Recipe, repeats: int) -> Cost:
+    omni, batch = Omni(recipe.model), recipe.train.global_batch_size
     weights = random_weights(omni, ("ar", "head"))
     keys = jax.random.split(jax.random.key(0), batch)
-    dials = Dials.of(config, Sampling(), batch)
+    dials = Dials.of(omni.config, Sampling(), batch)
     arguments = (weights, prompt_rows(omni, [PROMPT] * batch), keys, dials)
     compiled = draw.lower(omni, *arguments).compile()
     run = lambda: compiled(*arguments)  # noqa: E731

@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from omnigen import parallel
-from omnigen.models.omni import Omni
+from omnigen import recipe as recipes
 from omnigen.plan import hlo
 from omnigen.recipe import Recipe
-from omnigen.stages import base as stages
 from omnigen.training import loop, state, step
 
 SAMPLE_ROWS = 8  # from whose captions the work of a batch is estimated
@@ -79,9 +79,7 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
     """
     mesh = parallel.make_mesh(recipe.mesh, devices=devices)
     recipe.check_mesh(mesh.shape)
-    cls, nets = stages.find(recipe.stage), Omni(recipe.model).nets
-    frozen_shapes = {part: nets[part].shapes() for part in cls.needed}
-    stage = cls(recipe.model, recipe.objective, recipe.data, frozen_shapes)
+    stage = recipes.build(recipe, recipes.as_shapes)
     config = recipe.train
     optimizer = loop.prepare_optimizer(stage, config, recipe.optimizer)
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
@@ -116,7 +114,7 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
     )
 
 
-def _compile(make: Any, target: Any, frozen: Any, batch: Any, *, mesh: Any) -> dict[str, Any]:
+def _compile(make: Any, target: Any, frozen: Any, batch: Any, *, mesh: Mesh) -> dict[str, Any]:
     """What the compiler says: memory, and the program's collectives."""
     try:
         with jax.set_mesh(mesh):

@@ -29,12 +29,12 @@ from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
 from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
-from omnigen.stages.base import Batch, Stage
+from omnigen.stages.base import Batch, Objective, Stage
 from omnigen.training.feed import Rates
 
 
 @dataclasses.dataclass(frozen=True)
-class ARObjective:
+class ARObjective(Objective):
     """How sequences are learnt.
 
     Attributes:
@@ -74,7 +74,8 @@ class ARStage(Stage):
     name = "ar"
     trained = ("ar", "head")
     needed = ("encoder", "decoder")
-    Objective = ARObjective
+    objective_type = ARObjective
+    objective: ARObjective
     flow_name = "flow_mse"  # of the flow loss among the metrics
     flow_keys = 2  # random keys that it takes
 

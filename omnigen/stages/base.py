@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from omnigen import cli
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream.pipeline import DataConfig, longest_sketch
-from omnigen.models.omni import Omni, OmniConfig
+from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard
 from omnigen.training.metrics import Rates
@@ -24,6 +25,11 @@ STAGES = {
     "ar": "omnigen.stages.ar:ARStage",
     "distillation": "omnigen.stages.distillation:DistillationStage",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """How a stage learns; each has a dataclass of its own."""
 
 
 class Stage:
@@ -41,20 +47,21 @@ class Stage:
     trained: tuple[str, ...]
     needed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
-    Objective: type[Any]
+    objective_type: type[Objective]
 
-    def __init__(self, model: OmniConfig, objective: Any, data: DataConfig, frozen: Params):
+    def __init__(self, omni: Omni, objective: Objective, data: DataConfig, frozen: Params):
         """Sets the stage up.
 
         Args:
-            model: sizes of all parts.
-            objective: an `Objective`.
+            omni: the model.
+            objective: an `objective_type`.
             data: what it trains on.
             frozen: weights of at least the needed parts.
 
         Raises:
             ValueError: a needed part is missing.
         """
+        model = omni.config
         missing = [part for part in self.needed if part not in frozen]
         if missing:
             raise ValueError(
@@ -78,7 +85,7 @@ class Stage:
                 f"data.buckets is {data.buckets!r}; allowed: sides that are multiples of the "
                 f"token's, {side} pixels"
             )
-        self.omni = Omni(model)
+        self.omni = omni
         self.objective = objective
         self.data = data
         self.frozen = {part: frozen[part] for part in self.needed}
@@ -129,13 +136,14 @@ class Stage:
         raise NotImplementedError
 
 
-def find(name: str) -> type[Stage]:
-    """The stage's class by name; its `Objective` is the dataclass of its own settings.
+def find(name: Any) -> type[Stage]:
+    """The stage's class by name; its `objective_type` is the class of its settings.
 
     Raises:
         ValueError: unknown name.
     """
-    if name not in STAGES:
-        raise ValueError(f"stage {name!r} is unknown; choose one of: {', '.join(STAGES)}")
+    if not isinstance(name, str) or name not in STAGES:
+        shown = cli.printable(repr(name))
+        raise ValueError(f"stage {shown} is unknown; choose one of: {', '.join(STAGES)}")
     module, _, cls = STAGES[name].partition(":")
     return getattr(importlib.import_module(module), cls)

@@ -25,7 +25,7 @@ from omnigen import flow
 from omnigen.data.stream.pipeline import DataConfig
 from omnigen.models import flops
 from omnigen.models.heads.flow import ADDED, FlowHead
-from omnigen.models.omni import OmniConfig
+from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.sequence import Modality, Sequence, without_prompts
 from omnigen.stages.ar import ARObjective, ARStage
@@ -74,14 +74,15 @@ class DistillationStage(ARStage):
     name = "distillation"
     needed = ("encoder", "decoder", "ar", "head")
     added = ADDED
-    Objective = DistillationObjective
+    objective_type = DistillationObjective
+    objective: DistillationObjective
 
     flow_name = "average_mse"
     flow_keys = 4
 
     def __init__(
         self,
-        model: OmniConfig,
+        omni: Omni,
         objective: DistillationObjective,
         data: DataConfig,
         frozen: Params,
@@ -91,12 +92,12 @@ class DistillationStage(ARStage):
         Raises:
             ValueError: a part is missing, or a size takes more or fewer letters to tell.
         """
-        super().__init__(model, objective, data, frozen)
-        pixels = model.encoder.token_size
+        super().__init__(omni, objective, data, frozen)
+        pixels = omni.config.encoder.token_size
         for size in data.sizes:
             told = f"{size.height // pixels}*{size.width // pixels}"
             if len(self.omni.text.encode(told)) != self._size_length:
-                rows, cols = model.grid
+                rows, cols = omni.config.grid
                 raise ValueError(
                     f"buckets is {data.buckets!r}; allowed in distillation: sizes that take as "
                     f"many text tokens to tell as {rows}*{cols}, unlike {told}"

@@ -20,12 +20,12 @@ from omnigen.models.encoder import add_noise
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
-from omnigen.stages.base import Batch, Stage
+from omnigen.stages.base import Batch, Objective, Stage
 from omnigen.training.feed import Rates
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerObjective:
+class TokenizerObjective(Objective):
     """How reconstruction is learnt.
 
     Attributes:
@@ -84,7 +84,8 @@ class TokenizerStage(Stage):
 
     name = "tokenizer"
     trained = ("encoder", "decoder")
-    Objective = TokenizerObjective
+    objective_type = TokenizerObjective
+    objective: TokenizerObjective
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
         """Batches of `image`, uint8 `[b, H, W, 3]`."""

@@ -151,11 +151,11 @@ def stages() -> Iterator[tuple[str, object, dict]]:
     """Every stage with a batch of its own, and the transformer's with groups of tokens, too."""
     data = DataConfig(image_size=SIZE, row_length=48, images_per_row=2)
     every = weights(CONFIG)
-    yield "tokenizer", TokenizerStage(CONFIG, TokenizerObjective(), data, {}), pictures(4)
-    yield "decoder", DecoderStage(CONFIG, TokenizerObjective(), data, every), pictures(4)
-    yield "ar", ARStage(CONFIG, ARObjective(), data, every), rows(4, block=1)
+    yield "tokenizer", TokenizerStage(Omni(CONFIG), TokenizerObjective(), data, {}), pictures(4)
+    yield "decoder", DecoderStage(Omni(CONFIG), TokenizerObjective(), data, every), pictures(4)
+    yield "ar", ARStage(Omni(CONFIG), ARObjective(), data, every), rows(4, block=1)
     blocks = dataclasses.replace(CONFIG, block=4)
-    yield "ar-block-4", ARStage(blocks, ARObjective(), data, every), rows(4, block=4)
+    yield "ar-block-4", ARStage(Omni(blocks), ARObjective(), data, every), rows(4, block=4)
     average = dataclasses.replace(CONFIG, head=dataclasses.replace(CONFIG.head, average=True))
     shapes = Omni(average).head.shapes()
     zeros = {name: jax.tree.map(lambda x: jnp.zeros(x.shape), shapes[name]) for name in ADDED}
@@ -163,7 +163,7 @@ def stages() -> Iterator[tuple[str, object, dict]]:
     objective = DistillationObjective(teacher_steps=4)
     yield (
         "distillation",
-        DistillationStage(average, objective, data, teacher),
+        DistillationStage(Omni(average), objective, data, teacher),
         rows(4, block=1),
     )
 

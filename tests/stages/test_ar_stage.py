@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from omnigen import flow, parallel
 from omnigen.evals import registry
 from omnigen.models import flops
+from omnigen.models.omni import Omni
 from omnigen.parallel import MeshConfig
 from omnigen.scenes.scene import Kind
 from omnigen.sequence import Modality, Sequence, gather_slots
@@ -21,7 +22,7 @@ from omnigen.stages.ar import ARObjective, ARStage
 
 @pytest.fixture(scope="module")
 def stage(config, data, weights):
-    return ARStage(config, ARObjective(draws=2), data, weights)
+    return ARStage(Omni(config), ARObjective(draws=2), data, weights)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_a_token_of_a_group_is_predicted_from_as_many_places_before(
     config, data, weights, prepare, params, rows, keys
 ):
     model = dataclasses.replace(config, block=2)
-    stage = ARStage(model, ARObjective(draws=2), data, weights)
+    stage = ARStage(Omni(model), ARObjective(draws=2), data, weights)
     batch = prepare(rows(2, random_order=True, block=2))
     _, metrics = jax.jit(lambda: stage.loss(params, {}, batch, keys(2)))()
     flow_mse, text_nats = by_hand(stage, params, batch, keys(2))
@@ -160,7 +161,7 @@ def test_a_token_of_a_group_is_predicted_from_as_many_places_before(
 
 def test_groups_of_tokens_are_learnt(config, data, weights, prepare, params, rows, keys):
     model = dataclasses.replace(config, block=4)
-    stage = ARStage(model, ARObjective(draws=2), data, weights)
+    stage = ARStage(Omni(model), ARObjective(draws=2), data, weights)
     batch, adam = prepare(rows(2, block=4)), optax.adam(3e-3)
 
     @jax.jit
@@ -180,7 +181,7 @@ def test_groups_of_tokens_are_learnt(config, data, weights, prepare, params, row
 def test_settings_weigh_the_parts(config, data, weights, prepare, run, params, rows, keys):
     prepared = prepare(rows(8))
     objective = ARObjective(draws=2, text_weight=2.0, context_noise=0.0)
-    stage = ARStage(config, objective, data, weights)
+    stage = ARStage(Omni(config), objective, data, weights)
     loss, clean = jax.jit(lambda: stage.loss(params, {}, prepared, keys(8)))()
     np.testing.assert_allclose(loss, clean["flow_mse"] + 2.0 * clean["text_nats"], rtol=1e-6)
     (_, noisy), _ = run(params, prepared, keys(8))
@@ -287,9 +288,9 @@ def test_trains_the_transformer_and_the_head_on_frozen_parts(config, data, weigh
         stage.axes(), is_leaf=lambda node: isinstance(node, tuple)
     )
     with pytest.raises(ValueError, match="stage ar needs trained weights of decoder"):
-        ARStage(config, ARObjective(), data, {"encoder": weights["encoder"]})
+        ARStage(Omni(config), ARObjective(), data, {"encoder": weights["encoder"]})
     with pytest.raises(ValueError, match="data.image_size is 32; model.image_size is 16"):
-        ARStage(config, ARObjective(), dataclasses.replace(data, image_size=32), weights)
+        ARStage(Omni(config), ARObjective(), dataclasses.replace(data, image_size=32), weights)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from omnigen.data.corpus.split import Split
+from omnigen.models.omni import Omni
 from omnigen.parallel import DataShard
 from omnigen.stages import base
 from omnigen.stages.ar import ARObjective, ARStage
@@ -21,8 +22,8 @@ def test_stages_have_names():
         "distillation": DistillationStage,
     }
     assert {name: base.find(name) for name in base.STAGES} == wanted
-    assert base.find("ar").Objective is ARObjective
-    assert base.find("decoder").Objective is TokenizerObjective
+    assert base.find("ar").objective_type is ARObjective
+    assert base.find("decoder").objective_type is TokenizerObjective
     with pytest.raises(ValueError, match="stage 'vae' is unknown; choose one of: tokenizer"):
         base.find("vae")
 
@@ -34,7 +35,7 @@ def test_a_part_starts_the_same_in_every_stage(config, data, weights):
         init = staticmethod(jax.random.key_data)
 
     def start(cls, objective, seed=0):
-        stage = cls(config, objective, data, weights)
+        stage = cls(Omni(config), objective, data, weights)
         stage.omni.encoder = stage.omni.decoder = stage.omni.ar = stage.omni.head = Seen()
         return {part: w.tolist() for part, w in stage.init(jax.random.key(seed)).items()}
 
@@ -49,7 +50,7 @@ def test_noise_costs_what_the_data_costs(config, data, weights):
     """So that plans and benches may count by it."""
     wide = dataclasses.replace(data, row_length=640)
     for cls, objective in ((ARStage, ARObjective()), (TokenizerStage, TokenizerObjective())):
-        stage = cls(config, objective, wide, weights)
+        stage = cls(Omni(config), objective, wide, weights)
         (batch,) = itertools.islice(stage.dataset(8, DataShard()), 1)
         noise = stage.noise(8)
         assert stage.rates(noise) == stage.rates(batch)
@@ -57,7 +58,7 @@ def test_noise_costs_what_the_data_costs(config, data, weights):
 
 
 def test_data_of_the_test_split_keeps_its_captions(config, data, weights):
-    stage = ARStage(config, ARObjective(), data, weights)
+    stage = ARStage(Omni(config), ARObjective(), data, weights)
     assert stage.data_of(Split.TRAIN) == data and data.caption_dropout > 0
     held_out = stage.data_of(Split.TEST)
     assert (held_out.split, held_out.workers, held_out.caption_dropout) == (Split.TEST, 0, 0.0)
@@ -73,7 +74,8 @@ def test_sketches_need_a_model_that_can_write_them(config, data, weights, kinds,
         model = dataclasses.replace(config, sketch_length=length)
         message = f"model.sketch_length is {length}; allowed: more than {longest}, which sketches"
         with pytest.raises(ValueError, match=f"^{message}"):
-            ARStage(model, ARObjective(), sketched, weights)
-    assert ARStage(config, ARObjective(), data, weights).data == data
+            ARStage(Omni(model), ARObjective(), sketched, weights)
+    assert ARStage(Omni(config), ARObjective(), data, weights).data == data
     enough = dataclasses.replace(config, sketch_length=longest + 1)
-    assert ARStage(enough, ARObjective(), sketched, weights).omni.config.sketch_length > longest
+    stage = ARStage(Omni(enough), ARObjective(), sketched, weights)
+    assert stage.omni.config.sketch_length > longest

@@ -27,7 +27,7 @@ def stage(config, data, weights):
     zeros = {name: jax.tree.map(lambda x: jnp.zeros(x.shape), shapes[name]) for name in ADDED}
     teacher = {**weights, "head": {**weights["head"], **zeros}}
     objective = DistillationObjective(draws=3, teacher_steps=STEPS, text_weight=0.5)
-    return DistillationStage(dataclasses.replace(config, head=head), objective, data, teacher)
+    return DistillationStage(Omni(dataclasses.replace(config, head=head)), objective, data, teacher)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,9 @@ def test_sizes_that_take_more_letters_are_refused(stage, data):
     config, given = stage.omni.config, stage.frozen
     other = dataclasses.replace(data, buckets="16x16,80x80", row_length=200)
     with pytest.raises(ValueError, match=r"many text tokens to tell as 2\*2, unlike 10\*10"):
-        DistillationStage(config, stage.objective, other, given)
+        DistillationStage(Omni(config), stage.objective, other, given)
     same = dataclasses.replace(data, buckets="16x16,24x32", row_length=200)
-    assert DistillationStage(config, stage.objective, same, given).data == same
+    assert DistillationStage(Omni(config), stage.objective, same, given).data == same
 
 
 def test_rows_without_prompts_are_read_like_empty_captions(stage):

@@ -12,7 +12,7 @@ import pytest
 
 from omnigen import flow, parallel
 from omnigen.models import flops
-from omnigen.models.omni import to_uint8
+from omnigen.models.omni import Omni, to_uint8
 from omnigen.parallel import MeshConfig
 from omnigen.scenes.scene import Kind
 from omnigen.stages.tokenizer import DecoderStage, TokenizerObjective, TokenizerStage, contrast
@@ -22,7 +22,7 @@ HALF_SHORT = TokenizerObjective(truncate=0.5, regress=0.5, detail=0.25)
 
 @pytest.fixture(scope="module")
 def stage(config, data):
-    return TokenizerStage(config, HALF_SHORT, data, {})
+    return TokenizerStage(Omni(config), HALF_SHORT, data, {})
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_unrolled_layers_learn_the_same(config, data, pictures, keys, assert_clo
             name: dataclasses.replace(getattr(config, name), num_layers=depth, **fields)
             for name, depth in depths.items()
         }
-        return TokenizerStage(dataclasses.replace(config, **parts), HALF_SHORT, data, {})
+        return TokenizerStage(Omni(dataclasses.replace(config, **parts)), HALF_SHORT, data, {})
 
     scanned, unrolled = of(), of(unroll=True)
     params = scanned.init(jax.random.key(0))
@@ -138,7 +138,7 @@ def test_unrolled_layers_learn_the_same(config, data, pictures, keys, assert_clo
 def test_sides_are_multiples_of_the_tokens(config, data):
     bad = dataclasses.replace(data, buckets="16x16,16x20")
     with pytest.raises(ValueError, match="'16x16,16x20'; allowed: .* multiples of .* 8 pixels"):
-        TokenizerStage(config, HALF_SHORT, bad, {})
+        TokenizerStage(Omni(config), HALF_SHORT, bad, {})
 
 
 def test_microbatches_sum_to_the_batch(stage, run, params, pictures, keys):
@@ -170,7 +170,7 @@ def test_loss_and_gradients_on_a_mesh_are_those_of_one_device(
 
 @pytest.mark.parametrize("truncate", [0.0, 0.5, 1.0])
 def test_known_tokens_are_all_or_a_prefix_of_uniform_length(config, data, keys, truncate):
-    stage = TokenizerStage(config, TokenizerObjective(truncate=truncate), data, {})
+    stage = TokenizerStage(Omni(config), TokenizerObjective(truncate=truncate), data, {})
     known = np.asarray(stage._known(keys(2000), 4))
     lengths = known.sum(axis=1)
     np.testing.assert_array_equal(known, np.arange(4)[None] < lengths[:, None])
@@ -181,7 +181,7 @@ def test_known_tokens_are_all_or_a_prefix_of_uniform_length(config, data, keys, 
 
 
 def test_one_batch_is_learnt_by_heart(config, data, params, keys):
-    stage = TokenizerStage(config, TokenizerObjective(truncate=0.0), data, {})
+    stage = TokenizerStage(Omni(config), TokenizerObjective(truncate=0.0), data, {})
     flat = np.random.default_rng(0).integers(0, 256, (4, 1, 1, 3), np.uint8)  # one colour each
     batch = stage.prepare({}, {}, {"image": np.broadcast_to(flat, (4, 16, 16, 3))}, keys(4))
     optimizer = optax.adamw(1e-2)
@@ -202,12 +202,12 @@ def test_one_batch_is_learnt_by_heart(config, data, params, keys):
 
 
 def test_decoder_stage_learns_the_decoder_alone(config, data, weights, pictures, keys):
-    stage = DecoderStage(config, HALF_SHORT, data, weights)
+    stage = DecoderStage(Omni(config), HALF_SHORT, data, weights)
     assert set(stage.frozen) == set(stage.frozen_axes()) == {"encoder"}
     assert set(stage.axes()) == {"decoder"}
     assert set(jax.eval_shape(stage.init, jax.random.key(0))) == {"decoder"}
     batch = stage.prepare({}, {}, pictures(8), keys(8))
-    both = TokenizerStage(config, HALF_SHORT, data, {})
+    both = TokenizerStage(Omni(config), HALF_SHORT, data, {})
 
     @jax.jit
     def run(params, frozen):
@@ -222,12 +222,12 @@ def test_decoder_stage_learns_the_decoder_alone(config, data, weights, pictures,
     assert all(float(jnp.abs(g).max()) == 0 for g in jax.tree.leaves(of_frozen))
     assert float(jnp.abs(of_params["decoder"]["pixels_out"]["w"]).max()) > 0
     with pytest.raises(ValueError, match="stage decoder needs trained weights of encoder"):
-        DecoderStage(config, HALF_SHORT, data, {"decoder": weights["decoder"]})
+        DecoderStage(Omni(config), HALF_SHORT, data, {"decoder": weights["decoder"]})
 
 
 @pytest.mark.parametrize("cls, encoder_times", [(TokenizerStage, 3), (DecoderStage, 1)])
 def test_rates(config, data, weights, pictures, cls, encoder_times):
-    rates = cls(config, HALF_SHORT, data, weights).rates(pictures(5))
+    rates = cls(Omni(config), HALF_SHORT, data, weights).rates(pictures(5))
     assert (rates.images, rates.tokens) == (5.0, 20.0)
     encode, decode = flops.encoder(config.encoder, 16), flops.decoder(config.decoder, 16)
     np.testing.assert_allclose(rates.flops, 5 * (encoder_times * encode + 3 * decode))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from omnigen import config, encode, recipe, train
+from omnigen import config, encode, recipe
 from omnigen.checkpoints import fingerprint
 from omnigen.data.corpus import latents, records
 from omnigen.data.corpus.latents import Encoding, Latents
@@ -69,7 +69,10 @@ def stages(encoded, untrained):
     base = recipe.read("configs/ar.py:debug", [f"--config.train.frozen_from={untrained}"])
     data = dataclasses.replace(base.data, mixture={str(encoded): 1.0}, bad_limit=1.0)
     cached = dataclasses.replace(data, latents=True)
-    return [train.build_stage(dataclasses.replace(base, data=d)) for d in (data, cached)]
+    return [
+        recipe.build(dataclasses.replace(base, data=d), recipe.from_checkpoint)
+        for d in (data, cached)
+    ]
 
 
 def test_latents_are_those_of_the_pictures_to_rounding(stages):
@@ -118,7 +121,7 @@ def test_latents_of_other_weights_are_refused(encoded, stages, untrained):
     weights = jax.tree.map(lambda leaf: np.array(leaf), stage.frozen)
     first = jax.tree.leaves(weights["encoder"])[0]
     first.flat[0] += 1e-3
-    other = type(stage)(stage.omni.config, stage.objective, stage.data, weights)
+    other = type(stage)(stage.omni, stage.objective, stage.data, weights)
     with pytest.raises(ValueError, match="the latents are of another encoder; remove"):
         other.dataset(2, DataShard(0, 1))
     claim = encoded / "latents" / "made-of"
