@@ -48,7 +48,8 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     size, debug = sizes.parse(arg)
     batch, steps, learning_rate = (8, 20, 1e-3) if debug else RUNS[size]
     model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
-    tokens = (model["image_size"] // model["decoder"]["token_size"]) ** 2
+    token_size = model["encoder"]["patch_size"] * model["encoder"]["merge"]
+    tokens = (model["image_size"] // token_size) ** 2
     data: dict[str, Any] = {"row_length": 640, "images_per_row": 4}
     if debug:
         data = {"row_length": 320, "images_per_row": 2, "max_caption_bytes": 160}
@@ -64,7 +65,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
             "model": model,
             # How much a wrong letter costs peaks at t = 0.4 to 0.8 (docs/experiments.md).
             "objective": {"time_mean": 0.5, "text_weight": 0.2},
-            "data": {"image_size": model["image_size"], "mixture": MIXTURE, **data},
+            "data": {"mixture": MIXTURE, **data},
             "optimizer": {
                 "name": "muon",
                 "learning_rate": learning_rate,

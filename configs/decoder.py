@@ -53,7 +53,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
                 "regress": REGRESS if draws_means else 0.0,
                 "detail": DETAIL,
             },
-            "data": {"image_size": model["image_size"], "mixture": MIXTURE},
+            "data": {"mixture": MIXTURE},
             "optimizer": {
                 "name": "muon",
                 "learning_rate": learning_rate,

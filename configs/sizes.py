@@ -26,8 +26,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "local": True,  # pictures of a corpus come many times (docs/decisions.md)
         },
         "decoder": {
-            "token_size": 16,
-            "latent_dim": 64,
             "patch_size": 8,
             "embed_dim": 320,
             "num_layers": 6,
@@ -39,7 +37,6 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "ar": {
             "vocab_size": 264,
-            "latent_dim": 64,
             "embed_dim": 512,
             "num_layers": 12,
             "num_heads": 8,
@@ -49,8 +46,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "unroll": True,
         },
         "head": {
-            "latent_dim": 64,
-            "cond_dim": 512,
             "embed_dim": 512,
             "num_blocks": 3,
             "mlp_dim": 768,
@@ -69,8 +64,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "mlp_dim": 1344,
         },
         "decoder": {
-            "token_size": 16,
-            "latent_dim": 16,
             "patch_size": 8,
             "embed_dim": 768,
             "num_layers": 12,
@@ -79,7 +72,6 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "ar": {
             "vocab_size": 264,
-            "latent_dim": 16,
             "embed_dim": 1024,
             "num_layers": 20,
             "num_heads": 16,
@@ -88,8 +80,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "mlp_dim": 2816,
         },
         "head": {
-            "latent_dim": 16,
-            "cond_dim": 1024,
             "embed_dim": 1024,
             "num_blocks": 8,
             "mlp_dim": 1536,
@@ -108,8 +98,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "mlp_dim": 2048,
         },
         "decoder": {
-            "token_size": 16,
-            "latent_dim": 16,
             "patch_size": 16,
             "embed_dim": 1152,
             "num_layers": 16,
@@ -118,7 +106,6 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "ar": {
             "vocab_size": 264,
-            "latent_dim": 16,
             "embed_dim": 2048,
             "num_layers": 28,
             "num_heads": 16,
@@ -127,8 +114,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "mlp_dim": 6144,
         },
         "head": {
-            "latent_dim": 16,
-            "cond_dim": 2048,
             "embed_dim": 1280,
             "num_blocks": 10,
             "mlp_dim": 1920,
@@ -147,8 +132,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "mlp_dim": 2752,
         },
         "decoder": {
-            "token_size": 16,
-            "latent_dim": 32,
             "patch_size": 16,
             "embed_dim": 1536,
             "num_layers": 24,
@@ -157,7 +140,6 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "ar": {
             "vocab_size": 264,
-            "latent_dim": 32,
             "embed_dim": 5120,
             "num_layers": 40,
             "num_heads": 40,
@@ -166,8 +148,6 @@ SIZES: dict[str, dict[str, Any]] = {
             "mlp_dim": 17408,
         },
         "head": {
-            "latent_dim": 32,
-            "cond_dim": 5120,
             "embed_dim": 1536,
             "num_blocks": 12,
             "mlp_dim": 2304,
@@ -195,7 +175,7 @@ DEBUG: dict[str, dict[str, Any]] = {
         "head_dim": 16,
         "mlp_dim": 128,
     },
-    "head": {"cond_dim": 64, "embed_dim": 32, "num_blocks": 1, "mlp_dim": 64, "num_steps": 2},
+    "head": {"embed_dim": 32, "num_blocks": 1, "mlp_dim": 64, "num_steps": 2},
 }
 DEBUG_IMAGE_SIZE = 32
 

@@ -35,7 +35,7 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
             "seed": 0,
             "model": model,
             "objective": {},
-            "data": {"image_size": model["image_size"]},
+            "data": {},
             "optimizer": {
                 "name": "muon",
                 "learning_rate": learning_rate,

@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import importlib.util
 import json
+import math
 import pathlib
 import sys
 import types
@@ -21,9 +22,31 @@ from typing import Any
 from omnigen import cli
 
 T = typing.TypeVar("T")
+_DERIVED = "derived"
 
 # Keys that had other names: what older recipes, commands and checkpoints say, and what is meant.
 RENAMED = {"model.tokenizer": "model.encoder", "train.tokenizer": "train.frozen_from"}
+
+# Keys that older recipes, commands and checkpoints repeat: the product of others, from which
+# `derived` fields get their values now.
+DERIVED = {
+    **dict.fromkeys(
+        ("model.decoder.latent_dim", "model.ar.latent_dim", "model.head.latent_dim"),
+        ("model.encoder.latent_dim",),
+    ),
+    "model.decoder.token_size": ("model.encoder.patch_size", "model.encoder.merge"),
+    "model.head.cond_dim": ("model.ar.embed_dim",),
+    "data.image_size": ("model.image_size",),
+}
+
+
+def derived(default: T) -> T:
+    """Declares a field that no config sets: whoever holds its dataclass computes its value.
+
+    Args:
+        default: Value where the dataclass is used alone.
+    """
+    return dataclasses.field(default=default, metadata={_DERIVED: True})
 
 
 def load_config(location: str) -> dict[str, Any]:
@@ -53,10 +76,19 @@ def load_config(location: str) -> dict[str, Any]:
     return (module.get_config(argument) if argument else module.get_config()).to_dict()
 
 
-def current(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested settings with the names that keys have now; see `RENAMED`.
+def current(
+    settings: Mapping[str, Any], defaults: Mapping[str, Any] = types.MappingProxyType({})
+) -> dict[str, Any]:
+    """Returns nested settings with the keys that there are now; see `RENAMED` and `DERIVED`.
 
-    Where both names are there, nothing is renamed, and `build` refuses the old one.
+    Where both names of a key are there, nothing is renamed, and `build` refuses the old one.
+
+    Args:
+        settings: Nested settings, perhaps of an older recipe or checkpoint.
+        defaults: Nested values of keys that `settings` leave out.
+
+    Raises:
+        ValueError: If a derived key is there whose value contradicts the others.
     """
     found = dict(settings)
     for old, new in RENAMED.items():
@@ -64,7 +96,42 @@ def current(settings: Mapping[str, Any]) -> dict[str, Any]:
         members = found.get(group)
         if isinstance(members, Mapping) and was in members and name not in members:
             found[group] = {name if key == was else key: value for key, value in members.items()}
+    for key, owners in DERIVED.items():
+        repeated = _at(found, key)
+        if repeated is None:
+            continue
+        values = [_at(defaults, o) if (v := _at(found, o)) is None else v for o in owners]
+        if all(type(value) is int for value in values):  # of anything else `build` names the type
+            _check_derived(key, repeated, values)
+        found = _without(found, key)
     return found
+
+
+def _check_derived(key: str, repeated: Any, values: Sequence[int]) -> None:
+    """Refuses another value of a derived key than that which it has by its owners' values."""
+    for owner, value in zip(DERIVED[key], values, strict=True):
+        _refuse_long(value, owner)
+    if repeated != math.prod(values):
+        _refuse_long(repeated, key)
+        raise ValueError(
+            f"config key {key} is {_shown(repeated)}; allowed: {math.prod(values)}, which follows "
+            f"from {' x '.join(DERIVED[key])}, so that it can be left out"
+        )
+
+
+def _at(settings: Any, key: str) -> Any:
+    """Returns the value at a key with dots, or None if there is none."""
+    for name in key.split("."):
+        settings = settings.get(name) if isinstance(settings, Mapping) else None
+    return settings
+
+
+def _without(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Returns nested settings that lack a key with dots, which they have."""
+    name, _, rest = key.partition(".")
+    if rest:
+        return {**settings, name: _without(settings[name], rest)}
+    return {other: value for other, value in settings.items() if other != name}
 
 
 def current_key(key: str) -> str:
@@ -78,8 +145,8 @@ def current_key(key: str) -> str:
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Returns nested dicts with the values of `--config.key.key=value` arguments.
 
-    The key must exist. A value for a string is taken as it is; any other is a Python literal. A
-    group of keys is replaced only by a dict.
+    The key must exist, or have existed (`RENAMED`, `DERIVED`). A value for a string is taken as it
+    is; any other is a Python literal. A group of keys is replaced only by a dict.
 
     Raises:
         ValueError: If a key is unknown (the message has the nearest), or is a group of keys.
@@ -99,9 +166,9 @@ def _set(config: dict[str, Any], argument: str) -> None:
     *groups, name = path.split(".")
     node: Any = config
     for depth, group in enumerate((*groups, name)):
-        if not isinstance(node, dict) or group not in node:
+        if not isinstance(node, dict) or (group not in node and path not in DERIVED):
             _raise_unknown(".".join(path.split(".")[: depth + 1]), node)
-        node, parent = node[group], node
+        node, parent = node.get(group), node
     if isinstance(node, str):
         parent[name] = text
         return
@@ -150,7 +217,7 @@ def build(
         raise ValueError(f"config key {path} must be a group of keys, not {_shown(values)}")
     assert dataclasses.is_dataclass(cls)
     hints = {**typing.get_type_hints(cls), **(types or {})}
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and _DERIVED not in f.metadata}
     prefix = f"{path}." if path else ""
     arguments = {}
     for name, value in values.items():
@@ -248,9 +315,13 @@ def _type_name(hint: Any) -> str:
 
 
 def to_dict(value: Any) -> Any:
-    """Converts the dataclass to nested dicts, lists and scalars, which JSON can hold."""
+    """Converts the dataclass to nested dicts, lists and scalars, which JSON can hold.
+
+    Fields that are `derived` are left out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [f.name for f in dataclasses.fields(value) if _DERIVED not in f.metadata]
+        return {name: to_dict(getattr(value, name)) for name in fields}
     if isinstance(value, Mapping):
         return {str(to_dict(key)): to_dict(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

@@ -13,7 +13,7 @@ from omnigen import cli, config, extras, files
 from omnigen.data.stream.pipeline import DataConfig
 from omnigen.evals import registry
 from omnigen.models import compatibility
-from omnigen.models.omni import Omni, OmniConfig
+from omnigen.models.omni import DEFAULTS, Omni, OmniConfig, stored_config
 from omnigen.nn.module import Net, Params
 from omnigen.parallel import MeshConfig
 from omnigen.stages import base as stages
@@ -72,13 +72,10 @@ class Recipe:
     evals: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        data = dataclasses.replace(self.data, image_size=self.model.image_size)
+        object.__setattr__(self, "data", data)  # a derived value; see `config.DERIVED`
         if not 0 <= self.seed < 1 << 32:
             raise ValueError(f"seed is {self.seed}; it must be in [0, 2**32)")
-        if self.data.image_size != self.model.image_size:
-            raise ValueError(
-                f"data.image_size is {self.data.image_size}; "
-                f"model.image_size is {self.model.image_size}"
-            )
         unknown = [key for key in self.train.relearnt if key not in UNSEEN]
         if unknown:
             raise ValueError(
@@ -142,7 +139,7 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: see `config.build` and `registry.check`; or an unknown stage.
     """
-    values = config.current(values)
+    values = config.current(values, DEFAULTS)
     stage = stages.find(values.get("stage"))
     types = {"objective": stage.objective_type}
     recipe = config.build(Recipe, {"evals": _evals(stage.name), **values}, types=types)
@@ -249,8 +246,7 @@ def from_checkpoint(recipe: Recipe, nets: Nets) -> Params:
     params = graft(wanted, loaded, added=stages.find(recipe.stage).added)
     past = Changes(loaded.config, settings(recipe), schema(recipe))
     past.refuse(wanted.keys(), path=loaded.path)
-    learnt = config.build(OmniConfig, config.current(loaded.config)["model"], "model")
-    if "head" in nets and learnt.head.average:
+    if "head" in nets and stored_config(loaded.config).head.average:
         raise ValueError(f"{loaded.path} is distilled already; it can be no teacher")
     return params
 

@@ -20,8 +20,6 @@ CONFIG = OmniConfig(
         patch_size=4, merge=2, latent_dim=6, embed_dim=32, num_layers=2, num_heads=2, mlp_dim=48
     ),
     decoder=DecoderConfig(
-        token_size=8,
-        latent_dim=6,
         patch_size=4,
         embed_dim=32,
         num_layers=2,
@@ -30,7 +28,6 @@ CONFIG = OmniConfig(
         num_steps=2,
     ),
     ar=ARConfig(
-        latent_dim=6,
         embed_dim=32,
         num_layers=2,
         num_heads=4,
@@ -38,9 +35,7 @@ CONFIG = OmniConfig(
         head_dim=12,
         mlp_dim=48,
     ),
-    head=FlowHeadConfig(
-        latent_dim=6, cond_dim=32, embed_dim=24, num_blocks=2, mlp_dim=40, num_steps=3
-    ),
+    head=FlowHeadConfig(embed_dim=24, num_blocks=2, mlp_dim=40, num_steps=3),
 )
 
 

@@ -134,7 +134,7 @@ def grown(recipe: Recipe, axis: str, value: int) -> Recipe:
     return dataclasses.replace(
         recipe,
         model=dataclasses.replace(model, image_size=side),
-        data=dataclasses.replace(data, image_size=side, row_length=value + 256, images_per_row=1),
+        data=dataclasses.replace(data, row_length=value + 256, images_per_row=1),
     )
 
 

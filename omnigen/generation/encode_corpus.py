@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from omnigen import cli, config, files, parallel
+from omnigen import cli, files, parallel
 from omnigen.checkpoints import fingerprint, manager
 from omnigen.data.corpus import latents, pictures
 from omnigen.data.corpus.latents import SHARD_ROWS, Encoding
@@ -21,7 +21,7 @@ from omnigen.data.corpus.pictures import Size
 from omnigen.data.corpus.records import Corpus, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.generation.pretrained import check_weights
-from omnigen.models.omni import Omni, OmniConfig, to_pixels
+from omnigen.models.omni import Omni, stored_config, to_pixels
 from omnigen.nn.module import Params
 
 
@@ -41,7 +41,7 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
     loaded = manager.load_model(path, check=check_weights)
     if "encoder" not in loaded.params:
         raise ValueError(f"{loaded.path}: has no weights of the encoder")
-    omni = Omni(config.build(OmniConfig, config.current(loaded.config)["model"], "model"))
+    omni = Omni(stored_config(loaded.config))
     encoder = _Encoder(omni, loaded.params["encoder"], batch_size)
     corpora = [Corpus(folder, split) for split in Split]
     digest = corpora[0].manifest.digest + encoder.encoding.encoder

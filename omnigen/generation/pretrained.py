@@ -11,10 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from omnigen import config
 from omnigen.checkpoints import checksums, manager
 from omnigen.checkpoints.store import Array
-from omnigen.models.omni import Omni, OmniConfig
+from omnigen.models.omni import Omni, OmniConfig, stored_config
 from omnigen.nn.module import DTYPES, Params
 
 NANO = pathlib.Path(__file__).parents[1] / "assets" / "nano"  # the model that ships
@@ -139,9 +138,7 @@ _DTYPES = tuple(jnp.dtype(name) for name in DTYPES)
 
 def _configure(settings: Mapping[str, Any], dtype: str | None) -> OmniConfig:
     """The model of a run's settings, computing in `dtype`, or as it was trained if None."""
-    if "model" not in settings:
-        raise ValueError("its config has no model")
-    model = config.build(OmniConfig, config.current(settings)["model"], "model")
+    model = stored_config(settings)
     if dtype is None:
         return model
     parts = {name: dataclasses.replace(getattr(model, name), dtype=dtype) for name in PARTS}

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from omnigen.config import derived
 from omnigen.nn.attention import KVCache, write_rows
 from omnigen.nn.block import Block
 from omnigen.nn.layers import Linear, RMSNorm, lookup, place_features
@@ -33,7 +34,7 @@ class ARConfig:
 
     Attributes:
         vocab_size: Number of text ids and specials.
-        latent_dim: Number of dims of an image token.
+        latent_dim: Number of dims of an image token; the encoder's.
         embed_dim: Width.
         num_layers: Number of layers.
         num_heads: Number of query heads, a multiple of `num_kv_heads`.
@@ -47,7 +48,7 @@ class ARConfig:
     """
 
     vocab_size: int = 264
-    latent_dim: int = 48
+    latent_dim: int = derived(48)
     embed_dim: int = 512
     num_layers: int = 8
     num_heads: int = 8

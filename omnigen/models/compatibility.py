@@ -17,11 +17,11 @@ UNSEEN = {
 SHAPES = {
     *("encoder.patch_size", "encoder.merge", "encoder.latent_dim", "encoder.embed_dim"),
     *("encoder.num_layers", "encoder.num_heads", "encoder.mlp_dim"),
-    *("decoder.token_size", "decoder.latent_dim", "decoder.patch_size", "decoder.embed_dim"),
-    *("decoder.num_layers", "decoder.num_heads", "decoder.mlp_dim"),
-    *("ar.vocab_size", "ar.latent_dim", "ar.embed_dim", "ar.num_layers", "ar.num_heads"),
-    *("ar.num_kv_heads", "ar.head_dim", "ar.mlp_dim"),
-    *("head.latent_dim", "head.cond_dim", "head.embed_dim", "head.num_blocks", "head.mlp_dim"),
+    *("decoder.patch_size", "decoder.embed_dim", "decoder.num_layers", "decoder.num_heads"),
+    "decoder.mlp_dim",
+    *("ar.vocab_size", "ar.embed_dim", "ar.num_layers", "ar.num_heads", "ar.num_kv_heads"),
+    *("ar.head_dim", "ar.mlp_dim"),
+    *("head.embed_dim", "head.num_blocks", "head.mlp_dim"),
     *("head.kind", "head.average"),  # they bring layers of their own
 }
 """Weights have other shapes, or are others, and do not fit."""

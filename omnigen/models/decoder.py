@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from omnigen import flow
+from omnigen.config import derived
 from omnigen.nn.attention import Attention, attend
 from omnigen.nn.layers import Linear, SwiGLU, modulate, patchify, time_features, unpatchify
 from omnigen.nn.module import check_sizes, param
@@ -38,9 +39,9 @@ class DecoderConfig:
     """Sizes of the decoder.
 
     Attributes:
-        token_size: Side in pixels of what a token stands for, a multiple of `patch_size`.
-        latent_dim: Number of dims of a token.
-        patch_size: Side in pixels of the noisy patches.
+        token_size: Side in pixels of what a token stands for; the encoder's.
+        latent_dim: Number of dims of a token; the encoder's.
+        patch_size: Side in pixels of the noisy patches, which divides `token_size`.
         embed_dim: Width of both streams, which `num_heads` divides.
         num_layers: Number of layers.
         num_heads: Number of attention heads.
@@ -53,8 +54,8 @@ class DecoderConfig:
         unroll: Whether training compiles each layer for itself: faster, longer to compile.
     """
 
-    token_size: int = 16
-    latent_dim: int = 48
+    token_size: int = derived(16)
+    latent_dim: int = derived(48)
     patch_size: int = 8
     embed_dim: int = 320
     num_layers: int = 6
@@ -75,11 +76,6 @@ class DecoderConfig:
             )
         if not 0.0 <= self.noise_scale <= 1.0:
             raise ValueError(f"decoder noise_scale is {self.noise_scale}; it must be in [0, 1]")
-        if self.token_size % self.patch_size:
-            raise ValueError(
-                f"decoder token_size {self.token_size} is not a multiple of patch_size "
-                f"{self.patch_size}"
-            )
 
 
 class Stream(nnx.Module):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from omnigen import flow, parallel
+from omnigen import config, flow, parallel
 from omnigen.models import heads
 from omnigen.models.ar import AR, ARConfig
 from omnigen.models.decoder import Decoder, DecoderConfig
@@ -57,6 +57,7 @@ class OmniConfig:
     head: FlowHeadConfig = FlowHeadConfig()
 
     def __post_init__(self) -> None:
+        self._derive()
         size = self.encoder.token_size
         if self.image_size < 1 or self.image_size % size:
             raise ValueError(
@@ -81,19 +82,23 @@ class OmniConfig:
                 f"{self.groups} groups of tokens in {self.head.num_steps} head num_steps each; at "
                 f"most {MOST_DRAWS} steps a picture are allowed"
             )
-        if self.decoder.token_size != size:
+        if size % self.decoder.patch_size:
             raise ValueError(
-                f"decoder token_size is {self.decoder.token_size}; the encoder's is {size}"
+                f"decoder patch_size is {self.decoder.patch_size}; it must divide the token size "
+                f"{size}"
             )
-        dims = {
-            part: getattr(self, part).latent_dim for part in ("encoder", "decoder", "ar", "head")
+
+    def _derive(self) -> None:
+        """Gives the parts the sizes that are others' (`config.DERIVED`)."""
+        dim = self.encoder.latent_dim
+        sizes: dict[str, dict[str, int]] = {
+            "decoder": {"token_size": self.encoder.token_size, "latent_dim": dim},
+            "ar": {"latent_dim": dim},
+            "head": {"latent_dim": dim, "cond_dim": self.ar.embed_dim},
         }
-        if len(set(dims.values())) > 1:
-            raise ValueError(f"latent_dim must be the same in all parts, got {dims}")
-        if self.head.cond_dim != self.ar.embed_dim:
-            raise ValueError(
-                f"head cond_dim is {self.head.cond_dim}; the ar embed_dim is {self.ar.embed_dim}"
-            )
+        for part, given in sizes.items():
+            # Frozen for all others: this is a part of making it.
+            object.__setattr__(self, part, dataclasses.replace(getattr(self, part), **given))
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -110,6 +115,20 @@ class OmniConfig:
     def specials(self) -> Specials:
         """The ids of the special tokens."""
         return Specials(self.ar.vocab_size - Specials(0).vocab_size)
+
+
+DEFAULTS = {"model": config.to_dict(OmniConfig())}  # for what settings of a run leave out
+
+
+def stored_config(settings: Mapping[str, Any]) -> OmniConfig:
+    """Reads the sizes of a model from the settings of a run, as a checkpoint stores them.
+
+    Raises:
+        ValueError: If they are those of no model, or beyond all bounds.
+    """
+    if "model" not in settings:
+        raise ValueError("its config has no model")
+    return config.build(OmniConfig, config.current(settings, DEFAULTS)["model"], "model")
 
 
 class Omni:

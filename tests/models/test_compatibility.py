@@ -26,28 +26,18 @@ SMALL = OmniConfig(
     ),
     decoder=config.build(
         type(OmniConfig().decoder),
-        {"embed_dim": 64, "num_layers": 1, "num_heads": 4, "mlp_dim": 80, "latent_dim": 8},
+        {"embed_dim": 64, "num_layers": 1, "num_heads": 4, "mlp_dim": 80},
     ),
     ar=config.build(
         type(OmniConfig().ar),
         {"embed_dim": 40, "num_layers": 1, "num_heads": 4, "num_kv_heads": 2, "head_dim": 12,
-         "mlp_dim": 56, "latent_dim": 8, "vocab_size": 264},
+         "mlp_dim": 56, "vocab_size": 264},
     ),
     head=config.build(
         type(OmniConfig().head),
-        {"cond_dim": 40, "embed_dim": 24, "num_blocks": 1, "mlp_dim": 72, "latent_dim": 8},
+        {"embed_dim": 24, "num_blocks": 1, "mlp_dim": 72},
     ),
 )  # fmt: skip
-DIMS = [f"{part}.latent_dim" for part in ("encoder", "decoder", "ar", "head")]
-# What cannot change alone, and what else changes with it.
-WITH = {
-    **dict.fromkeys(DIMS, DIMS),
-    "head.cond_dim": ["ar.embed_dim", "head.cond_dim"],
-    "ar.embed_dim": ["ar.embed_dim", "head.cond_dim"],
-    "encoder.merge": ["encoder.merge", "decoder.token_size"],
-    "encoder.patch_size": ["encoder.patch_size", "decoder.token_size"],
-    "decoder.token_size": ["encoder.merge", "decoder.token_size"],
-}
 OTHER = {"image_size": 64, "ar.vocab_size": 264, "ar.num_kv_heads": 4, "decoder.patch_size": 4,
          "decoder.noise_scale": 0.5, "head.kind": "line"}  # fmt: skip
 
@@ -71,23 +61,22 @@ def shapes(model: OmniConfig) -> dict[str, dict]:
 def another(key: str) -> OmniConfig:
     """The small model with another value of a setting."""
     values = json.loads(config.to_json(SMALL))
-    for name in WITH.get(key, [key]):
-        *groups, last = name.split(".")
-        node = values
-        for group in groups:
-            node = node[group]
-        old = node[last]
-        kind = type(getattr(getattr(SMALL, groups[0]), last) if groups else getattr(SMALL, last))
-        if name in OTHER:
-            node[last] = OTHER[name]
-        elif issubclass(kind, enum.Enum):
-            node[last] = next(member.value for member in kind if member.value != old)
-        elif last == "dtype":
-            node[last] = "bfloat16"
-        elif kind is bool:
-            node[last] = not old
-        else:
-            node[last] = 2 * old if old else 1
+    *groups, last = key.split(".")
+    node = values
+    for group in groups:
+        node = node[group]
+    old = node[last]
+    kind = type(getattr(getattr(SMALL, groups[0]), last) if groups else getattr(SMALL, last))
+    if key in OTHER:
+        node[last] = OTHER[key]
+    elif issubclass(kind, enum.Enum):
+        node[last] = next(member.value for member in kind if member.value != old)
+    elif last == "dtype":
+        node[last] = "bfloat16"
+    elif kind is bool:
+        node[last] = not old
+    else:
+        node[last] = 2 * old if old else 1
     return config.build(OmniConfig, values)
 
 

@@ -94,6 +94,10 @@ def test_settings_of_a_recipe(tmp_path) -> None:
     built = recipe.read("configs/ar.py:debug")
     schema, settings = recipe.schema(built), json.loads(json.dumps(recipe.settings(built)))
     assert Changes(settings, settings, schema).lines(step=1) == []
+    older = json.loads(json.dumps(settings))  # sizes that follow from others were stored
+    older["model"]["ar"]["latent_dim"] = built.model.encoder.latent_dim
+    older["data"]["image_size"] = built.model.image_size
+    assert Changes(older, settings, schema).lines(step=1) == []
     del settings["model"]["encoder"]["local"], settings["train"]["spike_sigmas"]
     settings["model"]["encoder"]["noise_max"] = 0.25
     default = OmniConfig().encoder.local

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from omnigen import cli
+from omnigen.config import derived
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.pictures import Crop, Size
 from omnigen.data.corpus.split import Split
@@ -42,7 +43,7 @@ class DataConfig:
     """What to train on.
 
     Attributes:
-        image_size: side of the pictures in pixels.
+        image_size: side of the pictures in pixels; the model's.
         mixture: how often each kind of scene or corpus comes, in proportion; kinds left out never
             come. A corpus is the path of its folder, or of WebDataset tars, with a slash in it.
         max_caption_bytes: captions of crowded scenes become terser to stay within this, those of
@@ -66,7 +67,7 @@ class DataConfig:
         latents: read the latents that were made of corpora once, instead of pictures.
     """
 
-    image_size: int = 128
+    image_size: int = derived(128)
     mixture: Mapping[str, float] = dataclasses.field(default_factory=lambda: world.EVERY)
     max_caption_bytes: int = 240
     row_length: int = 640

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from omnigen import flow
+from omnigen.config import derived
 from omnigen.models.heads import HEADS
 from omnigen.nn.layers import Linear, SwiGLU, modulate, time_features
 from omnigen.nn.module import check_sizes, param
@@ -38,8 +39,8 @@ class FlowHeadConfig:
     """Sizes of the head.
 
     Attributes:
-        latent_dim: Number of dims of a token.
-        cond_dim: Width of the hidden state.
+        latent_dim: Number of dims of a token; the encoder's.
+        cond_dim: Width of the hidden state; the transformer's.
         embed_dim: Width.
         num_blocks: Number of blocks.
         mlp_dim: Hidden width of the SwiGLUs.
@@ -50,8 +51,8 @@ class FlowHeadConfig:
         kind: Which head it is, one of `heads.HEADS`.
     """
 
-    latent_dim: int = 48
-    cond_dim: int = 512
+    latent_dim: int = derived(48)
+    cond_dim: int = derived(512)
     embed_dim: int = 512
     num_blocks: int = 3
     mlp_dim: int = 768
