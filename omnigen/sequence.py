@@ -228,6 +228,7 @@ def cut(sample: Sequence, specials: Specials, *, sketched: bool) -> Sequence:
         specials: Ids of the special tokens.
         sketched: Whether the model writes a sketch first: then `[IMG]` is not part of the prompt.
     """
+    # Given images have no weight, so this finds the first one that is to be drawn.
     first = int(np.argmax((sample.slot >= 0) & (sample.weight > 0)))
     begin = int(np.flatnonzero(sample.token[:first] != specials.img)[-1]) + 1
     return sample.map(lambda field: field[: begin + (not sketched)])
@@ -302,10 +303,11 @@ def is_causal(sequence: Sequence) -> bool:
 def without_prompts(sequence: Sequence, specials: Specials, size: int) -> Sequence:
     """Returns rows as if captions and sketches were empty, so that none is seen.
 
-    They become padding where they stand, and what follows moves up on the sequence axis.
+    They become padding where they stand, and what follows moves up on the sequence axis. Images
+    stay, given ones too, so this is what the second branch of guidance reads (`generation.prompt`).
 
     Args:
-        sequence: Rows of samples that are a caption and an image each.
+        sequence: Rows of samples of texts and images.
         specials: Ids of the special tokens.
         size: Number of text elements that an image's size takes.
     """

@@ -43,6 +43,8 @@ def elements(omni: Omni, state: State) -> tuple[Sequence, jax.Array]:
     def first_or_later(first: jax.Array, later: jax.Array) -> jax.Array:
         return jnp.where(g.reshape(-1, *[1] * (first.ndim - 1)) == 0, first, later)
 
+    # One program serves rows at their first group and rows further on, so both are made and one is
+    # chosen for each row. The first group is read from `[IMG]`, once for each of its tokens.
     chosen = jax.tree.map(first_or_later, last, image)
     is_drawing = of_branches(state.phase == Phase.IMAGE)[:, None]
     return dataclasses.replace(
@@ -68,6 +70,7 @@ def taken(sample: Sampler, state: State, hidden: jax.Array) -> State:
         guidance=jnp.repeat(state.dials.guidance, block),
         steps=_steps(state.dials.steps, group_R, is_drawing_R, block),
     ).reshape(rows, block, width)
+    # Rows that do not draw write past the end, which `mode="drop"` leaves out.
     place_R = jnp.where(is_drawing_R, group_R, groups)
     is_whole_R = is_drawing_R & (group_R == groups - 1)
     return dataclasses.replace(

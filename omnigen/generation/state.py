@@ -167,6 +167,8 @@ def begin(
     count = config.grid[0] * config.grid[1]
     noise_RNZ = flow.normal(keys, (rows, count, config.head.latent_dim))
     noise_RNZ = noise_RNZ * jnp.asarray(dials.temperature)[:, None, None]
+    # The last elements are not read here but with the first step, so that the program holds what
+    # follows a hidden state (logits, flow head) once.
     ahead, last = (part.map(jnp.asarray) for part in (prompts.ahead, prompts.last))
     if not guided:
         is_own = ahead.segment == PROMPT

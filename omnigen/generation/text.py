@@ -41,6 +41,7 @@ def taken(omni: Omni, ar: AR, state: State, hidden_RD: jax.Array) -> State:
     scores_RV = ar.logits(hidden_RD[:, None])[:, 0] / temperature_R[:, None]
     scores_RV = jnp.where(may_follow_V[None], scores_RV, -jnp.inf)
     id_R = jax.vmap(jax.random.categorical)(fold(state.keys, state.count), scores_RV)
+    # The last place is kept for the element that begins the picture, so every sketch ends.
     id_R = jnp.where(state.count == size - 1, end, id_R).astype(jnp.int32)
     is_writing_R, is_end_R = state.phase == Phase.TEXT, id_R == end
     last = state.last.map(lambda field: field[: state.rows])
@@ -57,6 +58,7 @@ def taken(omni: Omni, ar: AR, state: State, hidden_RD: jax.Array) -> State:
         first = jnp.where(is_new, new, old[: state.rows])
         return jnp.concatenate([first, old[state.rows :]]) if state.branches > 1 else first
 
+    # Rows that do not write would write past the end, which `mode="drop"` leaves out.
     place = jnp.where(is_writing_R, state.count, size)
     count_R = jnp.where(is_end_R, 0, state.count + 1)
     return dataclasses.replace(
