@@ -12,6 +12,7 @@ from PIL import Image
 
 from omnigen import evaluate, files
 from omnigen.checkpoints import fingerprint
+from omnigen.evals import external
 from omnigen.evals.suites import exact
 from omnigen.generation import pretrained
 from omnigen.scenes.scene import Kind
@@ -52,6 +53,10 @@ def test_draws_here_and_judges_there(
     assert (suite["seeds"], suite["settings"]["first_seed"]) == ([7], 7)
     assert suite["expected"] == len(suite["ceiling_pictures"]) == 19
     assert suite["unreadable"] == 0 and not suite["problems"]
+
+
+def test_the_flag_knows_all_layouts() -> None:
+    assert evaluate.LAYOUTS == tuple(external.Layout)
 
 
 def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -202,6 +202,8 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Record]]]:
     if workers == 1:
         yield map
         return
+    # Threads and platforms are read once, as numpy and JAX are imported: the new processes must
+    # start with them, and this one, which has imported both, does not notice.
     before = dict(os.environ)
     os.environ.update(_ALONE)
     try:

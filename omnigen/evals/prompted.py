@@ -106,6 +106,8 @@ class Prompted:
             return outcome
         wanted, survey = picture_files.jobs(self._suite.prompts, 1), None
         if self._omni is None:
+            # A ceiling is the limit of one encoder and decoder. Beside the pictures of other
+            # weights it would tell nothing, so it is left out and said to be foreign.
             survey = picture_files.survey(folder, wanted)
             ours, theirs = outcome.about["settings"].get("weights"), survey.settings.get("weights")
             if ours != theirs:
@@ -115,6 +117,7 @@ class Prompted:
         with progress.work(f"{self._column}, {self.name}: intervals of the ceiling"):
             ceiling = self._suite.scores(ideal)
         problems = {**outcome.problems}
+        # A bad file of the ceiling is told under its folder's name, apart from the pictures' own.
         for kind, files in _problems(ideal).items():
             problems[kind] = [*problems.get(kind, ()), *(f"{folder.name}/{file}" for file in files)]
         return dataclasses.replace(

@@ -267,6 +267,8 @@ def _prompted(benchmark: "Benchmark", subject: Subject) -> "Evaluator":
     """Judges a model's pictures, or those of a folder, which may hold some of several suites."""
     from omnigen.evals.prompted import CEILING, Prompted
 
+    # `--nojudge` leaves `SUITE` and `SUITE-ceiling` side by side; others bring one suite's
+    # pictures without a folder for the suite.
     images = ceiling = subject.images
     if images is not None and any((images / name).is_dir() for name in able(Use.PICTURES)):
         images = images / benchmark.name
