@@ -26,6 +26,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from omnigen import files
 from omnigen.checkpoints import digest, store
 from omnigen.checkpoints.store import DamagedError
 
@@ -203,16 +204,14 @@ def write(
     describe: Callable[[pathlib.Path], tuple[int, str]] | None = None,
 ) -> Seal:
     """Seals a checkpoint whose files are all there; `describe` gives a file's size and digest."""
-    describe, files = describe or _describe, {}
+    describe, described = describe or _describe, {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in (NAME, "commit_success.txt"):
-            files[name] = describe(path) if _is_ours(name) else (path.stat().st_size, "")
-    seal = Seal(step=step, leaves=leaves, files=files)
+            described[name] = describe(path) if _is_ours(name) else (path.stat().st_size, "")
+    seal = Seal(step=step, leaves=leaves, files=described)
     body = json.dumps(dataclasses.asdict(seal), sort_keys=True)
-    partial = folder / f"{NAME}.partial"
-    partial.write_text(json.dumps({"sha256": _sha256(body), "seal": body}) + "\n")
-    partial.replace(folder / NAME)
+    files.write(folder / NAME, json.dumps({"sha256": _sha256(body), "seal": body}) + "\n")
     return seal
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the time of a run went, from its first start to now, over all its restarts.
 
-Every second belongs to one bucket. Names and meanings are those of ml-goodput-measurement, which
+Every second belongs to one activity. Names and meanings are those of ml-goodput-measurement, which
 MaxText reports by, so that runs can be compared; here they are lines in `goodput.json`.
 """
 
@@ -19,7 +19,7 @@ from omnigen import files
 MOST_BYTES = 1 << 24  # of goodput.json: tens of thousands of starts
 
 
-class Bucket(enum.StrEnum):
+class Activity(enum.StrEnum):
     """What a second was spent on."""
 
     PRODUCTIVE = "productive"
@@ -54,10 +54,10 @@ class Ledger:
         self._path = None if folder is None else folder / "goodput.json"
         self._warn = warn
         self._starts = self._read()
-        self._seconds = dict.fromkeys(Bucket, 0.0)
-        self._bucket, self._since = Bucket.TPU_INITIALIZATION, began
+        self._seconds = dict.fromkeys(Activity, 0.0)
+        self._activity, self._since = Activity.TPU_INITIALIZATION, began
         self._began, self._first, self._step = began, 0, 0
-        self.enter(Bucket.TRAINING_PREP)
+        self.enter(Activity.TRAINING_PREP)
 
     def _read(self) -> list[dict[str, Any]]:
         if self._path is None or not self._path.exists():
@@ -72,17 +72,17 @@ class Ledger:
             self._warn(f"goodput.json: {len(starts) - len(sound)} starts cannot be read")
         return sound
 
-    def enter(self, bucket: Bucket) -> Bucket:
-        """Counts time into `bucket` from now on; returns the bucket before it."""
-        now, before = time.time(), self._bucket
+    def enter(self, activity: Activity) -> Activity:
+        """Counts time into `activity` from now on; returns the activity before it."""
+        now, before = time.time(), self._activity
         self._seconds[before] += now - self._since
-        self._bucket, self._since = bucket, now
+        self._activity, self._since = activity, now
         return before
 
     @contextlib.contextmanager
-    def into(self, bucket: Bucket) -> Iterator[None]:
-        """Counts the time of the block into `bucket`."""
-        before = self.enter(bucket)
+    def into(self, activity: Activity) -> Iterator[None]:
+        """Counts the time of the block into `activity`."""
+        before = self.enter(activity)
         try:
             yield
         finally:
@@ -94,15 +94,15 @@ class Ledger:
         for start in self._starts:
             lost, done = start["last_step"] - step, start["last_step"] - start["first_step"]
             if lost > 0 and done > 0:
-                share = min(1.0, lost / done) * start["seconds"][Bucket.PRODUCTIVE]
-                start["seconds"][Bucket.PRODUCTIVE] -= share
-                start["seconds"][Bucket.WASTED] += share
+                share = min(1.0, lost / done) * start["seconds"][Activity.PRODUCTIVE]
+                start["seconds"][Activity.PRODUCTIVE] -= share
+                start["seconds"][Activity.WASTED] += share
                 start["last_step"] = step
 
     def write(self, step: int) -> None:
         """Writes the ledger to disk; `step` is the last that was made."""
         self._step = step
-        self.enter(self._bucket)
+        self.enter(self._activity)
         if self._path is None:
             return
         start = {
@@ -116,28 +116,28 @@ class Ledger:
         files.write(self._path, text + "\n")
 
     def total(self) -> dict[str, float]:
-        """Returns the seconds in each bucket since the first start; their sum is the wall time."""
-        found = {bucket.value: seconds for bucket, seconds in self._seconds.items()}
+        """Returns the seconds in each activity since the first start; they sum to the wall time."""
+        found = {activity.value: seconds for activity, seconds in self._seconds.items()}
         for start in self._starts:
-            for bucket, seconds in start["seconds"].items():
-                found[bucket] += seconds
+            for activity, seconds in start["seconds"].items():
+                found[activity] += seconds
         begins = [*(start["began"] for start in self._starts[1:]), self._began]
         for start, begin in zip(self._starts, begins, strict=False):
-            found[Bucket.RECOVERY] += max(0.0, begin - start["ended"])
+            found[Activity.RECOVERY] += max(0.0, begin - start["ended"])
         return found
 
     def line(self) -> str:
         """Formats the total: the productive share, then the rest, the largest first."""
-        self.enter(self._bucket)
+        self.enter(self._activity)
         total = self.total()
         wall = sum(total.values())
         parts = sorted(total.items(), key=lambda pair: -pair[1])
         shown = [
-            f"{bucket.replace('_', ' ')} {100 * seconds / wall:.1f}%"
-            for bucket, seconds in parts
-            if bucket != Bucket.PRODUCTIVE and seconds / wall > 0.0005
+            f"{activity.replace('_', ' ')} {100 * seconds / wall:.1f}%"
+            for activity, seconds in parts
+            if activity != Activity.PRODUCTIVE and seconds / wall > 0.0005
         ]
-        share = 100 * total[Bucket.PRODUCTIVE] / wall
+        share = 100 * total[Activity.PRODUCTIVE] / wall
         return f"goodput {share:.1f}% of {wall:.1f} s | {' '.join(shown)}"
 
 
@@ -147,7 +147,9 @@ def _is_start(value: Any) -> bool:
         return False
     numbers = [value.get(name) for name in ("began", "ended", "first_step", "last_step")]
     seconds = value["seconds"]
-    named = seconds.keys() <= set(Bucket) and {Bucket.PRODUCTIVE, Bucket.WASTED} <= seconds.keys()
+    named = (
+        seconds.keys() <= set(Activity) and {Activity.PRODUCTIVE, Activity.WASTED} <= seconds.keys()
+    )
     return named and all(map(_is_number, [*numbers, *seconds.values()]))
 
 

@@ -23,7 +23,7 @@ from omnigen.checkpoints.model import Check
 from omnigen.training import guard, metrics, optim, state
 from omnigen.training.changes import NOTHING_KNOWN, Changes, Past, Schema
 from omnigen.training.feed import Feed, Item
-from omnigen.training.goodput import Bucket, Ledger
+from omnigen.training.goodput import Activity, Ledger
 from omnigen.training.stage import Batch, Evaluator, Params, Stage, TrainConfig
 from omnigen.training.step import make_gradients, make_step
 from omnigen.training.watchdog import Watchdog
@@ -325,7 +325,7 @@ def run(
         ledger = Ledger(folder if first_host else None, began=began or time.time(), warn=say)
         saved = manager.Checkpoints(folder, keep=config.keep_checkpoints, warn=say)
         stack.callback(saved.close)
-        with ledger.into(Bucket.CHECKPOINT_RESTORE if saved.steps else Bucket.TRAINING_PREP):
+        with ledger.into(Activity.CHECKPOINT_RESTORE if saved.steps else Activity.TRAINING_PREP):
             given: Any = {"settings": settings, "schema": schema, "say": say, "seed": seed}
             begin = _start(stage, config, mesh, saved, check, optimizer=transformation, **given)
         train_state, frozen, place = begin.state, begin.frozen, begin.position
@@ -346,7 +346,7 @@ def run(
         stack.callback(reporter.close)
         reporter.settings(settings)
         reporter.text(_COMPILING)
-        with ledger.into(Bucket.PROGRAM_STARTUP):
+        with ledger.into(Activity.PROGRAM_STARTUP):
             step_fn = make_step(stage, config, optimizer=transformation, seed=seed)
             program, line = compile_step(step_fn, train_state, frozen, item.batch, mesh=mesh)
         programs = {_shapes(item.batch): program}
@@ -365,11 +365,11 @@ def run(
                 ledger.write(int(values["step"]))
 
         @contextlib.contextmanager
-        def pause(bucket: Bucket) -> Iterator[None]:
+        def pause(activity: Activity) -> Iterator[None]:
             """Excludes the time of the block from training time."""
             report(in_flight=0)
             since = time.perf_counter()
-            with dog.pause(), ledger.into(bucket):
+            with dog.pause(), ledger.into(activity):
                 yield
             window.exclude(time.perf_counter() - since)
 
@@ -377,13 +377,13 @@ def run(
             nonlocal item, train_state
             if step > start + 1:
                 since = time.perf_counter()
-                with ledger.into(Bucket.DATA_LOADING_SYNC):
+                with ledger.into(Activity.DATA_LOADING_SYNC):
                     item = feed.get()
                 window.data_wait += time.perf_counter() - since
             shapes = _shapes(item.batch)
             if shapes not in programs:  # pictures of another size
                 reporter.text(_COMPILING)
-                with pause(Bucket.PROGRAM_STARTUP):
+                with pause(Activity.PROGRAM_STARTUP):
                     programs[shapes], line = compile_step(
                         step_fn, train_state, frozen, item.batch, mesh=mesh
                     )
@@ -399,12 +399,12 @@ def run(
 
         def finish() -> None:
             doing = metrics.timed(reporter.text, f"writing the checkpoint of step {step}")
-            with ledger.into(Bucket.CHECKPOINT_SAVE), doing:
+            with ledger.into(Activity.CHECKPOINT_SAVE), doing:
                 saved.close()
             ledger.write(step)
             reporter.text(ledger.line())
 
-        ledger.enter(Bucket.PRODUCTIVE)
+        ledger.enter(Activity.PRODUCTIVE)
         try:
             for step in range(start + 1, config.steps + 1):
                 train(step)
@@ -415,18 +415,18 @@ def run(
 
                 if due(config.sample_every):
                     doing = metrics.timed(reporter.text, f"drawing samples of step {step}")
-                    with pause(Bucket.CUSTOM), doing:
+                    with pause(Activity.CUSTOM), doing:
                         images = stage.samples(train_state["ema"], frozen, seed)
                         reporter.images(images, step=step)
                 if due(config.eval_every):
                     doing = metrics.timed(reporter.text, f"judging step {step}")
-                    with pause(Bucket.CUSTOM), doing:
+                    with pause(Activity.CUSTOM), doing:
                         judged = _judge(evaluators, train_state["ema"], frozen, beat=dog.beat)
                         reporter.metrics({"step": step, **judged}, steps=config.steps)
                         last_line.update(judged)
                 stopped = bool(stop.signum) or saved.preempted(step)
                 if last or stopped or due(config.checkpoint_every):
-                    with pause(Bucket.CHECKPOINT_SAVE):
+                    with pause(Activity.CHECKPOINT_SAVE):
                         snapshot = manager.Snapshot(train_state, frozen, item.position)
                         saved.save(step, snapshot, settings)
                 if stopped and not last:

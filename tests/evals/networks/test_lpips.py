@@ -18,16 +18,19 @@ SHIPPED = pytest.mark.skipif(
 
 
 CHANNELS = {
-    lpips.Net.ALEX: [3, 64, 192, 384, 256, 256],
-    lpips.Net.VGG: [3, *[64] * 2, *[128] * 2, *[256] * 3, *[512] * 6],
+    lpips.Backbone.ALEX: [3, 64, 192, 384, 256, 256],
+    lpips.Backbone.VGG: [3, *[64] * 2, *[128] * 2, *[256] * 3, *[512] * 6],
 }
-KERNELS = {lpips.Net.ALEX: [11, 5, 3, 3, 3], lpips.Net.VGG: [3] * 13}
-JUDGED = {lpips.Net.ALEX: CHANNELS[lpips.Net.ALEX][1:], lpips.Net.VGG: [64, 128, 256, 512, 512]}
-TRUNK = {lpips.Net.ALEX: "AlexNet_0", lpips.Net.VGG: "VGG16_0"}
+KERNELS = {lpips.Backbone.ALEX: [11, 5, 3, 3, 3], lpips.Backbone.VGG: [3] * 13}
+JUDGED = {
+    lpips.Backbone.ALEX: CHANNELS[lpips.Backbone.ALEX][1:],
+    lpips.Backbone.VGG: [64, 128, 256, 512, 512],
+}
+TRUNK = {lpips.Backbone.ALEX: "AlexNet_0", lpips.Backbone.VGG: "VGG16_0"}
 
 
-@pytest.mark.parametrize("net", lpips.Net)
-def test_distances_are_those_of_the_authors(net: lpips.Net) -> None:
+@pytest.mark.parametrize("net", lpips.Backbone)
+def test_distances_are_those_of_the_authors(net: lpips.Backbone) -> None:
     channels, params = CHANNELS[net], {}
     for i, size in enumerate(KERNELS[net]):
         shape = (channels[i + 1], channels[i], size, size)
@@ -59,7 +62,7 @@ def test_shipped_weights_order_pictures() -> None:
 
 def test_bad_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="vgg16 lack VGG16_0/Conv_0/kernel"):
-        lpips.Lpips(lpips.Net.VGG, params={})
+        lpips.Lpips(lpips.Backbone.VGG, params={})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'omnigen-jax\[fidelity\]'"):
         lpips.Lpips()
