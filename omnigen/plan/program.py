@@ -86,12 +86,12 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
     frozen = loop.abstract_frozen(stage, mesh)
     few = stage.noise(SAMPLE_ROWS)
     split = parallel.sharding(mesh, ("batch",))
-    batch = {
-        name: jax.ShapeDtypeStruct(
-            (config.global_batch_size, *value.shape[1:]), value.dtype, sharding=split
-        )
-        for name, value in few.items()
-    }
+    batch = jax.tree.map(
+        lambda part: jax.ShapeDtypeStruct(
+            (config.global_batch_size, *part.shape[1:]), part.dtype, sharding=split
+        ),
+        few,
+    )
     rates, times = stage.rates(few), config.global_batch_size / SAMPLE_ROWS
     make = step.make_step(stage, config, optimizer=optimizer, seed=recipe.seed)
     if not optimize:

@@ -109,7 +109,7 @@ class ARStage(Stage):
         return encoding_of(self.omni, self.frozen["encoder"])
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
-        """Encodes the pictures, unless they were before, and counts what is learnt."""
+        """Encodes the pictures, unless they were before, finds them, counts what is learnt."""
         if "latents" in batch:
             z = batch["latents"].astype(jnp.float32)
         else:
@@ -117,11 +117,14 @@ class ARStage(Stage):
             pixels = to_pixels(batch["image"]).reshape(rows * pictures, *image)
             z = self.omni.encoder.bind(frozen["encoder"])(shard(pixels, "batch", None, None, None))
             z = z.reshape(rows, -1, z.shape[-1])
+        place, is_used = slot_places(batch["slot"], z.shape[1])
         is_text = batch["modality"] == Modality.TEXT
         is_image = batch["modality"] == Modality.IMAGE
         return {
             **Sequence.of(batch).fields(),
             "latents": z,
+            "place": place,  # of each latent in its row, if the row has it
+            "is_used": is_used,
             "text_count": jnp.sum(batch["weight"] * is_text),
             "image_count": jnp.sum(batch["weight"] * is_image),
         }
@@ -167,7 +170,7 @@ class ARStage(Stage):
         head: Head = self.omni.head.bind(params["head"])
         objective = self.objective
         latents_BNZ = batch["latents"]
-        hidden_BND = self._before(hidden_BLD, batch, latents_BNZ.shape[1])
+        hidden_BND = self._before(hidden_BLD, batch["place"])
         shape = (*latents_BNZ.shape[:2], objective.draws)
         t_KBN = jnp.moveaxis(objective.density.sample(keys[0], shape), -1, 0)
         noise_KBNZ = flow.normal(keys[1], (*shape, latents_BNZ.shape[-1]))
@@ -176,13 +179,11 @@ class ARStage(Stage):
 
     def _weighted(self, losses_BN: jax.Array, batch: Batch) -> jax.Array:
         """The weighted sum over the latents that are in the rows."""
-        place_BN, is_used_BN = slot_places(batch["slot"], losses_BN.shape[1])
-        weight_BN = jnp.take_along_axis(jnp.asarray(batch["weight"]), place_BN, axis=1)
-        return jnp.sum(losses_BN * weight_BN * is_used_BN)
+        weight_BN = jnp.take_along_axis(jnp.asarray(batch["weight"]), batch["place"], axis=1)
+        return jnp.sum(losses_BN * weight_BN * batch["is_used"])
 
-    def _before(self, hidden_BLD: jax.Array, batch: Batch, count: int) -> jax.Array:
+    def _before(self, hidden_BLD: jax.Array, place_BN: jax.Array) -> jax.Array:
         """Hidden states that predict each of a row's latents, `[B, N, D]`."""
-        place_BN, _ = slot_places(batch["slot"], count)
         before_BN = jnp.maximum(place_BN - self.omni.config.block, 0)
         return jnp.take_along_axis(hidden_BLD, before_BN[..., None], axis=1)
 

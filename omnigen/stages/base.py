@@ -16,8 +16,7 @@ from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard
 from omnigen.training.metrics import Rates
-
-Batch = dict[str, Any]
+from omnigen.training.stage import Batch
 
 STAGES = {
     "tokenizer": "omnigen.stages.tokenizer:TokenizerStage",

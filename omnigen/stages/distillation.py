@@ -140,7 +140,7 @@ class DistillationStage(ARStage):
         average_KBNZ = (start_KBNZ - end_KBNZ) / length_KBN[..., None]
         t_KBN = 1.0 - span_KBN2[..., 0] / steps
         scale_KBN = jnp.broadcast_to(scale_BN, t_KBN.shape)
-        hidden_BND = self._before(hidden_BLD, batch, shape[1])
+        hidden_BND = self._before(hidden_BLD, batch["place"])
         output_KBNZ = head(start_KBNZ, t_KBN, hidden_BND[None], length_KBN, scale_KBN)
         return self._weighted(jnp.square(output_KBNZ - average_KBNZ).mean(axis=(0, -1)), batch)
 
@@ -156,11 +156,7 @@ class DistillationStage(ARStage):
         config, sequence = self.omni.config, Sequence.of(batch)
         ar, head = self.omni.ar.bind(frozen["ar"]), self.omni.head.bind(frozen["head"])
         hidden_C = [
-            self._before(
-                ar.hidden(branch, context_BLZ),
-                batch,
-                noise_BNZ.shape[1],
-            )
+            self._before(ar.hidden(branch, context_BLZ), batch["place"])
             for branch in (sequence, without_prompts(sequence, config.specials, self._size_length))
         ]
         steps = flow.Solver(num_steps=self.objective.teacher_steps).steps()

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import NamedSharding
 
 from omnigen import parallel
 from omnigen.training.metrics import Rates
+from omnigen.training.stage import Batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
     """A global batch, what the local part of it holds, and the place in the data after it."""
 
-    batch: dict[str, jax.Array]
+    batch: Batch
     rates: Rates
     position: bytes
 
@@ -32,7 +32,7 @@ class Feed:
     store the `position` of the last batch that was trained on.
 
     Args:
-        dataset: Yields dicts of numpy arrays `[local batch, ...]`; its iterators have `get_state`
+        dataset: Yields trees of numpy arrays `[local batch, ...]`; its iterators have `get_state`
             and `set_state`, as Grain's do.
         position: Place in the data to go on at, or empty to start.
         rates: Returns what a local batch holds.
@@ -47,7 +47,7 @@ class Feed:
         dataset: Any,
         *,
         position: bytes,
-        rates: Callable[[dict[str, np.ndarray]], Rates],
+        rates: Callable[[Batch], Rates],
         sharding: NamedSharding,
         local_batch_size: int,
         global_batch_size: int,
@@ -67,16 +67,16 @@ class Feed:
 
     def _items(self) -> Iterator[Item]:
         for batch in self._iterator:
-            rows = len(next(iter(batch.values())))
+            rows = jax.tree.leaves(batch)[0].shape[0]
             if rows != self._local_batch_size:
                 raise ValueError(
                     f"a batch has {rows} rows instead of {self._local_batch_size}: the data ended, "
                     "or ignores the batch size"
                 )
-            arrays = {
-                name: parallel.global_array(self._sharding, value, self._global_batch_size)
-                for name, value in batch.items()
-            }
+            arrays = jax.tree.map(
+                lambda part: parallel.global_array(self._sharding, part, self._global_batch_size),
+                batch,
+            )
             position = json.dumps(self._iterator.get_state()).encode()
             yield Item(batch=arrays, rates=self._rates(batch), position=position)
 

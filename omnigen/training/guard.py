@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from omnigen import files
+from omnigen.checkpoints import checksums
 from omnigen.training.feed import Item
 from omnigen.training.metrics import SkippedError
 
@@ -122,7 +123,9 @@ def leave_evidence(
     folder = folder / f"evidence-{error.step}"
     folder.mkdir(parents=True, exist_ok=True)
     layers = {"weights": layer_statistics(params), "gradients": layer_statistics(grads)}
-    parts: dict[str, Any] = {name: local_rows(array) for name, array in item.batch.items()}
+    parts: dict[str, Any] = {
+        name: local_rows(array) for name, array in checksums.paths(item.batch, "")
+    }
     path = folder / f"batch-{jax.process_index()}.npz"
     with files.replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **parts)

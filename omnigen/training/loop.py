@@ -187,9 +187,10 @@ def compile_step(
     return compiled, line
 
 
-def _shapes(batch: Batch) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _shapes(batch: Batch) -> tuple[Any, tuple[tuple[int, ...], ...]]:
     """Returns the shapes that decide which program takes a batch."""
-    return tuple((name, value.shape) for name, value in sorted(batch.items()))
+    leaves, structure = jax.tree.flatten(batch)
+    return structure, tuple(leaf.shape for leaf in leaves)
 
 
 def prepare_optimizer(

@@ -13,7 +13,7 @@ from omnigen.training import state
 from omnigen.training.metrics import Rates
 
 Params = state.Params
-Batch = dict[str, Any]
+Batch = Any  # a tree of arrays `[batch, ...]`; only the stage knows what is in it
 
 
 class Evaluator(Protocol):
@@ -39,7 +39,7 @@ class Stage(Protocol):
     """All that differs between training one thing and another.
 
     `params` are trained and `frozen` are not; both are dicts whose top-level keys are parts of the
-    model. A batch is a dict of arrays `[batch, ...]`; `prepare` may add scalars, which are global
+    model. A batch is a tree of arrays `[batch, ...]`; `prepare` may add scalars, which are global
     normalisers. `keys_B` holds one random key for each example, the same on any mesh.
     """
 
@@ -77,7 +77,7 @@ class Stage(Protocol):
         """
         ...
 
-    def rates(self, batch: dict[str, np.ndarray]) -> Rates:
+    def rates(self, batch: Batch) -> Rates:
         """Returns what a local batch holds and costs."""
         ...
 

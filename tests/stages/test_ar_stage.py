@@ -52,7 +52,12 @@ def test_prepare_encodes_the_pictures_and_counts_what_is_learnt(stage, prepare, 
     assert float(prepared["image_count"]) == 4 * 4 * (1 + 2)
     text = (batch["modality"] == Modality.TEXT) & (batch["token"] != 257)
     assert float(prepared["text_count"]) == text.sum()
-    assert set(prepared) == {*Sequence.of(batch).fields(), "latents", "text_count", "image_count"}
+    added = {"latents", "place", "is_used", "text_count", "image_count"}
+    assert set(prepared) == {*Sequence.of(batch).fields(), *added}
+    for row, slots in enumerate(batch["slot"]):
+        found = {int(slot): place for place, slot in enumerate(slots) if slot >= 0}
+        place, is_used = (np.asarray(prepared[name])[row] for name in ("place", "is_used"))
+        assert {n: place[n] for n in np.flatnonzero(is_used)} == found
 
 
 def test_what_stands_in_the_padding_changes_nothing(prepare, run, params, rows, keys):

@@ -13,7 +13,16 @@ import pytest
 from omnigen import flow
 from omnigen.models.heads.flow import ADDED
 from omnigen.models.omni import Omni
-from omnigen.sequence import ImageSpan, Sequence, Specials, TextSpan, layout, pack, without_prompts
+from omnigen.sequence import (
+    ImageSpan,
+    Sequence,
+    Specials,
+    TextSpan,
+    layout,
+    pack,
+    slot_places,
+    without_prompts,
+)
 from omnigen.stages.distillation import DistillationObjective, DistillationStage
 from omnigen.text import ByteText
 
@@ -95,7 +104,7 @@ def test_rows_without_prompts_are_read_like_empty_captions(stage):
 
     def before(read, slots):
         vectors = jnp.zeros((1, 48, 6)).at[:, np.flatnonzero(slots.slot[0] >= 0)].set(z)
-        return stage._before(ar.hidden(read, vectors), slots.fields(), 8)
+        return stage._before(ar.hidden(read, vectors), slot_places(slots.slot, 8)[0])
 
     wanted = before(empty, empty)
     np.testing.assert_allclose(before(emptied, given), wanted, rtol=1e-4, atol=1e-4)
