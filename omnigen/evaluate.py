@@ -89,7 +89,7 @@ def _output(name: str | None) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _alone(output: pathlib.Path) -> Iterator[None]:
-    """Makes the output folder and keeps other evaluations out; one that stays empty goes again."""
+    """Makes the output folder and locks it; one that stays empty is removed."""
     made = [p for p in (output, *output.absolute().parents) if not p.exists()]
     with contextlib.ExitStack() as stack:
         for path in reversed(made):
@@ -146,7 +146,7 @@ def _columns(values: flags.FlagValues, suites: Sequence[Suite]) -> list[Column]:
 def _check_extras(
     suites: Sequence[Suite], asked: Sequence[Column], values: flags.FlagValues
 ) -> None:
-    """Refuses suites whose extras are missing; tells what is left out without `ocr`."""
+    """Refuses suites whose extras are missing; reports what is left out without `ocr`."""
     given = {"reference": values.reference is not None, "draws": not values.judge}
     for suite, column in itertools.product(suites, asked):
         if use := column.use(suite, **given):
@@ -200,7 +200,7 @@ def _judged(
 def _draw_to_judge_elsewhere(
     column: Column, suites: Sequence[Suite], values: flags.FlagValues, output: pathlib.Path
 ) -> None:
-    """Leaves what `--images` wants in `pictures/COLUMN`."""
+    """Writes what `--images` wants to `pictures/COLUMN`."""
     from omnigen.evals.prompted import Prompted
 
     loaded = _loaded(column, suites, values, output)
@@ -239,7 +239,7 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
 
 
 def _complain(column: str, suite: Suite, outcome: "Outcome") -> bool:
-    """Says in a line a kind which files were no use; returns whether there were any."""
+    """Prints a line for each kind of unusable file; returns whether there were any."""
     from omnigen.evals import results
 
     for kind, listed in outcome.problems.items():
@@ -285,10 +285,10 @@ def _judge(
     values: flags.FlagValues,
     output: pathlib.Path,
 ) -> None:
-    """Judges all columns and tells what was found.
+    """Judges all columns and prints what was found.
 
     Raises:
-        SystemExit: files were no use.
+        SystemExit: If files could not be used.
     """
     from omnigen.evals import results
     from omnigen.evals.reports import page as web

@@ -249,6 +249,9 @@ def solve(
     `velocity_fn(x, t)` gets x in the dtype of `noise` and a scalar float32 t; it is traced once and
     never evaluated at t = 0. The state between steps is wide. Differentiable in both modes.
     `euler_maruyama` needs `key`: one, or an array of them of shape `noise.shape[:k]`.
+
+    Raises:
+        ValueError: If `euler_maruyama` has no key.
     """
     if solver.method is not Method.EULER_MARUYAMA:
         key = None

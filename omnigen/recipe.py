@@ -50,15 +50,15 @@ class Recipe:
     """What `configs/*.py` describe: everything that decides a run but the folder it lives in.
 
     Attributes:
-        stage: name of what is trained; see `stages.base`.
-        model: sizes of all parts.
-        objective: the stage's own settings.
-        data: what it trains on.
-        optimizer: how weights move.
-        mesh: how devices are shared out.
-        train: length, batch, and what happens when.
-        seed: of weights and of everything random in training.
-        evals: what judges the stage in training; see `evals.registry.listed`.
+        stage: Name of what is trained; see `stages.base`.
+        model: Sizes of all parts.
+        objective: Settings of the stage, its `Objective`.
+        data: What it trains on.
+        optimizer: Settings of the optimizer.
+        mesh: How many ways the devices are split.
+        train: Settings of the loop.
+        seed: Seed of weights and of everything random in training.
+        evals: What judges the stage in training; see `evals.registry.listed`.
     """
 
     stage: str
@@ -89,10 +89,10 @@ class Recipe:
         """Checks that the mesh divides the model and the batch.
 
         Args:
-            sizes: of the mesh's axes; 1 where it is not known yet.
+            sizes: Sizes of the mesh's axes; 1 where it is not known yet.
 
         Raises:
-            ValueError: naming the size and the axis that does not divide it.
+            ValueError: If an axis does not divide a size; the message names both.
         """
         for axis, parts in SPLITS.items():
             for part, names in parts.items():
@@ -120,10 +120,10 @@ class Recipe:
         """Checks that what its data needs is installed, before anything is compiled.
 
         Args:
-            judged: whether its judges will be asked, too.
+            judged: Whether its judges will be asked, too.
 
         Raises:
-            MissingExtraError: it is not.
+            MissingExtraError: If it is not.
         """
         if self.model.text != "bytes":
             extras.load("tokenizers", "hf", f"model.text {self.model.text!r}")
@@ -137,7 +137,7 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
     """Builds a recipe from nested dicts.
 
     Raises:
-        ValueError: see `config.build` and `registry.check`; or an unknown stage.
+        ValueError: As in `config.build`, or if the stage is unknown.
     """
     values = config.current(values, DEFAULTS)
     stage = stages.find(values.get("stage"))
@@ -153,7 +153,7 @@ def _evals(stage: Any) -> tuple[str, ...]:
 
 
 def _expanded(recipe: Recipe) -> Recipe:
-    """The recipe with home folders for the `~` of its paths: shells do not reach into values."""
+    """Returns the recipe with `~` in its paths expanded: shells do not reach into values."""
     model, data, train = recipe.model, recipe.data, recipe.train
     return dataclasses.replace(
         recipe,
@@ -171,7 +171,7 @@ def read(location: str, overrides: Sequence[str] = ()) -> Recipe:
     """Reads `path/to/recipe.py:argument` with `--config.key=value` overrides of any of its keys.
 
     Raises:
-        ValueError: see `config.load_config`, `config.override` and `from_dict`.
+        ValueError: As in `config.load_config`, `config.override` and `from_dict`.
     """
     recipe = from_dict(config.load_config(location))
     if overrides:
@@ -183,7 +183,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     """Returns a recipe as a run stores it: nested dicts, with digests of the files that it names.
 
     Raises:
-        ValueError: a file cannot be read.
+        ValueError: If a file cannot be read.
     """
     found = config.to_dict(recipe)
     if recipe.model.text != "bytes":
@@ -215,12 +215,12 @@ def build(recipe: Recipe, frozen: Callable[[Recipe, Nets], Params]) -> stages.St
     """Makes the stage of a recipe.
 
     Args:
-        recipe: what is trained.
-        frozen: makes the weights that stay as they are, given the nets of their parts:
+        recipe: What is trained.
+        frozen: Makes the weights that stay as they are, given the nets of their parts:
             `from_checkpoint`, `at_random`, or `as_shapes`.
 
     Raises:
-        ValueError: the recipe's parts do not fit each other; see `stages.base.Stage`.
+        ValueError: If the recipe's parts do not fit each other; see `stages.base.Stage`.
     """
     stage, omni = stages.find(recipe.stage), Omni(recipe.model)
     nets = {part: omni.nets[part] for part in stage.needed}
@@ -231,7 +231,7 @@ def from_checkpoint(recipe: Recipe, nets: Nets) -> Params:
     """Reads the weights of parts from `train.frozen_from`: of those that it has.
 
     Raises:
-        ValueError: no such checkpoint, or one that has a part in another shape, whose encoder
+        ValueError: If no such checkpoint, or one that has a part in another shape, whose encoder
             makes other tokens, or that can be no teacher.
     """
     from omnigen.checkpoints import manager

@@ -64,11 +64,11 @@ class _Job:
     """A checked command line.
 
     Attributes:
-        request: what to draw.
-        outputs: a file for each picture.
-        checkpoint: of the model, if not the one that ships.
-        sheet: a file for all of them together, if it was asked for.
-        original: what is drawn again, if anything is.
+        request: What to draw.
+        outputs: Files, one for each picture.
+        checkpoint: Checkpoint of the model, if not the one that ships.
+        sheet: File for all of them together, if it was asked for.
+        original: Picture that is drawn again, if any.
     """
 
     request: Request
@@ -117,7 +117,7 @@ def _job(values: flags.FlagValues) -> _Job:
 
 
 def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, ...]:
-    """The files to write: NAME.png, or NAME-0.png ... for several."""
+    """Returns the files to write: NAME.png, or NAME-0.png ... for several."""
     path = pathlib.Path(output)
     if path.suffix.lower() != ".png":
         raise ValueError(f"--output {output}: must end in .png")
@@ -133,7 +133,7 @@ def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, 
 
 
 def _check_output(path: pathlib.Path) -> None:
-    """Refuses what cannot be written, a name that is too long for the disk above all."""
+    """Refuses paths that cannot be written, such as a name too long for the disk."""
     with contextlib.suppress(FileNotFoundError):
         path.lstat()
     if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
@@ -141,7 +141,7 @@ def _check_output(path: pathlib.Path) -> None:
 
 
 def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
-    """Draws and writes the pictures, and says how long each took."""
+    """Draws and writes the pictures, and prints how long each took."""
     import numpy as np
 
     images = []

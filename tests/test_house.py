@@ -300,3 +300,75 @@ def test_documents_are_wrapped(source: str) -> None:
 )
 def test_the_wrapping_test_catches(text: str, count: int) -> None:
     assert len(list(long_lines(text))) == count
+
+
+def docstring_faults(source: str) -> Iterator[str]:
+    """Yields what is wrong with docstrings, beside what ruff sees: sections, verbs, arguments."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            text = ast.get_docstring(node) or ""
+            for found in re.finditer(
+                r"^(Args|Attributes|Raises|Returns|Yields):\n(.*)", text, re.M
+            ):
+                if not re.match(r" {4}\S", found[2]):
+                    yield f"{node.name}: section {found[1]} is not indented by 4"
+    for node in public_functions(tree):
+        text, decorators = ast.get_docstring(node), " ".join(map(ast.unparse, node.decorator_list))
+        if text is None:
+            continue
+        # Words that end in "s" and are no verbs: "As", "Is", "Its", "This".
+        is_verb = re.match(r"(?!(As|Is|Its|This)\b)[A-Z][a-z]+s\b", text)
+        if not is_verb and "property" not in decorators:
+            yield f"{node.name}: begins with {text.split()[0]!r}; allowed: a verb as in 'Returns'"
+        given = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+        given = given[1:] if given[:1] == ["self"] or "classmethod" in decorators else given
+        stars = [a.arg for a in (node.args.vararg, node.args.kwarg) if a]
+        given = [*given, *stars[:1], *(a.arg for a in node.args.kwonlyargs), *stars[1:]]
+        section = re.search(r"^Args:\n((?: {4}.*\n?)+)", text, re.M)
+        told = re.findall(r"^ {4}\\?\*{0,2}(\w+): ", section[1], re.M) if section else given
+        if sorted(told) != sorted(given) or (not stars and told != given):
+            yield f"{node.name}: Args are {told}; the signature has {given}"
+        if "\n" in text and "ValueError" in raised(node) and "ValueError:" not in text:
+            yield f"{node.name}: raises ValueError and does not say so"
+
+
+def raised(node: ast.FunctionDef) -> set[str]:
+    """Names of the exceptions that a function raises itself, outside of `try`."""
+    caught = {n for t in ast.walk(node) if isinstance(t, ast.Try) for n in ast.walk(t)}
+    raises = [n.exc for n in ast.walk(node) if isinstance(n, ast.Raise) and n not in caught]
+    return {ast.unparse(exc.func) for exc in raises if isinstance(exc, ast.Call)}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PYTHON if "tests" not in p.relative_to(ROOT).parts], ids=relative
+)
+def test_docstrings_have_one_handwriting(path: pathlib.Path) -> None:
+    faults = list(docstring_faults(path.read_text(encoding="utf-8")))
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("signature", "doc"),
+    [
+        ("f()", "The sum."),
+        ("f()", "As above."),
+        ("f(x)", "Adds.\n\n    Args:\n      x: Number.\n    "),
+        ("f(x, y)", "Adds.\n\n    Args:\n        y: Number.\n        x: Number.\n    "),
+        ("f(x)", "Adds.\n\n    Args:\n        x: Number.\n        z: Number.\n    "),
+        ("f(*x, y)", "Adds.\n\n    Args:\n        y: Number.\n    "),
+        ("f()", "Adds.\n\n    Twice.\n    "),
+    ],
+)
+def test_the_docstring_test_catches(signature: str, doc: str) -> None:
+    source = f'def {signature}:\n    """{doc}"""\n    raise ValueError("no")\n'
+    assert len(list(docstring_faults(source))) == 1 + ("Args" in doc)
+
+
+def test_the_docstring_test_lets_pass() -> None:
+    source = (
+        'def f(x, *y, z):\n    """Adds.\n\n    Args:\n        x: One.\n        *y: Two.\n'
+        '        z: Three.\n\n    Raises:\n        ValueError: If not.\n    """\n'
+        '    raise ValueError("no")\n'
+    )
+    assert not list(docstring_faults(source))

@@ -39,7 +39,7 @@ class Row:
     of_ceiling: bool = False
 
     def aim(self) -> str:
-        """The target in words."""
+        """Returns the target in words."""
         if self.target is None:
             return ""
         return f"≥ {self.target:.2f}{' of its ceiling' if self.of_ceiling else ''}"

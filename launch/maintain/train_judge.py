@@ -168,6 +168,8 @@ def finding_loss(params: detector.Params, pixels: jax.Array, boxes_NK4: jax.Arra
     """Returns the focal loss of centres and the distance of sides in boxes' own size.
 
     The focal loss is equation 1 of Zhou et al. 2019.
+
+    The focal loss is equation 1 of Zhou et al. 2019.
     """
     logits, sides = detector.find(params, pixels)
     cells = (jnp.arange(detector.SIDE // detector.CELL) + 0.5) * detector.CELL

@@ -39,7 +39,7 @@ Prints one figure a line; --json FILE also writes them. --config.KEY=VALUE chang
 def bench_train(
     recipe: "Recipe", *, repeats: int, trace: str | None = None
 ) -> tuple[dict[str, float], list["Row"]]:
-    """One training step on one batch of noise that stays on the device; FLOPs by formula."""
+    """Times a training step on a batch of noise that stays on the device; FLOPs by formula."""
     import jax
 
     from omnigen import parallel, topologies
@@ -78,7 +78,7 @@ def bench_sample(
     repeats: int,
     trace: str | None = None,
 ) -> tuple[dict[str, float], list["Row"]]:
-    """A batch of pictures, and the time that reading the weights alone would take.
+    """Times a batch of pictures, beside the time that reading the weights alone would take.
 
     The floor counts each weight of the transformer once a group of tokens and each of the flow head
     once a step of a group, whatever the batch: what bounds drawing one picture.
@@ -114,7 +114,7 @@ def bench_sample(
 
 
 def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
-    """Batches as the recipe makes them, after the first."""
+    """Times batches as the recipe makes them, after the first."""
     from omnigen import parallel
     from omnigen import recipe as recipes
 
@@ -136,7 +136,7 @@ def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
 
 
 def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
-    """Saving and restoring the recipe's whole training state in a temporary folder.
+    """Times saving and restoring the recipe's whole training state in a temporary folder.
 
     A save must wait for the state to be copied off the devices; `blocking_times_the_copy` says how
     much longer it waits.
@@ -183,7 +183,7 @@ def bench_checkpoint(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
 
 
 def bench_grow(recipe: "Recipe", *, repeats: int, longest: float) -> str:
-    """How training and drawing grow with tokens, batch and layers, as a Markdown table."""
+    """Measures how training and drawing grow with tokens, batch and layers, as a Markdown table."""
     from omnigen.bench import workload
 
     if recipe.stage != "ar":
@@ -224,7 +224,7 @@ def _flags() -> flags.FlagValues:
 
 
 def _drawn(values: flags.FlagValues, overrides: Sequence[str]) -> tuple["Omni", dict[str, Any]]:
-    """The model to draw with: a recipe's with random weights, or a trained one."""
+    """Returns the model to draw with: a recipe's with random weights, or a trained one."""
     needed = ("decoder", "ar", "head")
     if values.config is None:
         from omnigen.generation import pretrained
@@ -259,7 +259,7 @@ def _measure(
 
 
 def _grow(values: flags.FlagValues, overrides: Sequence[str]) -> None:
-    """Prints or writes the table, under the machine that it is of."""
+    """Prints or writes the table, under the name of the machine."""
     import jax
 
     from omnigen import recipe as recipes

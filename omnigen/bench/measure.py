@@ -20,11 +20,11 @@ _NUMBERS = re.compile(r"([._]\d+)+$")  # what XLA appends to tell operations of 
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """What this machine reaches at most: one device, in its computing dtype.
+    """The most that one device of this machine reaches, in its computing dtype.
 
     Attributes:
-        tflops: of a large matrix product, TFLOP/s.
-        bandwidth: of a large copy, bytes read and written, GB/s.
+        tflops: Speed of a large matrix product, TFLOP/s.
+        bandwidth: Bandwidth of a large copy, bytes read and written, GB/s.
     """
 
     tflops: float
@@ -32,7 +32,7 @@ class Ceilings:
 
 
 def median_seconds(run: Callable[[], Any], *, repeats: int) -> float:
-    """The median time of `run`, which is awaited, after one warm-up."""
+    """Returns the median time of `run`, which is awaited, after one warm-up."""
     jax.block_until_ready(run())
     times = []
     for _ in range(repeats):
@@ -62,7 +62,7 @@ def ceilings(*, repeats: int = 5) -> Ceilings:
 
 
 def seconds_to_host(tree: Any, *, repeats: int) -> float:
-    """The median time in which all arrays of a tree are copied from the devices to the host.
+    """Returns the median time to copy all arrays of a tree from the devices to the host.
 
     A CPU's are there already: the time of a copy in memory.
     """
@@ -84,9 +84,9 @@ class Event:
     """Something that ran on a device, in nanoseconds.
 
     Attributes:
-        name: of the kernel or operation, without the number that tells it from its like.
-        start: when it began.
-        end: when it ended.
+        name: Name of the kernel or operation, without the number that distinguishes it.
+        start: Time when it began.
+        end: Time when it ended.
     """
 
     name: str
@@ -99,10 +99,10 @@ class Row:
     """All events of one name.
 
     Attributes:
-        name: of the kernel or operation.
-        seconds: their time together, without what ran inside them; of all streams or threads.
-        calls: how many there were.
-        share: of the time of all rows.
+        name: Name of the kernel or operation.
+        seconds: Their time together, without what ran inside them; of all streams or threads.
+        calls: Number of calls.
+        share: Share of the time of all rows.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Row:
 
 
 def profile(run: Callable[[], Any], folder: str | os.PathLike[str]) -> list[Row]:
-    """Runs once more under the profiler; writes the trace, and says what took longest.
+    """Runs once more under the profiler; writes the trace, and returns what took longest.
 
     `run` has been called before, so that nothing is compiled. The trace opens in XProf and, its
     `trace.json.gz`, in Perfetto.
@@ -126,7 +126,7 @@ def profile(run: Callable[[], Any], folder: str | os.PathLike[str]) -> list[Row]
 
 
 def read(path: pathlib.Path) -> list[list[Event]]:
-    """What a trace holds of the devices' work: one list for each stream or thread.
+    """Reads the devices' work from a trace: one list for each stream or thread.
 
     On GPUs these are the kernels of the streams, on TPUs the operations of the cores, on CPUs those
     of the threads that execute programs.
@@ -174,7 +174,7 @@ def rows(lines: Iterable[Sequence[Event]]) -> list[Row]:
 
 
 def table(found: Sequence[Row], *, top: int = 10) -> str:
-    """The rows for people: the longest `top - 1`, and the others as one."""
+    """Formats the rows for people: the longest `top - 1`, and the others as one."""
     shown, others = list(found[: top - 1]), found[top - 1 :]
     if others:
         calls, share = sum(row.calls for row in others), sum(row.share for row in others)

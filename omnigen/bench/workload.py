@@ -42,7 +42,7 @@ _ROW = 64  # a row's length is a multiple of it
 
 
 def random_weights(omni: Omni, parts: Sequence[str]) -> dict[str, Params]:
-    """Weights of some parts of a model that mean nothing, each in its computing dtype."""
+    """Returns random weights of some parts of a model, each in its computing dtype."""
 
     def make(part: str) -> Params:
         dtype = getattr(omni.config, part).dtype
@@ -53,7 +53,7 @@ def random_weights(omni: Omni, parts: Sequence[str]) -> dict[str, Params]:
 
 
 def state_of(recipe: Recipe, stage: Stage, mesh: Mesh) -> tuple[State, State, Optimizer]:
-    """The training state at step 0, its abstract twin, and the optimizer."""
+    """Returns the training state at step 0, its abstract twin, and the optimizer."""
     optimizer = loop.prepare_optimizer(stage, recipe.train, recipe.optimizer)
     target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
     key = jax.random.key(recipe.seed)
@@ -65,10 +65,10 @@ class Step:
     """A compiled training step on one batch that stays on the devices; calling it takes it.
 
     Attributes:
-        compiled: the program.
-        compile_s: how long it took to compile.
-        held: the training state.
-        rest: frozen weights and batch.
+        compiled: Program of the step.
+        compile_s: Time that it took to compile.
+        held: Training state.
+        rest: Frozen weights and batch.
     """
 
     compiled: Any
@@ -94,7 +94,10 @@ def training_step(recipe: Recipe, stage: Stage, batch: Batch, mesh: Mesh) -> Ste
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one program: median seconds a call, and bytes of arguments and temporaries in GiB."""
+    """The costs of one program.
+
+    They are median seconds a call, and GiB of arguments and temporaries.
+    """
 
     seconds: float
     gib: float
@@ -105,11 +108,11 @@ class Point:
     """The costs of one size; None where the one before already took too long.
 
     Attributes:
-        axis: what was varied.
-        value: to what.
-        pixels: a side of the picture.
-        train: of a training step on rows of a caption and a picture.
-        draw: of drawing a batch, without the decoder.
+        axis: Name of what was varied.
+        value: Its value.
+        pixels: Side of the picture.
+        train: Cost of a training step on rows of a caption and a picture.
+        draw: Cost of drawing a batch, without the decoder.
     """
 
     axis: str
@@ -120,7 +123,7 @@ class Point:
 
 
 def grown(recipe: Recipe, axis: str, value: int) -> Recipe:
-    """The recipe with one size changed: tokens a picture, rows a batch, or layers."""
+    """Returns the recipe with one size changed: tokens a picture, rows a batch, or layers."""
     model, data, train = recipe.model, recipe.data, recipe.train
     if axis == "batch":
         return dataclasses.replace(
@@ -144,11 +147,11 @@ def grow(
     """Measures along each of `AXES`, from the recipe's own model and one row a batch.
 
     Args:
-        recipe: of the stage ar.
-        repeats: runs to take the median of.
-        longest: seconds; along an axis nothing is tried after a call that took longer, nor after
-            one that did not fit the memory.
-        tell: gets each point as soon as it is measured.
+        recipe: Recipe of the stage ar.
+        repeats: Number of runs to take the median of.
+        longest: Seconds after which an axis ends: nothing is tried after a call that took longer,
+            nor after one that did not fit the memory.
+        tell: Called with each point as soon as it is measured.
     """
     if jax.default_backend() == "cpu":
         parts = ("encoder", "decoder", "ar", "head")
@@ -172,7 +175,7 @@ def grow(
 
 
 def table(points: Sequence[Point]) -> str:
-    """The points as Markdown; in brackets, how many times the row above."""
+    """Formats the points as Markdown, with ratios to the row above in brackets."""
     lines = [
         "| varied | pixels a side | training step | its memory | drawing a batch | its memory |",
         "|---|---|---|---|---|---|",
@@ -202,7 +205,7 @@ def _tried(run: Callable[[Recipe, int], Cost], recipe: Recipe, repeats: int) -> 
 
 
 def _rows(omni: Omni, batch: int) -> Batch:
-    """Rows of a caption and a picture, without drawing any."""
+    """Returns rows of a caption and a picture, without drawing any."""
     config, specials = omni.config, omni.config.specials
     spans = [TextSpan(omni.text.encode(PROMPT)), ImageSpan(*config.grid, block=config.block)]
     sample = layout(spans, specials, omni.text.encode)
@@ -235,7 +238,7 @@ def _draw_cost(recipe: Recipe, repeats: int) -> Cost:
 
 
 def _gib(compiled: Any) -> float:
-    """What a program holds while it runs: arguments, results that are no arguments, temporaries."""
+    """Returns the GiB that a running program holds: arguments, other results, temporaries."""
     used = compiled.memory_analysis()
     held = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
     return (held + used.temp_size_in_bytes) / _GIB

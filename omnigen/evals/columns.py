@@ -30,9 +30,9 @@ class Column:
         """Returns how a suite judges the system; None if it cannot.
 
         Args:
-            suite: the suite.
-            reference: whether there are pictures to compare a folder with.
-            draws: whether a model only draws, to be judged elsewhere.
+            suite: Suite that judges.
+            reference: Whether there are pictures to compare a folder with.
+            draws: Whether a model only draws, to be judged elsewhere.
         """
         if self.images is None:
             wanted = (Use.DRAWING if draws else Use.MODEL,)
@@ -46,9 +46,9 @@ class Loaded:
     """A system that is ready to be judged.
 
     Attributes:
-        about: what is known of it, for the report.
-        weights: the model's; empty if pictures are judged.
-        evaluators: by suite; a folder's are those that can do without a model.
+        about: What is known of it, for the report.
+        weights: Weights of the model; empty if pictures are judged.
+        evaluators: Evaluators by suite; those of a folder can do without a model.
     """
 
     about: dict[str, Any]
@@ -57,7 +57,7 @@ class Loaded:
 
 
 def named(checkpoints: Iterable[str], images: Iterable[str]) -> list[Column]:
-    """Returns a column for each path, called like its last folder, under names that differ."""
+    """Returns a column for each path, named after its last folder; the names differ."""
     columns: list[Column] = []
 
     def add(path: str, **source: Any) -> None:
@@ -74,7 +74,7 @@ def named(checkpoints: Iterable[str], images: Iterable[str]) -> list[Column]:
 
 
 def _short(name: str) -> str:
-    """Returns a folder's name as a part of others: printable, and so short that disks take it."""
+    """Returns a folder's name for use in others: printable, and short enough for any disk."""
     return cli.printable(name, most=MOST_NAME).replace("\\", "_")
 
 
@@ -84,13 +84,13 @@ def load(
     """Loads a model, if the column has one, and makes the evaluators.
 
     Args:
-        column: the system.
-        suites: those that are asked for.
-        subject: what holds for all columns and suites.
-        draws: whether a model only draws, to be judged elsewhere.
+        column: System to load.
+        suites: Suites that are asked for.
+        subject: Settings that hold for all columns and suites.
+        draws: Whether a model only draws, to be judged elsewhere.
 
     Raises:
-        ValueError: no such checkpoint, or what a suite needs is missing.
+        ValueError: If there is no such checkpoint, or what a suite needs is missing.
     """
     from omnigen.checkpoints import fingerprint
     from omnigen.generation import pretrained

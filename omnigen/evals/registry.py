@@ -39,20 +39,20 @@ class Subject:
     """What is judged, how much of it, and where files go.
 
     Attributes:
-        use: what the suite is asked to do.
-        name: of the system that is judged, in the names of files.
-        omni: the model; None if pictures are judged.
-        stage: what is trained; None outside of training.
-        images: the folder of pictures; None if a model is judged.
-        reference: the folder that `images` is compared with.
-        corpus: a prepared corpus or tars, whose captions are drawn.
-        inception_weights: the file of FID's network.
-        count: pictures of each kind, or of each prompt; 0 for the suite's own number.
-        seed: number of the first picture of each prompt.
-        every: asks each `every`th prompt of each task.
-        output: the folder for files; None keeps none.
-        is_alone: whether no other system's files go there.
-        workers: processes that judge.
+        use: What the suite is asked to do.
+        name: Name of the system that is judged, in names of files.
+        omni: The model; None if pictures are judged.
+        stage: What is trained; None outside of training.
+        images: Folder of pictures; None if a model is judged.
+        reference: Folder that `images` is compared with.
+        corpus: A prepared corpus or tars, whose captions are drawn.
+        inception_weights: File of FID's network.
+        count: Number of pictures of each kind or each prompt; 0 for the suite's own.
+        seed: Number of the first picture of each prompt.
+        every: Interval between the prompts asked: each `every`th of each task.
+        output: Folder for files; None keeps none.
+        is_alone: Whether no other system's files go there.
+        workers: Processes that judge.
     """
 
     use: Use = Use.MODEL
@@ -85,16 +85,16 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Suite:
-    """One suite.
+    """A suite, and what it needs.
 
     Attributes:
-        name: as users write it; metrics are logged as `name/metric`.
-        weights: parts of the model that it uses.
-        count: pictures that it judges by, unless asked otherwise.
-        uses: what it can do, and the extras that each use takes.
-        make: makes the evaluator.
-        reads: whether it also reads words, if the extra `ocr` is installed.
-        input: the flag without which it cannot judge, or "".
+        name: Name that users write; metrics are logged as `name/metric`.
+        weights: Parts of the model that it uses.
+        count: Number of pictures that it judges by, unless asked otherwise.
+        uses: Its possible uses, with the extras that each takes.
+        make: Makes the evaluator.
+        reads: Whether it also reads words, if the extra `ocr` is installed.
+        input: Name of the flag without which it cannot judge, or "".
     """
 
     name: str
@@ -114,7 +114,7 @@ class Suite:
         """Returns an evaluator of a subject whose `use` is among `uses`.
 
         Raises:
-            ValueError: what it needs, such as a folder or a file, is missing or no use.
+            ValueError: If what it needs, such as a folder or a file, is missing or of no use.
         """
         assert subject.use in self.uses
         return self.make(dataclasses.replace(subject, count=subject.count or self.count))
@@ -123,11 +123,11 @@ class Suite:
         """Checks that what a use takes is installed, before anything is loaded.
 
         Args:
-            use: what the suite is asked to do.
-            asked: what the user wrote, as the subject of a sentence.
+            use: What the suite is asked to do.
+            asked: Words of the user, as the subject of a sentence.
 
         Raises:
-            MissingExtraError: it is not.
+            MissingExtraError: If it is not.
         """
         for extra in self.uses[use]:
             if extra == "scenes":  # skia is quick to load, and often there without its libraries
@@ -142,15 +142,15 @@ def able(*uses: Use) -> tuple[str, ...]:
 
 
 def find(name: str, allowed: Collection[str], *, where: str) -> Suite:
-    """Returns a suite.
+    """Finds a suite.
 
     Args:
-        name: as the user wrote it.
-        allowed: the names that are known there.
-        where: the flag or key, for the message.
+        name: Name as the user wrote it.
+        allowed: Names that are known there.
+        where: Name of the flag or key, for the message.
 
     Raises:
-        ValueError: unknown name, with the nearest and all that are allowed.
+        ValueError: If the name is unknown; the message has the nearest and all that are allowed.
     """
     if name not in allowed:
         nearest, known = cli.nearest(name[:100], allowed), ", ".join(allowed)
@@ -164,7 +164,7 @@ def listed(entry: str) -> tuple[Suite, int]:
     An entry is a name, or `NAME/N` for every Nth prompt.
 
     Raises:
-        ValueError: no such suite for training, or a part of one that cannot be taken apart.
+        ValueError: If no such suite for training, or a part of one that cannot be taken apart.
     """
     name, slash, every = entry.partition("/")
     suite = find(name, able(Use.TRAINING), where="evals")
@@ -183,12 +183,12 @@ def check(entries: Sequence[str], *, stage: str, parts: Collection[str]) -> None
     """Checks a recipe's `evals`.
 
     Args:
-        entries: see `listed`.
-        stage: name of what is trained.
-        parts: those of the model that the stage has.
+        entries: See `listed`.
+        stage: Name of what is trained.
+        parts: Those of the model that the stage has.
 
     Raises:
-        ValueError: names an entry that no evaluator could be made of.
+        ValueError: Names an entry that no evaluator could be made of.
     """
     seen: set[str] = set()
     for entry in entries:

@@ -35,7 +35,7 @@ _BLOCK = 500  # resamples drawn at a time
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A score with its bootstrap.
+    """A score, its value in each resample, and the number of its prompts.
 
     Attributes:
         value: The score.
@@ -48,7 +48,7 @@ class Estimate:
     prompts: int
 
     def to_json(self) -> dict[str, float]:
-        """Returns value, ends of the interval and number of prompts."""
+        """Returns value, ends of the interval, and number of prompts."""
         tail = (1 - CONFIDENCE) / 2
         low, high = np.quantile(self.resampled, [tail, 1 - tail])
         return {
@@ -65,13 +65,13 @@ def ratio(
     numerators: Iterable[float],
     denominators: Iterable[float] | None = None,
 ) -> Estimate:
-    """Estimates sum(numerators) / sum(denominators) over pictures; a mean without denominators.
+    """Estimates sum(numerators) / sum(denominators) over pictures, or a mean without denominators.
 
     Args:
-        key: Name of the set of prompts; it seeds the resampling.
-        prompts: Numbers of the prompts that the pictures are of.
-        numerators: Numbers above the line, one a picture.
-        denominators: Numbers below the line, one a picture; the score is 0 where their sum is.
+        key: Name of the set of prompts, which seeds the resampling.
+        prompts: Number of the prompt of each picture.
+        numerators: Numerator of each picture.
+        denominators: Denominator of each picture; a score without any is 0.
     """
     numbers = np.asarray(list(prompts))
     above = np.asarray(list(numerators), np.float64)
@@ -94,7 +94,7 @@ def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def combine(formula: Callable[..., Any], *estimates: Estimate) -> Estimate:
-    """Estimates a formula of others; it is applied to values and to arrays of resampled values."""
+    """Estimates a formula of others, applied to values and to arrays of resampled values."""
     return Estimate(
         float(formula(*(estimate.value for estimate in estimates))),
         np.asarray(formula(*(estimate.resampled for estimate in estimates))),
@@ -110,15 +110,15 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one benchmark says of one system.
+    """The results of one system in one benchmark.
 
     Attributes:
         scores: Scores by name; plain numbers have no interval.
-        about: Judge, prompts, seeds and settings.
+        about: Description of judge, prompts, seeds and settings.
         pictures: Records of the pictures, in order.
         problems: Files that could not be judged or should not be there, by what is wrong.
-        ceiling: Scores of true pictures that went through the system's tokenizer.
-        ceiling_pictures: Records of those.
+        ceiling: Same scores of true pictures that went through the system's encoder.
+        ceiling_pictures: Records of those pictures.
     """
 
     scores: Mapping[str, Estimate | float]
@@ -153,7 +153,10 @@ def _scores(scores: Mapping[str, Estimate | float]) -> dict[str, dict[str, float
 
 
 def judged(evaluator: "Evaluator", weights: "Params") -> Outcome:
-    """Returns all that an evaluator has to say; one may have numbers alone."""
+    """Runs an evaluator, and returns all that it found.
+
+    One that only yields numbers has found no more than these.
+    """
     judge = getattr(evaluator, "judge", None)
     return judge({}, weights) if judge else Outcome(dict(evaluator.run({}, weights)))
 

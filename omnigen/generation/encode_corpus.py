@@ -31,12 +31,12 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
     Processes share the shards among them, and devices each batch.
 
     Args:
-        folder: the corpus.
-        path: a checkpoint that has an encoder.
-        batch_size: pictures on each device.
+        folder: Folder of the corpus.
+        path: Checkpoint that has an encoder.
+        batch_size: Number of pictures on each device.
 
     Raises:
-        ValueError: no corpus or checkpoint there, or latents of another encoder.
+        ValueError: If there is no corpus or checkpoint, or there are latents of another encoder.
     """
     loaded = manager.load_model(path, check=check_weights)
     if "encoder" not in loaded.params:
@@ -79,7 +79,7 @@ class _Encoder:
 
     @functools.cached_property
     def count(self) -> int:
-        """Pictures of a batch."""
+        """The number of pictures of a batch."""
         return self.batch_size * jax.local_device_count()
 
     @functools.cached_property
@@ -93,7 +93,7 @@ class _Encoder:
         return jax.jit(lambda params, image: self.omni.encode(params, to_pixels(image)))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Latents, float16 `[B, N, Z]`, of at most `count` pictures, uint8 `[B, S, S, 3]`."""
+        """Encodes at most `count` pictures, uint8 `[B, S, S, 3]`, as float16 `[B, N, Z]`."""
         padded = np.zeros((self.count, *image.shape[1:]), np.uint8)
         padded[: len(image)] = image
         params, spread = self._placed
@@ -103,7 +103,7 @@ class _Encoder:
 
 
 def _encode_split(corpus: Corpus, encoder: _Encoder) -> None:
-    """Encodes the shards of a split that are this process's and not done."""
+    """Encodes those shards of a split that are this process's and not done."""
     array = latents.create(corpus.folder, corpus.split, encoder.encoding, len(corpus))
     starts = range(0, len(corpus), SHARD_ROWS)[jax.process_index() :: jax.process_count()]
     for start in starts:
@@ -119,7 +119,7 @@ def _encode_split(corpus: Corpus, encoder: _Encoder) -> None:
 
 
 def _encode_rows(corpus: Corpus, indices: range, encoder: _Encoder) -> np.ndarray:
-    """Latents of records; NaN for those that cannot be read."""
+    """Returns the latents of records; NaN for those that cannot be read."""
     encoding = encoder.encoding
     rows = np.full((len(indices), encoding.tokens, encoding.latent_dim), np.nan, np.float16)
     images, places = [], []

@@ -40,15 +40,15 @@ def generate(
     """Draws pictures of prompts, float32 `[B, H, W, 3]` in [-1, 1].
 
     Args:
-        omni: the model.
-        params: weights of `decoder`, `ar` and `head`.
-        prompts: from `prompt_rows`.
-        keys: one for each picture, which alone decides its noise.
-        sampling: how to draw.
-        order: the raster index of each token in the order of drawing; raster order if None.
+        omni: Model that draws.
+        params: Weights of `decoder`, `ar` and `head`.
+        prompts: From `prompt_rows`.
+        keys: Keys, one for each picture, which alone decide their noise.
+        sampling: How to draw.
+        order: Raster index of each token in the order of drawing; raster order if None.
 
     Raises:
-        ValueError: the order is no permutation.
+        ValueError: If the order is no permutation.
     """
     draw_keys, decode_keys = _split(keys)
     weights = {part: params[part] for part in ("ar", "head")}
@@ -84,7 +84,7 @@ def compile(omni: Omni, prompts: Prompts, sampling: Sampling) -> None:
 
 
 def has_branches(omni: Omni, sampling: Sampling) -> bool:
-    """Whether pictures are also drawn without their prompts; not by a head of averages."""
+    """Returns whether pictures are also drawn without prompts; a head of averages needs none."""
     return sampling.guidance != 1.0 and not omni.config.head.average
 
 
@@ -104,12 +104,12 @@ def draw(
     own; once the sketch is written each picture has two branches, one a segment.
 
     Args:
-        omni: the model.
-        params: weights of `ar` and `head`.
-        prompts: from `prompt_rows`.
-        keys: one for each picture.
-        dials: what may change from call to call without compiling.
-        guided: whether pictures are also drawn without their prompts, for guidance.
+        omni: Model that draws.
+        params: Weights of `ar` and `head`.
+        prompts: From `prompt_rows`.
+        keys: Keys, one for each picture.
+        dials: Settings that may change from call to call without compiling.
+        guided: Whether pictures are also drawn without their prompts, for guidance.
 
     Returns:
         Tokens `[B, N, Z]` on the sphere, in raster order; ids of the sketches, int32 `[B, P]`,
@@ -131,16 +131,16 @@ def advance(omni: Omni, params: Mapping[str, Params], now: State) -> State:
     """Takes every row a step further: an element of text, or a group of tokens.
 
     Args:
-        omni: the model.
-        params: weights of `ar` and `head`.
-        now: the state, which is donated.
+        omni: Model that draws.
+        params: Weights of `ar` and `head`.
+        now: State, which is donated.
     """
     return Driver.of(omni, params).both(now)
 
 
 @dataclasses.dataclass(frozen=True)
 class Driver:
-    """The transformer and the flow head, laid out for one step after another."""
+    """The transformer and the flow head, prepared for one step after another."""
 
     omni: Omni
     step: Stepper
@@ -148,12 +148,12 @@ class Driver:
 
     @classmethod
     def of(cls, omni: Omni, params: Mapping[str, Params]) -> "Driver":
-        """Lays the weights of `ar` and `head` out, once for all steps."""
+        """Prepares the weights of `ar` and `head`, once for all steps."""
         ar, head = omni.ar.bind(params["ar"]), omni.head.bind(params["head"])
         return cls(omni, ar.stepper(), head.sampler())
 
     def write(self, now: State) -> State:
-        """A step of rows of which none draws, before `branch`."""
+        """Takes a step of rows of one branch, of which none draws."""
         element = text.elements(now)
         nothing = jnp.zeros((*element.token.shape, self.omni.config.ar.latent_dim))
         hidden_R1D, cache = self.step(now.cache, element, nothing)
@@ -161,13 +161,13 @@ class Driver:
         return dataclasses.replace(now, cache=cache)
 
     def draw(self, now: State) -> State:
-        """A step of rows of which none writes."""
+        """Takes a step of rows of which none writes."""
         element, vector = image.elements(self.omni, now)
         hidden, cache = self.step(now.cache, element, vector)
         return dataclasses.replace(image.taken(self.sample, now, hidden), cache=cache)
 
     def both(self, now: State) -> State:
-        """A step of rows that write or draw, in one pass through the transformer."""
+        """Takes a step of rows that write or draw, in one pass through the transformer."""
         drawn, vector = image.elements(self.omni, now)
         written = text.elements(now)
         element = jax.tree.map(functools.partial(_written_or_drawn, now), written, drawn)
@@ -189,15 +189,14 @@ class Driver:
 
 
 def _is_text(now: State, like: jax.Array) -> jax.Array:
-    """Whether rows write, `[R, 1, ...]` with as many dims as `like`."""
+    """Returns whether rows write, `[R, 1, ...]` with as many dims as `like`."""
     return (now.phase == Phase.TEXT).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _written_or_drawn(now: State, written: jax.Array, drawn: jax.Array) -> jax.Array:
-    """Fields of what each branch reads: of rows that write, one element in the first branch.
+    """Returns what each branch reads: of rows that write, an element in the first branch.
 
-    Whatever else stands in their places is read by nobody, since `image.elements` puts it in
-    segment 0.
+    Nothing reads what else stands in their places, since `image.elements` puts it in segment 0.
     """
     first = jnp.where(_is_text(now, written), written, drawn[: now.rows, :1])
     return drawn.at[: now.rows, :1].set(first)

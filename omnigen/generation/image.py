@@ -18,7 +18,7 @@ from omnigen.sequence import Array, Modality, Sequence
 
 
 def elements(omni: Omni, state: State) -> tuple[Sequence, jax.Array]:
-    """What rows read before they draw their next group: `[C R, K]`, and tokens `[C R, K, Z]`.
+    """Returns what rows read before their next group, `[C R, K]`, and tokens `[C R, K, Z]`.
 
     That is the group before or, for the first, `[IMG]`. Rows that do not draw read nothing.
     """
@@ -55,12 +55,12 @@ def elements(omni: Omni, state: State) -> tuple[Sequence, jax.Array]:
 
 
 def taken(sample: Sampler, state: State, hidden: jax.Array) -> State:
-    """Rows that draw, a group further; those whose picture is whole are done.
+    """Moves rows that draw a group further; those whose picture is whole are done.
 
     Args:
-        sample: the head.
-        state: as it was when `elements` were read.
-        hidden: what the transformer made of them, `[C R, K, D]`.
+        sample: Sampler of the flow head.
+        state: State when `elements` were read.
+        hidden: Hidden states of these elements, `[C R, K, D]`.
     """
     rows, groups, block, width = state.z.shape
     is_drawing_R, group_R = state.phase == Phase.IMAGE, state.count
@@ -82,7 +82,7 @@ def taken(sample: Sampler, state: State, hidden: jax.Array) -> State:
 
 
 def _at(table: Array, group_R: jax.Array) -> jax.Array:
-    """The entries `[R, ...]` of `[R, G, ...]` for each row's own group; any where there is none."""
+    """Returns the entries `[R, ...]` of `[R, G, ...]` for each row's own group, if it has one."""
     place_R = jnp.clip(group_R, 0, table.shape[1] - 1)
     return jnp.asarray(table)[jnp.arange(len(place_R)), place_R]
 
@@ -90,7 +90,7 @@ def _at(table: Array, group_R: jax.Array) -> jax.Array:
 def _steps(
     steps: flow.Steps, group_R: jax.Array, is_drawing_R: jax.Array, block: int
 ) -> flow.Steps:
-    """The head's steps for this group: `[S]` if all rows share them, else `[S, R K]`."""
+    """Returns the head's steps for this group: `[S]` if all rows share them, else `[S, R K]`."""
     if steps.at.shape[0] == 1:
         return jax.tree.map(lambda table: table[0], steps)[jnp.max(group_R * is_drawing_R)]
     at, size = (jnp.repeat(_at(t, group_R), block, axis=0).T for t in (steps.at, steps.size))

@@ -26,11 +26,11 @@ class Pretrained:
     """A model and its weights.
 
     Attributes:
-        omni: the model.
-        params: weights by part, on the default device.
-        version: names config and weights; see `manager.LoadedModel`.
-        step: training step of the weights.
-        path: the checkpoint's folder.
+        omni: Model.
+        params: Weights by part, on the default device.
+        version: Digest of config and weights; see `manager.LoadedModel`.
+        step: Training step of the weights.
+        path: Folder of the checkpoint.
     """
 
     omni: Omni
@@ -41,11 +41,11 @@ class Pretrained:
 
 
 def locate(path: str | os.PathLike[str] | None) -> str:
-    """Returns where the checkpoint lies that a user names.
+    """Returns the path of the checkpoint that a user names.
 
     Args:
-        path: as it was given. `SHIPPED` and None mean the model that ships; a folder of that name
-            is `./shipped`.
+        path: Path as it was given. `SHIPPED` and None mean the model that ships; a folder of that
+            name is `./shipped`.
     """
     return str(NANO) if path in (None, SHIPPED) else os.fspath(path)
 
@@ -60,14 +60,15 @@ def load(
     """Loads a model.
 
     Args:
-        path: a workdir, a checkpoint folder, or what `locate` takes for the model that ships.
-        needed: the weights that must be there: some of `Omni.nets`.
-        dtype: of weights and computation; float32 on CPUs, which have no fast bfloat16, and
-            bfloat16 elsewhere, if None.
-        meanwhile: gets the model, without its weights, while they are being read: to compile.
+        path: Workdir, checkpoint folder, or what `locate` takes for the model that ships.
+        needed: Names of parts whose weights must be there, some of `Omni.nets`.
+        dtype: Data type of weights and computation. If None it is float32 on CPUs, which have no
+            fast bfloat16, and bfloat16 elsewhere.
+        meanwhile: Called with the model, without its weights, while they are being read: to
+            compile.
 
     Raises:
-        ValueError: no checkpoint there, a damaged or foreign one, or one that lacks weights.
+        ValueError: If there is no checkpoint, or it is damaged, foreign, or lacks weights.
     """
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     place = locate(path)
@@ -103,19 +104,19 @@ def load(
 def check_weights(
     settings: Mapping[str, Any], arrays: Mapping[str, Array], *, dtype: str | None = None
 ) -> Omni:
-    """Holds what a checkpoint declares of its arrays against its own config; reads no array.
+    """Compares the arrays that a checkpoint declares with its config; reads no array.
 
     Args:
-        settings: the config of the run that made it.
-        arrays: by path, such as `ar/norm/scale`.
-        dtype: of the computation of the model that is returned; the config's if None.
+        settings: Config of the run that made it.
+        arrays: Declared arrays by path, such as `ar/norm/scale`.
+        dtype: Data type of the computation of the model that is returned; the config's if None.
 
     Returns:
         The model of the config.
 
     Raises:
-        ValueError: a config of no model or beyond all bounds, an array that the model does not
-            have, one that it lacks in a part that is there, or one of another shape.
+        ValueError: If the config is no model's or beyond all bounds, an array is not the model's or
+            has another shape, or one is missing in a part that is there.
     """
     omni = Omni(_configure(settings, dtype))
     for part in sorted({path.partition("/")[0] for path in arrays}):
@@ -137,7 +138,7 @@ _DTYPES = tuple(jnp.dtype(name) for name in DTYPES)
 
 
 def _configure(settings: Mapping[str, Any], dtype: str | None) -> OmniConfig:
-    """The model of a run's settings, computing in `dtype`, or as it was trained if None."""
+    """Returns the model of a run's settings, computing in `dtype`, or as it was trained if None."""
     model = stored_config(settings)
     if dtype is None:
         return model

@@ -42,12 +42,13 @@ class Prompts:
     """Prompts of rows: numpy from `prompt_rows`, jax inside a program.
 
     Attributes:
-        ahead: `[R, T]`, what is read in one pass. The row's prompt is segment `PROMPT`, at the
-            right end; what the second branch reads instead is segment `SECOND`, at the left end.
-        last: `[2 R, 1]`, the element that ends the prompt of each row, and then the one that ends
-            what each second branch reads. They are read with the first step.
-        vectors: float32 `[R, T, Z]`, the tokens of given pictures at their places and zeros
-            elsewhere; None if no row has a picture.
+        ahead: Elements that are read in one pass, `[R, T]`. The row's prompt is segment `PROMPT`,
+            at the right end; what the second branch reads instead is segment `SECOND`, at the left
+            end.
+        last: Element that ends the prompt of each row, and then the one that ends what each second
+            branch reads, `[2 R, 1]`. They are read with the first step.
+        vectors: Tokens of given pictures at their places and zeros elsewhere, float32 `[R, T, Z]`;
+            None if no row has a picture.
     """
 
     ahead: Sequence
@@ -56,25 +57,26 @@ class Prompts:
 
     @property
     def rows(self) -> int:
-        """R."""
+        """The number of rows, R."""
         return self.ahead.token.shape[0]
 
 
 def prompt_rows(
     omni: Omni, prompts: Iterable[Prompt], params: Mapping[str, Params] | None = None
 ) -> Prompts:
-    """Lays prompts out up to where the model goes on.
+    """Lays prompts out up to where the model goes on: numpy rows `[B, T]`.
 
     All rows end together; shorter ones have padding between their two segments. T is a multiple of
     `BUCKET`.
 
     Args:
-        omni: the model.
-        prompts: texts, or texts and pictures.
-        params: weights, of which those of `encoder` are needed if there are pictures.
+        omni: The model.
+        prompts: Texts, or texts and pictures.
+        params: Weights, of which those of `encoder` are needed if there are pictures.
 
     Raises:
-        ValueError: a picture of a size that the model does not take, or no weights to encode it.
+        ValueError: If the model does not take a picture's size, or there are no weights to encode
+            it.
     """
     asked = [spans(prompt) for prompt in prompts]
     sketched = bool(omni.config.sketch_length)
@@ -89,7 +91,7 @@ def prompt_rows(
 
 
 def _laid(omni: Omni, prompt: Seq[Span], segment: int, *, sketched: bool) -> Sequence:
-    """One prompt, unbatched, up to `[IMG]`, or before it if a sketch comes first."""
+    """Returns one prompt, unbatched, up to `[IMG]`, or before it if a sketch comes first."""
     config, encode, parts = omni.config, omni.text.encode, []
     for span in prompt:
         if isinstance(span, str):
@@ -104,7 +106,7 @@ def _laid(omni: Omni, prompt: Seq[Span], segment: int, *, sketched: bool) -> Seq
 
 
 def _grid(omni: Omni, picture: Picture) -> tuple[int, int]:
-    """Rows and columns of a given picture's tokens."""
+    """Returns rows and columns of a given picture's tokens."""
     (height, width), side = picture.pixels.shape[:2], omni.config.encoder.token_size
     rows, cols = height // side, width // side
     if height % side or width % side:
@@ -120,12 +122,12 @@ def _grid(omni: Omni, picture: Picture) -> tuple[int, int]:
 
 
 def _wordless(prompt: Seq[Span]) -> list[Span]:
-    """What the second branch reads in place of a prompt."""
+    """Returns what the second branch reads in place of a prompt."""
     return [dataclasses.replace(span, sketch="") for span in prompt if isinstance(span, Picture)]
 
 
 def _filled(own: Sequence, second: Sequence, length: int, pad: int) -> Sequence:
-    """What is read ahead of a row: both prompts but their last elements, padding between them.
+    """Returns what is read ahead: both prompts but their last elements, padding between them.
 
     The last elements are left to the first step, so that a program holds what follows a hidden
     state, logits and flow head, once.
@@ -141,7 +143,7 @@ def _vectors(
     slot_RT: np.ndarray,
     params: Mapping[str, Params] | None,
 ) -> np.ndarray | None:
-    """Tokens of the given pictures at their places, float32 `[R, T, Z]`; None if there are none.
+    """Returns the given pictures' tokens at their places, float32 `[R, T, Z]`; None without any.
 
     Both branches read the same tokens. Each picture is encoded by itself, so that its tokens do not
     depend on its neighbours, to the bit.

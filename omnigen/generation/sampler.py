@@ -39,9 +39,7 @@ class Request(Sampling):
     """What to draw, and how; a bad value is a ValueError that names it.
 
     Attributes:
-        prompt: Description of the picture: a text, or texts and pictures in the order in which they
-            are read (see `spans`). A model must have learnt to read pictures; the one that ships
-            has not.
+        prompt: Description of the picture.
         seed: Seed of all noise; picture i of several has the seed `seed + i`.
         num_images: Number of pictures.
     """
@@ -130,13 +128,13 @@ class Sampler:
         """Draws pictures, uint8 `[N, H, W, 3]`.
 
         Args:
-            prompt: What they show; see `Request`.
+            prompt: Description of the pictures.
             batch_size: Number of pictures drawn at a time. More are faster on an accelerator, and
                 may differ in the last bit from the pictures drawn alone.
-            **settings: The other fields of `Request`.
+            **settings: Other fields of `Request`.
 
         Raises:
-            ValueError: See `Request` and `prompt_rows`.
+            ValueError: As in `Request`.
         """
         import numpy as np
 
@@ -186,7 +184,7 @@ def save_sheet(
 
 
 def _chunks(request: Request, version: str) -> dict[str, str]:
-    """What a PNG says of a request; of given pictures only which they were."""
+    """Returns what a PNG says of a request; of given pictures only which they were."""
     given = " ".join(picture.digest for picture in spans.pictures(request.prompt))
     return {
         "prompt": spans.words(request.prompt),

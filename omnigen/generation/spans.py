@@ -26,10 +26,10 @@ class Picture:
     once.
 
     Attributes:
-        pixels: uint8 `[H, W, 3]`, sRGB. Each side is a multiple of the model's token size, which is
-            checked when a model reads the picture.
-        sketch: what the model wrote before it drew this picture, if it did. With it a picture that
-            was drawn reads as it did when it was drawn.
+        pixels: Pixels, uint8 `[H, W, 3]`, sRGB. Each side is a multiple of the model's token size,
+            which is checked when a model reads the picture.
+        sketch: Text that the model wrote before it drew this picture, if it did. With it a picture
+            that was drawn reads as it did when it was drawn.
     """
 
     pixels: "np.ndarray"
@@ -39,7 +39,7 @@ class Picture:
         """Checks what holds for every model.
 
         Raises:
-            ValueError: the pixels are no array of the form that is allowed.
+            ValueError: If the pixels are no array of the form that is allowed.
         """
         import numpy as np
 
@@ -58,7 +58,7 @@ class Picture:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the pixels and their shape, in hexadecimal."""
+        """The SHA-256 of the pixels and their shape, in hexadecimal."""
         shape = "x".join(map(str, self.pixels.shape))
         return hashlib.sha256(shape.encode() + b" " + self.pixels.tobytes()).hexdigest()
 
@@ -71,7 +71,7 @@ def spans(prompt: Prompt) -> tuple[Span, ...]:
     """Returns the texts and pictures of a prompt.
 
     Raises:
-        ValueError: it is something else, or holds something else.
+        ValueError: If there is something else in it.
     """
     if not isinstance(prompt, Span | Sequence):
         raise ValueError(

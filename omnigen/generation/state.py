@@ -8,7 +8,7 @@ done wait unseen. With guidance a row has two branches in the cache, the second 
 the prompt's pictures without its words (see `prompt`).
 
 Cache rows may be filled to lengths of their own (`Cache.length` of shape `[C R]`): then what a row
-becomes follows from its own inputs, to the bit, whoever its neighbours are. Rows that began
+becomes follows from its own inputs, to the bit, whatever its neighbours are. Rows that began
 together may share one length (`[1]`), which is faster; those that wait leave holes then.
 
 Shape legend: R rows, C branches, P elements of text at most, N image tokens in G groups of K,
@@ -44,12 +44,13 @@ class Dials:
     """Settings that are traced; they may differ from row to row without compiling.
 
     Attributes:
-        guidance: classifier-free guidance scale, float32 `[R]`.
-        temperature: scale of the noise that tokens start from, float32 `[R]`.
-        sketch_temperature: of the distribution of text, float32 `[R]`; 0 takes the likeliest.
-        order: int32 `[R, N]`, the raster index of each token in the order of drawing.
-        steps: of the flow head, `[R, G, S]`; or `[1, G, S]` where all rows draw the same group at
-            the same time.
+        guidance: Scale of classifier-free guidance, float32 `[R]`.
+        temperature: Scale of the noise that tokens start from, float32 `[R]`.
+        sketch_temperature: Temperature of the distribution of text, float32 `[R]`; 0 takes the
+            likeliest.
+        order: Raster index of each token in the order of drawing, int32 `[R, N]`.
+        steps: Steps of the flow head, `[R, G, S]`; or `[1, G, S]` where all rows draw the same
+            group at the same time.
     """
 
     guidance: Array
@@ -65,13 +66,13 @@ class Dials:
         """Returns the same settings for some rows.
 
         Args:
-            config: of the model.
-            sampling: the settings.
-            rows: how many.
-            order: the raster index of each token in the order of drawing; raster order if None.
+            config: Config of the model.
+            sampling: The settings.
+            rows: Number of rows.
+            order: Raster index of each token in the order of drawing; raster order if None.
 
         Raises:
-            ValueError: the order is no permutation.
+            ValueError: If the order is no permutation.
         """
         count = config.grid[0] * config.grid[1]
         order = np.arange(count) if order is None else np.asarray(order)
@@ -99,17 +100,18 @@ class State:
     """Rows in the making.
 
     Attributes:
-        cache: what each branch of each row has read, `[C R]`; `[R]` until `branch`.
-        last: the text element that each branch reads next, or the `[IMG]` before its picture, `[C
+        cache: What each branch of each row has read, `[C R]`; `[R]` until `branch`.
+        last: The text element that each branch reads next, or the `[IMG]` before its picture, `[C
             R, 1]`; not in the cache yet.
-        phase: int32 `[R]`, of `Phase`.
-        count: int32 `[R]`, elements of text, or groups of tokens, that the phase has made.
-        keys: `[R]`, which alone decide what is drawn at random.
-        dials: settings.
-        ids: int32 `[R, P]`, the text that was written, padded.
-        places: float32 `[R, G, K, 2]`, row and column of each token in the order of drawing.
-        noise: float32 `[R, G, K, Z]`, where the flow of each token starts.
-        z: float32 `[R, G, K, Z]`, the tokens so far in the order of drawing.
+        phase: Phases, int32 `[R]`; see `Phase`.
+        count: Number of elements of text, or groups of tokens, that the phase has made, int32
+            `[R]`.
+        keys: Keys `[R]`, which alone decide what is drawn at random.
+        dials: Settings.
+        ids: Text that was written, int32 `[R, P]`, padded.
+        places: Row and column of each token in the order of drawing, float32 `[R, G, K, 2]`.
+        noise: Noise where the flow of each token starts, float32 `[R, G, K, Z]`.
+        z: Tokens so far in the order of drawing, float32 `[R, G, K, Z]`.
     """
 
     cache: Cache
@@ -125,12 +127,12 @@ class State:
 
     @property
     def rows(self) -> int:
-        """R."""
+        """The number of rows, R."""
         return self.phase.shape[0]
 
     @property
     def branches(self) -> int:
-        """C."""
+        """The number of branches, C."""
         return self.last.token.shape[0] // self.rows
 
     def tokens(self) -> jax.Array:
@@ -150,18 +152,18 @@ def begin(
     guided: bool,
     room: int | None = None,
 ) -> State:
-    """Reads prompts: a state whose rows write their sketches next, or draw.
+    """Reads prompts; returns a state of one branch, whose rows write their sketches next, or draw.
 
     With guidance both branches are in one cache row, as segments, until `branch`.
 
     Args:
-        omni: the model.
-        ar: its transformer.
-        prompts: from `prompt_rows`.
-        keys: one for each row.
-        dials: settings.
-        guided: whether what the second branch says is read, too, for `branch`.
-        room: elements that a cache row holds; as many as these prompts need if None.
+        omni: Model that draws.
+        ar: Its transformer.
+        prompts: From `prompt_rows`.
+        keys: Keys, one for each row.
+        dials: Settings.
+        guided: Whether what the second branch says is read, too, for `branch`.
+        room: Number of elements that a cache row holds; as many as these prompts need if None.
     """
     config, (rows, length) = omni.config, prompts.ahead.token.shape
     count = config.grid[0] * config.grid[1]
@@ -218,7 +220,7 @@ def insert(state: State, place: jax.Array, row: State) -> State:
     rows = state.rows
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
-        """Into leaves `[R, ...]` and `[C R, ...]`, of which `new` has one row a branch."""
+        """Puts into leaves `[R, ...]` and `[C R, ...]`, of which `new` has one row a branch."""
         split = old.reshape(len(new), rows, *old.shape[1:])
         return split.at[:, place].set(new).reshape(old.shape)
 
@@ -226,7 +228,7 @@ def insert(state: State, place: jax.Array, row: State) -> State:
 
 
 def _of_own_length(row: State) -> State:
-    """A state of one row whose branches have lengths of their own."""
+    """Returns a state of one row whose branches have lengths of their own."""
     assert row.rows == 1, row.rows
     length = jnp.broadcast_to(row.cache.length, row.branches)
     return dataclasses.replace(row, cache=dataclasses.replace(row.cache, length=length))

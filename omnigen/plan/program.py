@@ -28,19 +28,21 @@ class Program:
     """What a training step takes. Bytes are of one device; the rest is of all.
 
     Attributes:
-        weights: of trained and frozen parameters.
-        optimizer: its state.
-        averages: of the weights.
-        temporary: activations, gradients and buffers, from the compiler; None if it gave up.
-        needed: all of the above with the batch, as the compiler counts it, also if it gave up.
-        traffic: bytes that a device moves in a step, by kind of collective.
-        flops: model FLOPs of a step, by formula.
-        executed_flops: with what rematerialisation computes again.
-        images: in a step.
-        tokens: in a step.
-        parameters: that are trained.
-        mesh: sizes of its axes.
-        compile_s: what the compiler took.
+        weights: Bytes of trained and frozen parameters.
+        optimizer: Bytes of the optimizer's state.
+        averages: Bytes of the averages of the weights.
+        temporary: Bytes of activations, gradients and buffers, from the compiler; None if it gave
+            up.
+        needed: Bytes of all of the above with the batch, as the compiler counts it, even if it gave
+            up.
+        traffic: Bytes that a device moves in a step, by kind of collective.
+        flops: Model FLOPs of a step, by formula.
+        executed_flops: FLOPs including what rematerialisation computes again.
+        images: Number of images in a step.
+        tokens: Number of tokens in a step.
+        parameters: Number of parameters that are trained.
+        mesh: Sizes of its axes.
+        compile_s: Time that the compiler took.
     """
 
     weights: int
@@ -59,7 +61,7 @@ class Program:
 
 
 def _held(tree: Any) -> int:
-    """Bytes of one device's part of an abstract tree."""
+    """Returns bytes of one device's part of an abstract tree."""
     return sum(
         int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(tree)
@@ -70,12 +72,13 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
     """Compiles the recipe's step as `omnigen.train` would; nothing is allocated, no data read.
 
     Args:
-        recipe: what to train.
-        devices: what for.
-        optimize: takes several times longer; memory is hardly different.
+        recipe: Recipe to train.
+        devices: Devices to compile for.
+        optimize: Whether to optimize fully, which takes several times longer; memory is hardly
+            different.
 
     Raises:
-        ValueError: the mesh does not fit the devices, the model or the batch.
+        ValueError: If the mesh does not fit the devices, the model or the batch.
     """
     mesh = parallel.make_mesh(recipe.mesh, devices=devices)
     recipe.check_mesh(mesh.shape)
@@ -115,7 +118,7 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
 
 
 def _compile(make: Any, target: Any, frozen: Any, batch: Any, *, mesh: Mesh) -> dict[str, Any]:
-    """What the compiler says: memory, and the program's collectives."""
+    """Compiles; returns the memory and the program's collectives."""
     try:
         with jax.set_mesh(mesh):
             compiled, _ = loop.compile_step(make, target, frozen, batch, mesh=mesh)

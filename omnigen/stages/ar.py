@@ -38,12 +38,12 @@ class ARObjective(Objective):
     """How sequences are learnt.
 
     Attributes:
-        draws: times and noises for each image token.
-        text_weight: of the cross-entropy of text, in nats a token, against the velocity MSE.
-        context_noise: the latents that are read are perturbed by σ uniform up to this, so that the
+        draws: Number of times and noises for each image token.
+        text_weight: Weight of the cross-entropy of text, in nats a token, against the velocity MSE.
+        context_noise: Largest σ, uniform from 0, of noise on the latents that are read, so that the
             model meets its own errors in training.
-        time_mean: of logit(t) of the head's training times.
-        time_std: of logit(t).
+        time_mean: Mean of logit(t) of the head's training times.
+        time_std: Standard deviation of logit(t).
     """
 
     draws: int = 4
@@ -64,7 +64,7 @@ class ARObjective(Objective):
 
     @property
     def density(self) -> flow.TimeDensity:
-        """Of the head's training times."""
+        """The density of the head's training times."""
         return flow.TimeDensity(mean=self.time_mean, std=self.time_std)
 
 
@@ -80,7 +80,10 @@ class ARStage(Stage):
     flow_keys = 2  # random keys that it takes
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
-        """Rows: the fields of `Sequence`, and `image`, uint8 `[b, I, H, W, 3]`, or latents."""
+        """Returns a stream of rows: fields of `Sequence`, and `image` or `latents`.
+
+        `image` is uint8 `[b, I, H, W, 3]`.
+        """
         data, omni = self.data_of(split), self.omni
         return pipeline.sequence_dataset(
             data,
@@ -93,7 +96,7 @@ class ARStage(Stage):
         )
 
     def noise(self, batch_size: int) -> Batch:
-        """Rows of captions of scenes, and noise for their pictures or latents."""
+        """Returns rows of captions of scenes, and noise for their pictures or latents."""
         config, encoding = self.omni.config, None
         if self.data.latents:
             encoding = encoding_of(self.omni, {})
@@ -103,13 +106,13 @@ class ARStage(Stage):
 
     @functools.cached_property
     def _encoding(self) -> Encoding | None:
-        """Of the latents to read, if they are to be read."""
+        """The encoding of the latents to read, if they are to be read."""
         if not self.data.latents:
             return None
         return encoding_of(self.omni, self.frozen["encoder"])
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
-        """Encodes the pictures, unless they were before, finds them, counts what is learnt."""
+        """Encodes the pictures, unless they were before, and counts what is learnt."""
         if "latents" in batch:
             z = batch["latents"].astype(jnp.float32)
         else:
@@ -132,7 +135,10 @@ class ARStage(Stage):
     def loss(
         self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """Flow loss in velocity MSE per dim, text loss in nats a token, and their weighted sum."""
+        """Returns the weighted sum of the flow loss and the text loss, and its parts.
+
+        The flow loss is a velocity MSE a dim, the text loss is in nats a token.
+        """
         sequence, latents_BNZ = Sequence.of(batch), batch["latents"]
         keys = jax.vmap(lambda key: jax.random.split(key, 2 + self.flow_keys), out_axes=1)(keys_B)
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
@@ -157,15 +163,15 @@ class ARStage(Stage):
         hidden_BLD: jax.Array,
         keys: jax.Array,
     ) -> jax.Array:
-        """Weighted sum over the image tokens, each predicted from `block` positions before it.
+        """Returns the weighted sum over image tokens, each predicted `block` positions before it.
 
         Args:
-            params: what is trained.
-            frozen: what is not.
-            batch: what `prepare` made.
-            context_BLZ: the latents at their places, perturbed, as the transformer read them.
-            hidden_BLD: what it made of them.
-            keys: `flow_keys` for each row, `[flow_keys, B]`.
+            params: Trained weights.
+            frozen: Frozen weights.
+            batch: Batch from `prepare`.
+            context_BLZ: Latents at their places, perturbed, as the transformer read them.
+            hidden_BLD: Hidden states of the transformer.
+            keys: Keys, `flow_keys` for each row, `[flow_keys, B]`.
         """
         head: Head = self.omni.head.bind(params["head"])
         objective = self.objective
@@ -178,24 +184,24 @@ class ARStage(Stage):
         return self._weighted(losses_BN, batch)
 
     def _weighted(self, losses_BN: jax.Array, batch: Batch) -> jax.Array:
-        """The weighted sum over the latents that are in the rows."""
+        """Returns the weighted sum over the latents that are in the rows."""
         weight_BN = jnp.take_along_axis(jnp.asarray(batch["weight"]), batch["place"], axis=1)
         return jnp.sum(losses_BN * weight_BN * batch["is_used"])
 
     def _before(self, hidden_BLD: jax.Array, place_BN: jax.Array) -> jax.Array:
-        """Hidden states that predict each of a row's latents, `[B, N, D]`."""
+        """Returns hidden states that predict each of a row's latents, `[B, N, D]`."""
         before_BN = jnp.maximum(place_BN - self.omni.config.block, 0)
         return jnp.take_along_axis(hidden_BLD, before_BN[..., None], axis=1)
 
     def _text_loss(self, logits_BLV: jax.Array, sequence: Sequence) -> jax.Array:
-        """Weighted sum over the text tokens."""
+        """Returns the weighted sum over the text tokens."""
         token, weight = jnp.asarray(sequence.token)[:, 1:], jnp.asarray(sequence.weight)[:, 1:]
         is_text = jnp.asarray(sequence.modality)[:, 1:] == Modality.TEXT
         losses_BL = optax.softmax_cross_entropy_with_integer_labels(logits_BLV, token)
         return jnp.sum(losses_BL * weight * is_text)
 
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
-        """Images, elements and FLOPs of a local batch, without its padding."""
+        """Returns images, elements and FLOPs of a local batch, without its padding."""
         config, segment = self.omni.config, batch["segment"]
         rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
         lengths = np.bincount((segment + rows)[segment > 0])
@@ -213,7 +219,7 @@ class ARStage(Stage):
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
-        """Pictures of held-out captions, four of each kind and corpus."""
+        """Draws pictures of held-out captions, four of each kind and corpus."""
         captions = [example.caption for example in pipeline.previews(self.data)]
         keys = jax.random.split(jax.random.key(seed), len(captions))
         prompts = prompt_rows(self.omni, captions)

@@ -35,11 +35,12 @@ class Stage:
     """Trains `trained` parts of an `Omni`, with `needed` parts frozen. See `training.loop.Stage`.
 
     Attributes:
-        name: as in configs.
-        trained: parts whose weights are learnt.
-        needed: parts whose weights must be given.
-        added: layers of a part that are zero where a checkpoint that it starts from lacks them.
-        frozen: their weights.
+        name: Name in configs.
+        trained: Parts whose weights are learnt.
+        needed: Parts whose weights must be given.
+        added: Names of entries of a part that become zero where a checkpoint that it starts from
+            lacks them.
+        frozen: Weights of the needed parts.
     """
 
     name: str
@@ -52,13 +53,13 @@ class Stage:
         """Sets the stage up.
 
         Args:
-            omni: the model.
-            objective: an `objective_type`.
-            data: what it trains on.
-            frozen: weights of at least the needed parts.
+            omni: The model.
+            objective: Settings of the stage, its `Objective`.
+            data: What it trains on.
+            frozen: Weights of at least the needed parts.
 
         Raises:
-            ValueError: a needed part is missing.
+            ValueError: If a needed part is missing, or data and model do not fit together.
         """
         model = omni.config
         missing = [part for part in self.needed if part not in frozen]
@@ -90,56 +91,56 @@ class Stage:
         self.frozen = {part: frozen[part] for part in self.needed}
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh weights of the trained parts."""
+        """Returns fresh weights of the trained parts."""
         keys = dict(zip(self.omni.nets, jax.random.split(key, len(self.omni.nets)), strict=True))
         return {part: self.omni.nets[part].init(keys[part]) for part in self.trained}
 
     def axes(self) -> Params:
-        """The dim names of the trained weights."""
+        """Returns the dim names of the trained weights."""
         return {part: self.omni.nets[part].axes() for part in self.trained}
 
     def frozen_axes(self) -> Params:
-        """The dim names of the frozen weights."""
+        """Returns the dim names of the frozen weights."""
         return {part: self.omni.nets[part].axes() for part in self.needed}
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
-        """The stream of local batches."""
+        """Returns the stream of local batches."""
         raise NotImplementedError
 
     def noise(self, batch_size: int) -> Batch:
-        """A batch like those of `dataset`, for shapes and costs; it takes no data."""
+        """Returns a batch like those of `dataset`, for shapes and costs; it takes no data."""
         raise NotImplementedError
 
     def data_of(self, split: Split) -> DataConfig:
-        """The data of a split; that of the test has no worker processes and keeps its captions."""
+        """Returns the data of a split; that of the test has no workers and keeps its captions."""
         if split == Split.TRAIN:
             return self.data
         return dataclasses.replace(self.data, split=split, workers=0, caption_dropout=0.0)
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
-        """What the loss needs, without a gradient."""
+        """Returns what the loss needs, without a gradient."""
         raise NotImplementedError
 
     def loss(
         self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """The loss and its parts, normalised by what `prepare` counted."""
+        """Returns the loss and its parts, normalised by what `prepare` counted."""
         raise NotImplementedError
 
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
-        """What a local batch holds and costs."""
+        """Returns what a local batch holds and costs."""
         raise NotImplementedError
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
-        """Pictures for people to look at, uint8 `[N, H, W, 3]`."""
+        """Returns pictures for people to look at, uint8 `[N, H, W, 3]`."""
         raise NotImplementedError
 
 
 def find(name: Any) -> type[Stage]:
-    """The stage's class by name; its `objective_type` is the class of its settings.
+    """Returns the stage's class by name; its `Objective` is the dataclass of its settings.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: If the name is unknown.
     """
     if not isinstance(name, str) or name not in STAGES:
         shown = cli.printable(repr(name))

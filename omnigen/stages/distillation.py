@@ -38,9 +38,9 @@ class DistillationObjective(ARObjective):
     """How a head of averages is learnt; `draws` are spans of each token's path.
 
     Attributes:
-        teacher_steps: Euler steps of the teacher; a power of two.
-        guidance_max: scales are uniform from 1 to this.
-        temperature_min: scales of the noise are uniform from this to 1.
+        teacher_steps: Number of Euler steps of the teacher, a power of two.
+        guidance_max: Largest guidance scale; scales are uniform from 1.
+        temperature_min: Smallest scale of the noise; scales are uniform up to 1.
     """
 
     teacher_steps: int = 8
@@ -58,7 +58,7 @@ class DistillationObjective(ARObjective):
 
     @property
     def spans(self) -> np.ndarray:
-        """Pairs of steps `[n, 2]`, from and to, of all samplers of 1, 2, 4, ... steps."""
+        """The steps from and to, `[n, 2]`, of all samplers of 1, 2, 4, ... steps."""
         spans, size = [], self.teacher_steps
         while size >= 1:
             starts = np.arange(0, self.teacher_steps, size)
@@ -87,10 +87,10 @@ class DistillationStage(ARStage):
         data: DataConfig,
         frozen: Params,
     ):
-        """See `Stage`.
+        """Sets the stage up, as in `Stage`.
 
         Raises:
-            ValueError: a part is missing, or a size takes more or fewer letters to tell.
+            ValueError: As in `Stage`, or if sizes take different numbers of text tokens to write.
         """
         super().__init__(omni, objective, data, frozen)
         pixels = omni.config.encoder.token_size
@@ -105,7 +105,7 @@ class DistillationStage(ARStage):
 
     @property
     def _size_length(self) -> int:
-        """Text elements that tell a picture's size."""
+        """The number of text elements that a picture's size takes."""
         rows, cols = self.omni.config.grid
         return len(self.omni.text.encode(f"{rows}*{cols}"))
 
@@ -118,7 +118,7 @@ class DistillationStage(ARStage):
         hidden_BLD: jax.Array,
         keys: jax.Array,
     ) -> jax.Array:
-        """Weighted sum over the image tokens of the MSE of the student's averages."""
+        """Returns the weighted sum over image tokens of the MSE of the student's averages."""
         head: FlowHead = self.omni.head.bind(params["head"])
         objective, shape = self.objective, batch["latents"].shape
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
@@ -126,6 +126,8 @@ class DistillationStage(ARStage):
         coldest = objective.temperature_min
         heat_BN = coldest + (1.0 - coldest) * uniform.sample(keys[1], shape[:2])
         noise_BNZ = heat_BN[..., None] * flow.normal(keys[2], shape)
+        # The teacher walks each token's path once. By (10) in `flow`, the average velocity between
+        # any two of its points is their difference over the time between them.
         path_SBNZ = self._path(frozen, batch, context_BLZ, noise_BNZ, scale_BN)
         spans, steps = jnp.asarray(objective.spans), objective.teacher_steps
 
@@ -152,7 +154,7 @@ class DistillationStage(ARStage):
         noise_BNZ: jax.Array,
         scale_BN: jax.Array,
     ) -> jax.Array:
-        """Where the teacher is before its steps and after the last: `[S + 1, B, N, Z]`."""
+        """Returns where the teacher is before its steps and after the last, `[S + 1, B, N, Z]`."""
         config, sequence = self.omni.config, Sequence.of(batch)
         ar, head = self.omni.ar.bind(frozen["ar"]), self.omni.head.bind(frozen["head"])
         hidden_C = [
@@ -172,7 +174,7 @@ class DistillationStage(ARStage):
         return jax.lax.stop_gradient(jnp.concatenate([noise_BNZ[None], path_SBNZ]))
 
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
-        """As of `ARStage`, and what the teacher costs."""
+        """Returns what `ARStage` does, and adds what the teacher costs."""
         rates, config = super().rates(batch), self.omni.config
         image_tokens = float((batch["modality"] == Modality.IMAGE).sum())
         segment = batch["segment"]

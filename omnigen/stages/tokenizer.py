@@ -29,13 +29,13 @@ class TokenizerObjective(Objective):
     """How reconstruction is learnt.
 
     Attributes:
-        time_mean: of logit(t) of the training times; positive leans to the noise.
-        time_std: of logit(t).
-        time_uniform: share of times drawn uniformly instead.
-        truncate: probability that a picture's tokens end somewhere, the rest being unknown.
-        regress: probability that a picture is learnt from no noise at all, at t = 1: the mean of
+        time_mean: Mean of logit(t) of the training times; a positive one leans to the noise.
+        time_std: Standard deviation of logit(t).
+        time_uniform: Share of times drawn uniformly instead.
+        truncate: Probability that a picture's tokens end somewhere, the rest being unknown.
+        regress: Probability that a picture is learnt from no noise at all, at t = 1: the mean of
             all that its tokens may stand for, which a decoder of `noise_scale` 0 draws.
-        detail: how much of a pixel's weight follows the contrast around it; the rest is the same
+        detail: Share of a pixel's weight that follows the contrast around it; the rest is the same
             for all. Letters are few of the pixels, but where the contrast is.
     """
 
@@ -54,14 +54,14 @@ class TokenizerObjective(Objective):
 
     @property
     def density(self) -> flow.TimeDensity:
-        """Of the training times."""
+        """The density of the training times."""
         return flow.TimeDensity(
             mean=self.time_mean, std=self.time_std, uniform_fraction=self.time_uniform
         )
 
 
 def contrast(image_BHWC: jax.Array) -> jax.Array:
-    """Contrast around each pixel, of mean 1 in every picture: float32 `[B, H, W, 1]`.
+    """Returns the contrast around each pixel, of mean 1 in every picture, float32 `[B, H, W, 1]`.
 
     It is the root of the variance among 7 x 7 neighbours (fewer at the borders), summed over
     channels, plus 0.02^2, so that a picture of one colour has 1 everywhere.
@@ -88,15 +88,15 @@ class TokenizerStage(Stage):
     objective: TokenizerObjective
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
-        """Batches of `image`, uint8 `[b, H, W, 3]`."""
+        """Returns a stream of batches of `image`, uint8 `[b, H, W, 3]`."""
         return pipeline.images_dataset(self.data_of(split), batch_size, shard)
 
     def noise(self, batch_size: int) -> Batch:
-        """A batch of noise."""
+        """Returns a batch of noise."""
         return noise.images(self.data, batch_size)
 
     def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
-        """Pixels in [-1, 1], and how many pictures there are."""
+        """Returns pixels in [-1, 1], and the number of pictures."""
         image = shard(to_pixels(batch["image"]), "batch", None, None, None)
         return {"image": image, "count": jnp.float32(image.shape[0])}
 
@@ -106,7 +106,7 @@ class TokenizerStage(Stage):
     def loss(
         self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """Velocity MSE, and the MSE of the clean picture that was predicted on the way."""
+        """Returns the velocity MSE; its parts include the MSE of the predicted clean picture."""
         objective, image_BHWC = self.objective, batch["image"]
         size = image_BHWC.shape[0]
         keys = jax.vmap(lambda key: jax.random.split(key, 6), out_axes=1)(keys_B)
@@ -117,6 +117,8 @@ class TokenizerStage(Stage):
         is_mean_B = jax.vmap(lambda key: jax.random.bernoulli(key, objective.regress))(keys[5])
         t_B = jnp.where(is_mean_B, 1.0, objective.density.sample(keys[3], (size,)))
         noise_BHWC = flow.normal(keys[4], image_BHWC.shape)
+        # At t = 1 without noise the decoder sees the tokens alone. Then the loss is least for the
+        # mean of all pictures that they may stand for.
         noise_BHWC = jnp.where(is_mean_B[:, None, None, None], 0.0, noise_BHWC)
         noisy_BHWC = flow.interpolate(image_BHWC, noise_BHWC, t_B)
         decoder = self.omni.decoder.bind(params["decoder"])
@@ -126,12 +128,13 @@ class TokenizerStage(Stage):
         if objective.detail:
             weight_BHW1 = 1.0 + objective.detail * (contrast(image_BHWC) - 1.0)
             errors = weight_BHW1 * errors
+        # A sum over a global count, as slices of the batch are added up.
         loss = errors.mean(axis=(1, 2, 3)).sum() / batch["count"]
         squares = jnp.square(clean_BHWC - image_BHWC).mean(axis=(1, 2, 3)).sum() / batch["count"]
         return loss, {"velocity_mse": loss, "pixel_mse": squares}
 
     def _known(self, keys_B: jax.Array, count: int) -> jax.Array:
-        """Which tokens are known, bool `[B, N]`: all, or a raster prefix of uniform length."""
+        """Returns which tokens are known, bool `[B, N]`: all, or a prefix of uniform length."""
 
         def draw(key: jax.Array) -> jax.Array:
             is_short, length = jax.random.split(key)
@@ -142,7 +145,7 @@ class TokenizerStage(Stage):
         return jax.vmap(draw)(keys_B)
 
     def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
-        """Images, tokens and FLOPs of a local batch."""
+        """Returns images, tokens and FLOPs of a local batch."""
         config, (count, *size, _) = self.omni.config, batch["image"].shape
         images, side = float(count), config.encoder.token_size
         encode = flops.encoder(config.encoder, *size)
@@ -153,7 +156,7 @@ class TokenizerStage(Stage):
         return Rates(images=images, tokens=tokens, flops=images * total)
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
-        """Held-out pictures, each beside its reconstruction."""
+        """Returns held-out pictures, each beside its reconstruction."""
         images = np.stack([example.image for example in pipeline.previews(self.data)])
         keys = jax.random.split(jax.random.key(seed), len(images))
         decoded = self.omni.reconstruct({**frozen, **params}, to_pixels(jnp.asarray(images)), keys)

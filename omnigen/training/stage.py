@@ -17,10 +17,10 @@ Batch = Any  # a tree of arrays `[batch, ...]`; only the stage knows what is in 
 
 
 class Evaluator(Protocol):
-    """Judges weights by some numbers, in training and outside of it.
+    """Judges weights; also used outside of training.
 
     Attributes:
-        name: of the suite; metrics are logged as `name/metric`.
+        name: Of the suite; metrics are logged as `name/metric`.
     """
 
     name: str
@@ -29,14 +29,14 @@ class Evaluator(Protocol):
         """Yields metrics as (name, value); units are in the names.
 
         Args:
-            params: weights that are being trained, by part of the model; may be empty.
-            frozen: the model's other weights.
+            params: Weights that are being trained, by part of the model; may be empty.
+            frozen: The model's other weights.
         """
         ...
 
 
 class Stage(Protocol):
-    """All that differs between training one thing and another.
+    """The whole difference between training one thing and another.
 
     `params` are trained and `frozen` are not; both are dicts whose top-level keys are parts of the
     model. A batch is a tree of arrays `[batch, ...]`; `prepare` may add scalars, which are global
@@ -91,23 +91,25 @@ class TrainConfig:
     """Settings of the loop. Counts are in steps; 0 switches samples and evaluation off.
 
     Attributes:
-        steps: the whole run.
-        global_batch_size: examples a step, over all hosts.
-        microbatches: parts of a batch that are computed one after the other, to save memory.
-        log_every: steps between lines.
-        checkpoint_every: steps between checkpoints; the last step always has one.
-        sample_every: steps between sample grids.
-        eval_every: steps between evaluations.
-        keep_checkpoints: how many to keep.
-        ema_decay: of the average of the weights.
-        init_from: checkpoint whose weights the run starts from, or ""; it may have fewer layers. In
+        steps: Number of steps of the whole run.
+        global_batch_size: Number of examples a step, over all hosts.
+        microbatches: Number of parts of a batch that are computed one after the other, to save
+            memory.
+        log_every: Number of steps between lines.
+        checkpoint_every: Number of steps between checkpoints; the last step always has one.
+        sample_every: Number of steps between sample grids.
+        eval_every: Number of steps between evaluations.
+        keep_checkpoints: Number of checkpoints to keep.
+        ema_decay: Decay of the average of the weights.
+        init_from: Checkpoint whose weights the run starts from, or ""; it may have fewer layers. In
             recipes "shipped" is the model that ships, here and in `frozen_from`.
-        relearn: keys with commas between them, such as "model.encoder.local", whose values may
+        relearn: Keys with commas between them, such as "model.encoder.local", whose values may
             differ from those that the weights of `init_from` learnt with: they are to learn these.
-        frozen_from: checkpoint of the frozen parts, or ""; read by whoever builds the stage.
-        spike_sigmas: a step whose loss lies this many standard deviations above the running mean is
-            skipped; 0 skips none. A run keeps it on or off for its life.
-        hang_exit_s: seconds without progress after which the process ends itself, for its launcher
+        frozen_from: Checkpoint of the frozen parts, or ""; read where the stage is built.
+        spike_sigmas: Number of standard deviations above the running mean beyond which a step's
+            loss is a spike and the step is skipped; 0 skips none. A run keeps it on or off for its
+            life.
+        hang_exit_s: Seconds without progress after which the process ends itself, for its launcher
             to start it again; 0 waits for ever.
     """
 

@@ -32,7 +32,7 @@ LEAST_CAPTION_BYTES = 128
 
 
 class Order(enum.StrEnum):
-    """In which order the tokens of a picture are laid out."""
+    """The order in which the tokens of a picture are laid out."""
 
     RASTER = "raster"
     RANDOM = "random"
@@ -43,28 +43,30 @@ class DataConfig:
     """What to train on.
 
     Attributes:
-        image_size: side of the pictures in pixels; the model's.
-        mixture: how often each kind of scene or corpus comes, in proportion; kinds left out never
-            come. A corpus is the path of its folder, or of WebDataset tars, with a slash in it.
-        max_caption_bytes: captions of crowded scenes become terser to stay within this, those of
-            corpora are cut.
-        row_length: elements of a packed row.
-        images_per_row: most examples in a row.
-        seed: another seed gives other examples.
-        split: which compositions may occur.
-        workers: processes that make batches; 0 for threads, which suffice for small batches.
-        caption_dropout: share of captions that are replaced by nothing, for guidance.
-        uncolored: share of the captions of scenes that name objects by their shapes alone.
-        sketches: scenes with a caption have a sketch too (`scenes.sketch`), written before the
-            picture, and so have square pictures of corpora whose records bring one ("sketch").
-        thumbnails: other pictures of corpora with a caption have one too: their `thumbnail`.
-        learn_captions: captions carry a loss, so that the model could write them too.
-        order: of picture tokens; random is another order for each example.
-        buckets: sizes that pictures of corpora are trained at, as HEIGHTxWIDTH with commas between
+        image_size: Side of the pictures in pixels; the model's.
+        mixture: Weight of each kind of scene or corpus; kinds left out never come. A corpus is the
+            path of its folder, or of WebDataset tars, with a slash in it.
+        max_caption_bytes: Longest caption in bytes. Captions of crowded scenes become terser to
+            stay within it, those of corpora are cut.
+        row_length: Number of elements of a packed row.
+        images_per_row: Largest number of examples in a row.
+        seed: Seed of the stream; another seed gives other examples.
+        split: Split whose compositions occur.
+        workers: Number of processes that make batches; 0 for threads, which suffice for small
+            batches.
+        caption_dropout: Share of captions that are replaced by nothing, for guidance.
+        uncolored: Share of the captions of scenes that name objects by their shapes alone.
+        sketches: Whether scenes with a caption have a sketch too (`scenes.sketch`), written before
+            the picture, and so have square pictures of corpora whose records bring one ("sketch").
+        thumbnails: Whether other pictures of corpora with a caption have one too: their
+            `thumbnail`.
+        learn_captions: Whether captions carry a loss, so that the model could write them too.
+        order: Order of picture tokens; random is another order for each example.
+        buckets: Sizes that pictures of corpora are trained at, as HEIGHTxWIDTH with commas between
             them; each batch is of one. Empty for squares of `image_size`.
-        crop: which part of a corpus's pictures is used.
-        bad_limit: share of unreadable records of a corpus above which training stops.
-        latents: read the latents that were made of corpora once, instead of pictures.
+        crop: Which part of a corpus's pictures is used.
+        bad_limit: Share of unreadable records of a corpus above which training stops.
+        latents: Whether to read latents that were made of corpora once, instead of pictures.
     """
 
     image_size: int = derived(128)
@@ -90,7 +92,7 @@ class DataConfig:
         """Checks every field.
 
         Raises:
-            ValueError: names the field, its value and what is allowed.
+            ValueError: If a field is out of range; the message names its value and what is allowed.
         """
         require("image_size", self.image_size, self.image_size >= 1, "at least 1")
         require(
@@ -127,12 +129,12 @@ class DataConfig:
 
     @property
     def sizes(self) -> tuple[Size, ...]:
-        """What pictures are trained at."""
+        """The sizes that pictures are trained at."""
         return buckets.parse(self.buckets) if self.buckets else (Size.square(self.image_size),)
 
     @property
     def kinds(self) -> dict[type[Source], dict[str, float]]:
-        """The kinds of sources that the mixture takes from, with the names of each that come."""
+        """The kinds of scenes in the mixture whose weight is not 0."""
         found: dict[type[Source], dict[str, float]] = {}
         for kind in SOURCES:
             mine = {name: w for name, w in self.mixture.items() if w and kind.takes(name)}
@@ -144,7 +146,7 @@ class DataConfig:
         """Checks that the packages of all kinds of sources are installed.
 
         Raises:
-            MissingExtraError: one is not.
+            MissingExtraError: If one is not.
         """
         for kind in self.kinds:
             kind.check_extras(self)
@@ -153,7 +155,7 @@ class DataConfig:
         """Opens all sources of the mixture; their order is part of what decides batches.
 
         Raises:
-            ValueError: one cannot be read, or lacks the latents of `encoding`.
+            ValueError: If one cannot be read, or lacks the latents of `encoding`.
         """
         return [s for kind, names in self.kinds.items() for s in kind.open(names, self, encoding)]
 
@@ -162,19 +164,20 @@ class Examples:
     """All examples, by buckets.
 
     Attributes:
-        content: of the sources, changes with every file in them; empty if they read none.
-        buckets: the examples of each size that there are any of.
+        content: Digest of the sources that changes with every file in them; empty if they read
+            none.
+        buckets: Examples of each size that has any.
     """
 
     def __init__(self, config: DataConfig, encoding: Encoding | None = None) -> None:
         """Opens all sources.
 
         Args:
-            config: what to train on.
-            encoding: if given, latents are read instead of pictures.
+            config: What to train on.
+            encoding: Encoding whose latents are read instead of pictures; None reads pictures.
 
         Raises:
-            ValueError: a folder is no corpus, nothing has pictures of the split, or latents are
+            ValueError: If a folder is no corpus, nothing has pictures of the split, or latents are
                 missing or stale.
         """
         sources = config.open(encoding)
@@ -203,18 +206,18 @@ class Examples:
         self._schedule = Mixture(shares, seed=f"buckets/{config.seed}")
 
     def at(self, batch: int, since: Place, size: int) -> tuple["Bucket", int]:
-        """The bucket of a global batch, and the first of the bucket's examples that it holds.
+        """Returns the bucket of a global batch, and the first of its examples in the batch.
 
         Args:
-            batch: number of the batch.
-            since: the place in the data from which on batches are of `size`; not after this one.
-            size: examples in a global batch.
+            batch: Number of the batch.
+            since: Place in the data from which on batches are of `size`; not after this one.
+            size: Number of examples in a global batch.
         """
         bucket, _ = self._schedule.at(batch)
         return self.buckets[bucket], self.place(batch, since, size).examples[bucket]
 
     def place(self, batch: int, since: Place, size: int) -> Place:
-        """The place in the data after so many batches in all; see `at`."""
+        """Returns the place in the data after so many batches in all; see `at`."""
         used = since.examples or (0,) * len(self.buckets)
         made = zip(self._schedule.before(batch), self._schedule.before(since.batch), strict=True)
         counts = (
@@ -223,7 +226,7 @@ class Examples:
         return Place(batch, tuple(counts))
 
     def find(self, state: Mapping[str, Any], size: int) -> Place:
-        """The place that an iterator's state describes.
+        """Returns the place that an iterator's state describes.
 
         Older states count batches alone, which were of `state["size"]` examples, or of `size` if
         that is not known. If there are other buckets now, as many examples as before were used.
@@ -240,18 +243,19 @@ class Bucket:
     """The examples of one size by index, from all sources that have any.
 
     Attributes:
-        size: of the pictures.
+        size: Size of the pictures.
     """
 
     def __init__(
         self, number: int, size: Size, sources: Sequence[tuple[Source, float]], *, seed: int
     ) -> None:
-        """Mixes.
+        """Mixes the sources.
 
         Args:
-            number: Number of the bucket among the sizes of the config. It decides the order.
+            number: Number of the bucket among the config's sizes; another number gives other
+                examples.
             size: Size of the pictures.
-            sources: What makes the examples, with weights.
+            sources: Sources of the examples, with weights.
             seed: Seed of the order.
         """
         self.size, self._number = size, number
@@ -260,23 +264,23 @@ class Bucket:
         self._mixture = Mixture(weights, seed=f"{seed}/{number}" if number else seed)
 
     def picture(self, index: int) -> np.ndarray:
-        """The picture of an example, uint8 `[H, W, 3]`."""
+        """Returns the picture of an example, uint8 `[H, W, 3]`."""
         source, turn = self._find(index)
         return source.picture(turn)
 
     def candidate(self, index: int) -> Candidate:
-        """An example with its caption, for packing."""
+        """Returns an example with its caption, for packing."""
         source, turn = self._find(index)
         return source.candidate(turn)
 
     def _find(self, index: int) -> tuple[Source, Turn]:
-        """Whose turn it is."""
+        """Returns the source whose turn it is, with the turn."""
         source, ordinal = self._mixture.at(index)
         return self._sources[source], Turn(self._number, (self._number << 48) + index, ordinal)
 
 
 def has_held_out(config: DataConfig) -> bool:
-    """Whether anything in the mixture is never trained on; scenes always hold something out."""
+    """Returns whether the mixture holds anything out from training; scenes always do."""
     return any(source.has_held_out() for source in config.open())
 
 

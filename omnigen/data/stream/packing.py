@@ -19,9 +19,9 @@ class Bins:
     """A fixed number of rows to be filled together.
 
     Attributes:
-        rows: how many.
-        length: elements that a row holds.
-        count: pictures that a row holds.
+        rows: Number of rows.
+        length: Number of elements that a row holds.
+        count: Number of examples that a row holds.
     """
 
     rows: int
@@ -35,7 +35,7 @@ class Bins:
         are in the data. The rows of a prefix are found by best fit, longest first.
 
         Args:
-            loads: of the examples, each with a picture at least; read only as far as they can be of
+            loads: Of the examples, each with a picture at least; read only as far as they can be of
                 use.
 
         Returns:
@@ -56,7 +56,7 @@ class Bins:
         return packed
 
     def _best_fit(self, loads: Sequence[Load]) -> list[list[int]] | None:
-        """Puts each example, longest first, in the fullest row with room; None if there is none."""
+        """Puts each example, longest first, in the fullest row with room; None if one has none."""
         rows: list[list[int]] = [[] for _ in range(self.rows)]
         rooms, places = [self.length] * self.rows, [self.count] * self.rows
         for index in sorted(range(len(loads)), key=lambda i: -loads[i].length):

@@ -43,18 +43,18 @@ WINDOW_ROWS = 8
 
 
 def images_dataset(config: DataConfig, batch_size: int, shard: DataShard) -> "Batches":
-    """Pictures without captions.
+    """Returns a stream of pictures without captions.
 
     Args:
-        config: what to draw.
-        batch_size: pictures in a local batch.
-        shard: which part of each global batch is made here.
+        config: What to draw.
+        batch_size: Number of pictures in a local batch.
+        shard: Part of each global batch that is made here.
 
     Returns:
         An endless stream of `{"image": uint8 [B, H, W, 3]}`; all of a global batch have one size.
 
     Raises:
-        ValueError: if a corpus is missing.
+        ValueError: If a corpus is missing.
     """
     from omnigen.data.stream.batches import Batches
 
@@ -73,16 +73,16 @@ def sequence_dataset(
     *,
     block: int = 1,
 ) -> "Batches":
-    """Packed rows of captions, each followed by its picture.
+    """Returns a stream of packed rows of captions, each followed by its picture.
 
     Args:
-        config: what to draw and how to pack it.
-        text: tokenizer of captions.
-        token_grid: rows and columns of the tokens of a square picture of the config's size.
-        batch_size: rows in a local batch.
-        shard: which part of each global batch is made here.
-        encoding: of the latents to read instead of pictures.
-        block: picture tokens that are predicted together.
+        config: What to draw and how to pack it.
+        text: Tokenizer of captions.
+        token_grid: Rows and columns of the tokens of a square picture of the config's size.
+        batch_size: Number of rows in a local batch.
+        shard: Part of each global batch that is made here.
+        encoding: Encoding of the latents to read instead of pictures; None reads pictures.
+        block: Number of picture tokens that are predicted together.
 
     Returns:
         An endless stream of the fields of `Sequence`, `[B, row_length]`, and `image`, uint8
@@ -91,7 +91,7 @@ def sequence_dataset(
         picture.
 
     Raises:
-        ValueError: if a row cannot hold the longest example, a corpus is missing, or latents are
+        ValueError: If a row cannot hold the longest example, a corpus is missing, or latents are
             missing or stale.
     """
     from omnigen.data.stream.batches import Batches
@@ -103,17 +103,18 @@ def sequence_dataset(
 
 
 def longest_sketch(config: DataConfig) -> int:
-    """Bytes of the longest sketch that is trained on; 0 if there are none."""
+    """Returns the bytes of the longest sketch that is trained on; 0 if there are none."""
     own = MOST_SKETCH_BYTES if config.sketches else 0
     return max(own, LENGTH if config.thumbnails else 0)
 
 
 def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
-    """What to look at in training: held-out examples of whatever is trained on.
+    """Returns examples to look at in training, held out from whatever is trained on.
 
     Args:
-        config: gives the mixture.
-        count: how many of each source; of scenes, so many of each kind.
+        config: Settings with the mixture.
+        count: Number of examples of each corpus, and of each kind of scene if there are scenes at
+            all.
 
     Returns:
         The same ones every time; fewer of a corpus that holds fewer out. If nothing is held out,
@@ -129,7 +130,7 @@ def previews(config: DataConfig, *, count: int = 4) -> list[Captioned]:
 
 @dataclasses.dataclass(frozen=True)
 class _Course:
-    """Which examples a local batch holds, by the batch's number; see `stream.Course`."""
+    """The examples of a local batch, by the batch's number; see `batches.Course`."""
 
     config: DataConfig
     batch_size: int
@@ -145,15 +146,15 @@ class _Course:
         return self.batch_size * self.shard.count
 
     def place(self, batch: int, since: Place) -> Place:
-        """The place in the data after so many batches in all, if they were as here since then."""
+        """Returns the place in the data after so many batches, if they were as here since then."""
         return self.examples.place(batch, since, self._global_size)
 
     def find(self, state: Mapping[str, Any]) -> Place:
-        """The place that an iterator's state describes."""
+        """Returns the place that an iterator's state describes."""
         return self.examples.find(state, self._global_size)
 
     def _first(self, number: int, since: Place) -> tuple[Bucket, int]:
-        """The bucket of a batch, and the first of its examples that belong here."""
+        """Returns the bucket of a batch, and the first of its examples that belong here."""
         bucket, first = self.examples.at(number, since, self._global_size)
         return bucket, first + self.shard.index * self.batch_size
 
@@ -185,9 +186,9 @@ class Drawing:
     """A picture of a sample that is still to be made.
 
     Attributes:
-        draw: makes the picture or reads its latents; see `Candidate`.
-        sketch: ids of its sketch; None for its thumbnail.
-        role: whether it is given or learnt.
+        draw: Makes the picture or reads its latents; see `Candidate`.
+        sketch: Ids of its sketch; None for its thumbnail.
+        role: Whether it is given or learnt.
     """
 
     draw: Callable[[], np.ndarray]
@@ -200,8 +201,8 @@ class Sample:
     """A sample that has its place in a row: texts and pictures in the order of reading.
 
     Attributes:
-        index: of the example in its bucket.
-        parts: any number of texts and, at least one, pictures. All pictures have the size of the
+        index: Of the example in its bucket.
+        parts: Any number of texts and, at least one, pictures. All pictures have the size of the
             bucket.
     """
 
@@ -222,7 +223,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class RowBatches(_Course):
-    """Local batches of packed rows by number; what is counted as examples are the rows."""
+    """Local batches of packed rows by number; rows are what is counted as examples."""
 
     text: TextTokenizer
     token_grid: tuple[int, int]
@@ -235,7 +236,7 @@ class RowBatches(_Course):
         return Examples(self.config, self.encoding)
 
     def grid(self, size: Size) -> tuple[int, int]:
-        """Rows and columns of the tokens of a picture."""
+        """Returns the numbers of rows and columns of the tokens of a picture."""
         rows, cols, side = *self.token_grid, self.config.image_size
         return size.height * rows // side, size.width * cols // side
 
@@ -246,18 +247,20 @@ class RowBatches(_Course):
 
     @property
     def specials(self) -> sequence.Specials:
-        """Ids of the special tokens."""
+        """The ids of the special tokens."""
         return sequence.Specials(self.text.vocab_size)
 
     def length(
         self, text_length: int, grid: tuple[int, int] | None = None, *, pictures: int = 1
     ) -> int:
-        """Returns how many elements a sample has.
+        """Returns the elements of an example whose texts have this many ids.
+
+        The grid is the largest if None.
 
         Args:
-            text_length: ids of all its texts.
-            grid: of its pictures; the largest if None.
-            pictures: how many.
+            text_length: Ids of all its texts.
+            grid: Of its pictures; the largest if None.
+            pictures: How many.
         """
         empty = Sample(0, [Drawing(lambda: np.zeros(0))] * pictures)
         return text_length + len(self._laid(empty, (), grid or self.largest).token)
@@ -266,7 +269,7 @@ class RowBatches(_Course):
         """Checks that the longest example fits a row.
 
         Raises:
-            ValueError: it does not, or the text tokenizer cannot write thumbnails.
+            ValueError: If it does not, or the text tokenizer cannot write thumbnails.
         """
         config, encode = self.config, self.text.encode
         if config.thumbnails and any(len(encode(letter)) != 1 for letter in MARK + LETTERS):
@@ -288,7 +291,7 @@ class RowBatches(_Course):
         return self.of(bucket, start, start + self.batch_size)
 
     def of(self, bucket: Bucket, start: int, stop: int) -> "Batch":
-        """Rows `start` to `stop - 1` of the examples of a bucket."""
+        """Returns rows `start` to `stop - 1` of the examples of a bucket."""
         rows: list[Batch] = []
         for window in range(start // WINDOW_ROWS, (stop - 1) // WINDOW_ROWS + 1):
             packed = self.window(bucket, window)
@@ -298,7 +301,7 @@ class RowBatches(_Course):
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def window(self, bucket: Bucket, number: int) -> list[list[Sample]]:
-        """What is in each row of a window of the examples of a bucket."""
+        """Returns the contents of each row of a window of the examples of a bucket."""
         bins = Bins(WINDOW_ROWS, self.config.row_length, self.config.images_per_row)
         first, grid = number * bins.rows * bins.count, self.grid(bucket.size)
         bare = functools.cache(lambda pictures: self.length(0, grid, pictures=pictures))
@@ -314,7 +317,7 @@ class RowBatches(_Course):
         return [[found[i] for i in row] for row in bins.fill(loads())]
 
     def _parts(self, candidate: Candidate) -> list[Words | Drawing]:
-        """What a source's example is as a sample: a caption and its picture.
+        """Returns what a source's example is as a sample: a caption and its picture.
 
         Sources that give pictures, or make several turns, say so here; all else takes any parts.
         """
@@ -326,8 +329,8 @@ class RowBatches(_Course):
         """Returns a row of samples with its pictures, which it draws.
 
         Args:
-            samples: with as many pictures in all as a row has room for, at most.
-            size: of the pictures.
+            samples: With as many pictures in all as a row has room for, at most.
+            size: Of the pictures.
         """
         pictures, laid, count = self._no_pictures(size), [], 0
         for sample in samples:
@@ -361,7 +364,7 @@ class RowBatches(_Course):
         return dataclasses.replace(laid, weight=np.zeros_like(laid.weight))
 
     def _no_pictures(self, size: Size) -> np.ndarray:
-        """Room for the pictures of a row, or for their latents."""
+        """Returns the room for the pictures of a row, or for their latents."""
         count = self.config.images_per_row
         if self.encoding:
             return np.zeros((count, self.encoding.tokens, self.encoding.latent_dim), np.float16)
@@ -370,7 +373,7 @@ class RowBatches(_Course):
     def _laid(
         self, sample: Sample, pictures: Sequence[np.ndarray] | np.ndarray, grid: tuple[int, int]
     ) -> sequence.Sequence:
-        """The layout of a sample whose pictures have been drawn."""
+        """Returns the layout of a sample whose pictures have been drawn."""
         spans: list[sequence.TextSpan | sequence.ImageSpan] = []
         drawn = iter(pictures)
         dice = Dice("order", self.config.seed, sample.index)

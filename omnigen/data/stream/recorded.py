@@ -32,13 +32,13 @@ class Recorded(Source):
         """Opens the corpus.
 
         Args:
-            path: its folder, or tars.
-            number: of the corpus in the mixture; another number, another order.
-            config: what to train on.
-            encoding: if given, latents are read instead of pictures.
+            path: Path of the folder, or of tars.
+            number: Number of the corpus in the mixture; another number gives another order.
+            config: What to train on.
+            encoding: Encoding whose latents are read instead of pictures; None reads pictures.
 
         Raises:
-            ValueError: there is no corpus, or its latents are missing or stale.
+            ValueError: If there is no corpus, or its latents are missing or stale.
         """
         self.name, self._number, self._config = repr(path), number, config
         self._records = tars.open_records(path, config.split)
@@ -49,22 +49,22 @@ class Recorded(Source):
 
     @classmethod
     def takes(cls, name: str) -> bool:
-        """Whether this is a path."""
+        """Returns whether a name is a path."""
         return "/" in name
 
     @classmethod
     def open(
         cls, weights: Mapping[str, float], config: "DataConfig", encoding: Encoding | None
     ) -> Sequence[Self]:
-        """Every path is a source of its own."""
+        """Opens every path as a source of its own."""
         return [cls(path, number, config, encoding) for number, path in enumerate(weights)]
 
     def content(self) -> str:
-        """Changes with every picture."""
+        """Returns a digest that changes with every picture."""
         return self._records.digest
 
     def has_held_out(self) -> bool:
-        """Whether some pictures are for the test."""
+        """Returns whether some pictures are for the test."""
         return bool(self._records.held_out)
 
     @functools.cached_property
@@ -76,7 +76,7 @@ class Recorded(Source):
         return buckets.assign(buckets.measure(self._records, self._config.split), sizes)
 
     def weights(self) -> Sequence[float]:
-        """A corpus comes in each bucket as often as it has pictures there."""
+        """Returns as weights the numbers of pictures in each bucket."""
         count = max(len(self._bucket), 1)
         found = np.bincount(self._bucket, minlength=len(self._config.sizes)).tolist()
         return [self._weight * mine / count for mine in found]
@@ -94,12 +94,12 @@ class Recorded(Source):
         return found
 
     def picture(self, turn: Turn) -> np.ndarray:
-        """The picture of a record that can be read, uint8 `[H, W, 3]`."""
+        """Returns the picture of a record that can be read, uint8 `[H, W, 3]`."""
         stream = self._streams[turn.bucket]
         return stream.read(turn.ordinal, lambda k: self._load(stream.corpus[k], turn))
 
     def candidate(self, turn: Turn) -> Candidate:
-        """A record with one of its captions, for packing."""
+        """Returns a record with one of its captions, for packing."""
         stream, latents = self._streams[turn.bucket], self._latents
         number, record = stream.read(turn.ordinal, lambda k: (k, stream.corpus[k]))
         words = self._words(turn.index, record.captions)
@@ -114,7 +114,7 @@ class Recorded(Source):
         return Candidate(words, self._sketch(record, turn) if words else "", draw)
 
     def previews(self, count: int) -> Sequence[Captioned]:
-        """Records at equal distances; fewer if the split holds fewer."""
+        """Returns records at equal distances; fewer if the split holds fewer."""
         size, most = Size.square(self._config.image_size), self._config.max_caption_bytes
 
         def use(record: Record) -> Captioned:
@@ -128,14 +128,14 @@ class Recorded(Source):
         return pictures.load(record.image, size, place=self._place(turn.index))
 
     def _place(self, index: int) -> tuple[float, float]:
-        """Where the part of a picture lies."""
+        """Returns where the part of a picture lies."""
         if self._config.crop == Crop.CENTER:
             return (0.5, 0.5)
         dice = Dice("crop", self._config.seed, index)
         return (dice.unit(), dice.unit())
 
     def _words(self, index: int, captions: Sequence[str]) -> str:
-        """One of the captions that fit, or as much as fits; nothing if it is dropped."""
+        """Returns one of the captions that fit, or as much as fits; nothing if it is dropped."""
         dice, most = Dice("words", self._config.seed, index), self._config.max_caption_bytes
         if dice.chance(self._config.caption_dropout) or not captions:
             return ""
@@ -143,7 +143,7 @@ class Recorded(Source):
         return shorten(dice.pick(short or captions), most=most)
 
     def _sketch(self, record: Record, turn: Turn) -> str | None:
-        """The sketch that a record brings, None for its thumbnail, or nothing."""
+        """Returns the sketch that a record brings, None for its thumbnail, or nothing."""
         own, size = record.attributes.get("sketch", ""), self._config.sizes[turn.bucket]
         is_whole = record.width == record.height and size.width == size.height
         if self._config.sketches and own and is_whole and len(own.encode()) <= MOST_SKETCH_BYTES:

@@ -34,9 +34,10 @@ class Candidate:
     """An example of the stream whose picture is still to be made.
 
     Attributes:
-        caption: short enough for the data's settings.
-        sketch: of the scene or record; empty if there is none, None for the picture's thumbnail.
-        draw: makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
+        caption: Caption, short enough for the data's settings.
+        sketch: Sketch of the scene or record; empty if there is none, None for the picture's
+            thumbnail.
+        draw: Makes the picture, uint8 `[H, W, 3]`, or reads its latents, float16 `[N, Z]`; may
             raise `Rejected`.
     """
 
@@ -50,9 +51,9 @@ class Turn:
     """One turn of a source: the example that it has to make.
 
     Attributes:
-        bucket: number of the picture's size among `DataConfig.sizes`.
-        index: number of the example among all of the stream; no other example has it.
-        ordinal: how many examples of this bucket the source made before.
+        bucket: Number of the picture's size among `DataConfig.sizes`.
+        index: Number of the example among all of the stream; no other example has it.
+        ordinal: Number of examples of this bucket that the source made before.
     """
 
     bucket: int
@@ -67,8 +68,8 @@ class Source(Protocol):
     one has to define `NAMES`, `name`, `weights`, `candidate` and what it is opened with.
 
     Attributes:
-        NAMES: what `takes` allows, for messages.
-        name: what a message calls this source.
+        NAMES: Names that `takes` allows, for messages.
+        name: Name of this source in messages.
     """
 
     NAMES: ClassVar[str]
@@ -88,28 +89,28 @@ class Source(Protocol):
         By default one source is made of weights and config.
 
         Raises:
-            ValueError: one cannot be read, or lacks the latents of `encoding`.
+            ValueError: If one cannot be read, or lacks the latents of `encoding`.
         """
         return [cls(weights, config)]  # pyright: ignore[reportCallIssue]
 
     def content(self) -> str:
-        """Returns what tells apart the files that it reads; empty if it reads none."""
+        """Returns a digest of the files that it reads; empty if it reads none."""
         return ""
 
     def has_held_out(self) -> bool:
-        """Whether some of it is never trained on; by default nothing is."""
+        """Returns whether some of it is never trained on; by default nothing is."""
         return False
 
     def weights(self) -> Sequence[float]:
-        """Returns how often it comes in each bucket, in proportion; zeros alone if it is empty."""
+        """Returns its weight in each bucket; zeros alone if it is empty."""
         ...
 
     def picture(self, turn: Turn) -> np.ndarray:
-        """The picture of an example, uint8 `[H, W, 3]`; by default the candidate's."""
+        """Returns the picture of an example, uint8 `[H, W, 3]`; by default the candidate's."""
         return self.candidate(turn).draw()
 
     def candidate(self, turn: Turn) -> Candidate:
-        """An example with its caption, for packing."""
+        """Returns an example with its caption, for packing."""
         ...
 
     def previews(self, count: int) -> Sequence[Captioned]:
@@ -122,7 +123,8 @@ class Source(Protocol):
         """Checks that the other settings go with this kind of source; by default all do.
 
         Raises:
-            ValueError: names the setting, its value and what is allowed.
+            ValueError: If one does not; the message names the setting, its value and what is
+                allowed.
         """
 
     @classmethod
@@ -130,5 +132,5 @@ class Source(Protocol):
         """Checks that the packages of this kind of source are installed; by default it has none.
 
         Raises:
-            MissingExtraError: one is not.
+            MissingExtraError: If one is not.
         """

@@ -31,7 +31,7 @@ EVERY: Mapping[str, float] = {kind: 1.0 for kind in Kind}
 
 @dataclasses.dataclass(frozen=True)
 class Example(Captioned):
-    """A caption and its picture, and the scene that both were made from."""
+    """A caption and its picture, with the scene that both were made from."""
 
     scene: Scene
 
@@ -43,24 +43,24 @@ class World(Source):
     name = "scenes"
 
     def __init__(self, weights: Mapping[str, float], config: "DataConfig") -> None:
-        """Gets the kinds of scenes with their weights."""
+        """Takes the kinds of scenes with their weights."""
         self._config, self._weight = config, sum(weights.values())
 
     @classmethod
     def takes(cls, name: str) -> bool:
-        """Whether this is a kind of scene."""
+        """Returns whether a name is a kind of scene."""
         return name in list(Kind)
 
     @classmethod
     def open(
         cls, weights: Mapping[str, float], config: "DataConfig", encoding: Encoding | None = None
     ) -> Sequence[Self]:
-        """All kinds of scenes are one source."""
+        """Opens one source for all kinds of scenes."""
         return [cls(weights, config)]
 
     @classmethod
     def check(cls, config: "DataConfig") -> None:
-        """Scenes are squares, and have no latents."""
+        """Refuses sizes among which no square is, and latents, which scenes do not have."""
         if config.latents:
             raise ValueError("latents is True; allowed: only with corpora alone")
         if not any(size.height == size.width for size in config.sizes):
@@ -70,29 +70,29 @@ class World(Source):
 
     @classmethod
     def check_extras(cls, config: "DataConfig") -> None:
-        """Scenes are drawn by skia."""
+        """Checks that skia is installed, which draws scenes."""
         kinds = ", ".join(weights_of(config))
         extras.load("skia", "scenes", f"data.mixture draws scenes ({kinds}), which")
 
     def content(self) -> str:
-        """Nothing is read."""
+        """Returns nothing, since no files are read."""
         return ""
 
     def has_held_out(self) -> bool:
-        """Some compositions are always held out."""
+        """Returns True: some compositions are always held out."""
         return True
 
     def weights(self) -> Sequence[float]:
-        """Scenes come as often in one square bucket as in another."""
+        """Returns the weight of scenes, shared evenly by the square buckets."""
         squares = [size.height == size.width for size in self._config.sizes]
         return [self._weight / sum(squares) if is_square else 0.0 for is_square in squares]
 
     def picture(self, turn: Turn) -> np.ndarray:
-        """The picture of an example, uint8 `[S, S, 3]`."""
+        """Returns the picture of an example, uint8 `[S, S, 3]`."""
         return self._render(scene_at(self._config, turn.index), self._config.sizes[turn.bucket])
 
     def candidate(self, turn: Turn) -> Candidate:
-        """An example with its caption, for packing."""
+        """Returns an example with its caption, for packing."""
         config, index = self._config, turn.index
         scene = scene_at(config, index)
         words = caption_at(config, index, scene=scene)
@@ -101,7 +101,7 @@ class World(Source):
         return Candidate(words, sketched, draw)
 
     def previews(self, count: int) -> Sequence[Captioned]:
-        """Held-out examples of every kind of scene, `count` of each."""
+        """Returns held-out examples of every kind of scene, `count` of each."""
         return [e for kind in Kind for e in eval_examples(self._config, kind, count=count, start=0)]
 
     def _render(self, scene: Scene, size: Size) -> np.ndarray:
@@ -111,18 +111,18 @@ class World(Source):
 
 
 def weights_of(config: "DataConfig") -> dict[str, float]:
-    """The kinds of scenes in a mixture that come at all, with their weights."""
+    """Returns the kinds of scenes in a mixture whose weight is not 0, with their weights."""
     return {name: w for name, w in config.mixture.items() if w and World.takes(name)}
 
 
 def scene_at(config: "DataConfig", index: int) -> Scene:
-    """The scene of an example of the stream; its kind is drawn from those of the mixture."""
+    """Returns the scene of an example; its kind is drawn from those of the mixture."""
     kind = Dice("kind", config.seed, index).weigh(weights_of(config))
     return compose(_seed(config, index), Kind(kind), held_out=config.split == Split.TEST)
 
 
 def caption_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
-    """The caption of an example of the stream, or nothing if it is dropped."""
+    """Returns the caption of an example, or nothing if it is dropped."""
     if Dice("dropout", config.seed, index).chance(config.caption_dropout):
         return ""
     seed = _seed(config, index)
@@ -130,7 +130,7 @@ def caption_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
 
 
 def sketch_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
-    """The sketch that goes with a caption, or nothing if there are none or it is too long."""
+    """Returns the sketch that goes with a caption, or nothing if it has none or is too long."""
     if not config.sketches:
         return ""
     written = sketch(scene, colored=is_colored(_seed(config, index), config.uncolored))
@@ -138,13 +138,14 @@ def sketch_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
 
 
 def eval_examples(config: "DataConfig", kind: Kind, *, count: int, start: int) -> list[Example]:
-    """Held-out examples, the same ones whatever was trained on.
+    """Returns held-out examples, the same ones whatever was trained on.
 
     Args:
-        config: gives the picture's size and the caption's limit; its split and seed do not matter.
-        kind: family of scenes.
-        count: how many.
-        start: number of the first; examples of other numbers are other ones.
+        config: Settings of the picture's size and the caption's limit; its split and seed do not
+            matter.
+        kind: Family of scenes.
+        count: Number of examples.
+        start: Number of the first; examples of other numbers are other ones.
 
     Returns:
         Examples number `start` to `start + count - 1` of the test split.

@@ -20,8 +20,8 @@ class Stage(training.Stage, Protocol):
     """What evaluators ask of a stage beyond what the loop does.
 
     Attributes:
-        omni: the model.
-        data: what it trains on.
+        omni: Model.
+        data: What it trains on.
     """
 
     omni: Omni
@@ -33,7 +33,7 @@ class Stage(training.Stage, Protocol):
 
 
 class HeldOut:
-    """The stage's own loss on the test split, with the same noise every time."""
+    """The loss of the stage on the test split, with the same noise every time."""
 
     name = "held_out"
 

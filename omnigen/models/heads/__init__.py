@@ -31,10 +31,10 @@ class Sampler(Protocol):
         """Returns tokens on the sphere, float32 `[B, Z]`.
 
         Args:
-            hidden_CBH: hidden states with the prompt and, if C is 2, also without it.
-            noise_BZ: all that is random about the tokens.
-            guidance: classifier-free guidance scale, scalar or `[B]`.
-            steps: the steps that a head takes which draws in several; None for its usual ones.
+            hidden_CBH: Hidden states with the prompt and, if C is 2, also without it.
+            noise_BZ: All that is random about the tokens.
+            guidance: Classifier-free guidance scale, scalar or `[B]`.
+            steps: The steps that a head takes which draws in several; None for its usual ones.
         """
         ...
 
@@ -48,10 +48,10 @@ class Head(Protocol):
         """Returns the loss of each token, float32 `[...]`.
 
         Args:
-            z_NZ: the true tokens.
-            hidden_NH: hidden states that predict them.
+            z_NZ: The true tokens.
+            hidden_NH: Hidden states that predict them.
             t_KN: K random times for each token, from the stage's density.
-            noise_KNZ: as many draws of noise.
+            noise_KNZ: As many draws of noise.
         """
         ...
 
