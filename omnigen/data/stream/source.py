@@ -77,7 +77,7 @@ class Source(Protocol):
 
     @classmethod
     def takes(cls, name: str) -> bool:
-        """Whether a name of `data.mixture` belongs to this kind of source; by default its own."""
+        """Returns whether a name of `data.mixture` is this kind of source's, by default its own."""
         return name == cls.name
 
     @classmethod
@@ -114,7 +114,7 @@ class Source(Protocol):
         ...
 
     def previews(self, count: int) -> Sequence[Captioned]:
-        """A few examples to look at, the same ones every time; by default the first ones."""
+        """Returns a few examples to look at, always the same ones, by default the first."""
         first = [self.candidate(Turn(0, number, number)) for number in range(count)]
         return [Captioned(each.caption, each.draw()) for each in first]
 
