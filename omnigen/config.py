@@ -41,7 +41,7 @@ DERIVED = {
 
 
 def derived(default: T) -> T:
-    """Declares a field that no config sets: whoever holds its dataclass computes its value.
+    """Declares a field that no config sets: what holds its dataclass computes its value.
 
     Args:
         default: Value where the dataclass is used alone.

@@ -28,7 +28,7 @@ CONFIDENCE = 0.95
 FILE = "results.json"
 UNEXPECTED, FOREIGN = "unexpected", "of other weights than the pictures"
 UNCOUNTED = (UNEXPECTED, FOREIGN)
-"""Problems that do not make a picture wrong: nobody asked for it, or a ceiling is not ours."""
+"""Problems that do not make a picture wrong: it was not asked for, or a ceiling is not ours."""
 
 _BLOCK = 500  # resamples drawn at a time
 

@@ -128,6 +128,7 @@ class ARStage(Stage):
             "latents": z,
             "place": place,  # of each latent in its row, if the row has it
             "is_used": is_used,
+            # Counted here, over the global batch, not in `loss`, which may see a slice of it.
             "text_count": jnp.sum(batch["weight"] * is_text),
             "image_count": jnp.sum(batch["weight"] * is_image),
         }
@@ -142,6 +143,8 @@ class ARStage(Stage):
         sequence, latents_BNZ = Sequence.of(batch), batch["latents"]
         keys = jax.vmap(lambda key: jax.random.split(key, 2 + self.flow_keys), out_axes=1)(keys_B)
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
+        # The transformer reads perturbed latents, the head learns clean ones: tokens that the model
+        # reads while it draws are its own, and never quite right.
         sigma_BN = self.objective.context_noise * uniform.sample(keys[0], latents_BNZ.shape[:2])
         context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
         ar = self.omni.ar.bind(params["ar"])

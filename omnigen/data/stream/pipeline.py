@@ -7,7 +7,7 @@ be made by any process at any time (see `stream`).
 
 Packing keeps that. Consecutive rows form windows of `WINDOW_ROWS`, and consecutive examples form
 windows of as many as these rows could hold at most; a window's rows pack the first of its examples
-that fit (see `packing`) and skip the others, which nobody misses in an endless stream; of a corpus
+that fit (see `packing`) and skip the others, which does no harm in an endless stream; of a corpus
 it is others in every epoch. A packer that carries open rows from batch to batch would fill a few
 percent more, but only by going through all examples in order, in one process. What fits depends on
 captions, not on pictures, so finding out is cheap.
