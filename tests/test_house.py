@@ -241,7 +241,7 @@ def test_the_map_names_every_module() -> None:
     names = {word.rstrip("/").removesuffix(".py").rpartition("/")[2] for word in words}
     folders = (
         *("", "bench", "checkpoints", "evals", "models", "training"),
-        *("data", "data/corpus", "data/prepare", "data/prepare/sources", "data/stream"),
+        *("data", "data/corpus", "data/prepare", "data/prepare/inputs", "data/stream"),
     )
     every = {path.stem for folder in folders for path in (PACKAGE / folder).glob("*.py")}
     assert every - {"__init__", "__main__"} <= names, every - names

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from omnigen import cli, files, parallel
-from omnigen.checkpoints import checksums, position, store
+from omnigen.checkpoints import checksums, data_position, store
 from omnigen.checkpoints.model import (
     FOLDER,
     describe,
@@ -70,7 +70,7 @@ class Checkpoints:
         handlers: dict[str, Any] = {
             "state": ocp.StandardCheckpointHandler(),
             "frozen": ocp.StandardCheckpointHandler(),
-            "data": position.Handler(),
+            "data": data_position.Handler(),
             "config": ocp.JsonCheckpointHandler(),
         }
         self._folder = pathlib.Path(workdir).absolute() / FOLDER
@@ -140,7 +140,7 @@ class Checkpoints:
         self._saving = write_seal
         items: dict[str, Any] = {
             **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
-            "data": position.Save(snapshot.position),
+            "data": data_position.Save(snapshot.position),
             "config": ocp.args.JsonSave(describe(config, step=step)),
         }
         self._manager.save(step, args=ocp.args.Composite(**items), force=True)
@@ -195,7 +195,7 @@ class Checkpoints:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             if found is not None:
                 digests = self._digester({name: restored[name] for name in trees})()
-            place = position.read(folder / "data")
+            place = data_position.read(folder / "data")
         except Exception as error:
             raise explain(folder, error, bad) from error
         if found is None:

@@ -13,7 +13,7 @@ from omnigen import cli, files
 from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Corpus, Record, Records, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare import sources
+from omnigen.data.prepare import inputs
 from omnigen.data.stream import buckets, tars
 
 PROGRAM = "omnigen.data.inspect"
@@ -112,7 +112,7 @@ def _report(corpora: Mapping[Split, Records], output: pathlib.Path | None, most:
             cli.say(f"{split}: {line}")
         if len(corpus) and output:
             output.mkdir(parents=True, exist_ok=True)
-            path = output / sources.SHEETS[list(Split).index(split)]
+            path = output / inputs.SHEETS[list(Split).index(split)]
             with files.replacing(path) as partial:
                 Image.fromarray(contact_sheet(corpus)).save(partial, "PNG")
             cli.say(f"{split}: wrote {path}")

@@ -22,7 +22,7 @@ from omnigen.generation.prompt import Prompts
 from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials, Phase, State
 from omnigen.models.ar import Stepper
-from omnigen.models.heads import Sampler
+from omnigen.models.heads import TokenSampler
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.sequence import Array
@@ -144,7 +144,7 @@ class Driver:
 
     omni: Omni
     step: Stepper
-    sample: Sampler
+    sample: TokenSampler
 
     @classmethod
     def of(cls, omni: Omni, params: Mapping[str, Params]) -> "Driver":

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from omnigen import flow
 from omnigen.generation.state import Phase, State
-from omnigen.models.heads import Sampler
+from omnigen.models.heads import TokenSampler
 from omnigen.models.omni import Omni
 from omnigen.sequence import Array, Modality, Sequence
 
@@ -54,11 +54,11 @@ def elements(omni: Omni, state: State) -> tuple[Sequence, jax.Array]:
     ), of_branches(_at(state.z, group_R - 1))
 
 
-def taken(sample: Sampler, state: State, hidden: jax.Array) -> State:
+def taken(sample: TokenSampler, state: State, hidden: jax.Array) -> State:
     """Moves rows that draw a group further; those whose picture is whole are done.
 
     Args:
-        sample: Sampler of the flow head.
+        sample: TokenSampler of the flow head.
         state: State when `elements` were read.
         hidden: Hidden states of these elements, `[C R, K, D]`.
     """

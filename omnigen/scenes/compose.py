@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 from omnigen.dice import Dice
-from omnigen.scenes import grammar, layout, palette, splits, words
+from omnigen.scenes import grammar, palette, placement, splits, words
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.landscape import compose_landscape
 from omnigen.scenes.scene import (
@@ -87,7 +87,7 @@ def _alike(dice: Dice, colors: tuple[Color, ...]) -> tuple[Color | None, Shape |
 def _objects(
     dice: Dice,
     sizes: Sequence[Size],
-    circles: Sequence[layout.Circle],
+    circles: Sequence[placement.Circle],
     *,
     colors: tuple[Color, ...],
     held_out: bool,
@@ -112,20 +112,24 @@ def _objects(
     return tuple(objects)
 
 
-def _sides(dice: Dice, count: int) -> tuple[list[layout.Circle], list[layout.Circle]] | None:
+def _sides(dice: Dice, count: int) -> tuple[list[placement.Circle], list[placement.Circle]] | None:
     """Returns circles, the first group all left of, or all above, the second."""
     radii = [dice.between(*RADII[size]) for size in _sizes(dice, count)]
     centre, across = dice.between(BAND, 1 - BAND), dice.chance(0.5)
     low, high = centre - BAND, centre + BAND
-    around = [layout.Box(0, 0, 1, low), layout.Box(0, high, 1, 1), layout.Box(0.46, 0, 0.54, 1)]
-    placed = layout.scatter(dice, radii, gap=GAP, avoid=around)
+    around = [
+        placement.Box(0, 0, 1, low),
+        placement.Box(0, high, 1, 1),
+        placement.Box(0.46, 0, 0.54, 1),
+    ]
+    placed = placement.scatter(dice, radii, gap=GAP, avoid=around)
     halves = [[c for c in placed or () if (c.x < 0.5) == first] for first in (True, False)]
     boxes = [[grammar.Box(c.x, c.y, c.radius, c.radius) for c in half] for half in halves]
     if not all(halves) or grammar.side(*boxes) is None:
         return None
     if across:
         return halves[0], halves[1]
-    first, second = ([layout.Circle(c.y, c.x, c.radius) for c in half] for half in halves)
+    first, second = ([placement.Circle(c.y, c.x, c.radius) for c in half] for half in halves)
     return first, second
 
 
@@ -170,7 +174,7 @@ def _shapes(dice: Dice, held_out: bool) -> Scene | None:
         return next((scene for scene in tries if scene is not None), None)
     background = _background(dice)
     sizes = _sizes(dice, dice.weigh(_COUNTS))
-    circles = layout.scatter(dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP)
+    circles = placement.scatter(dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP)
     if circles is None:
         return None
     colors = palette.object_colors(background)
@@ -186,7 +190,7 @@ def lines_of_words(
     inks: Sequence[Color],
     held_out: bool,
     large: float,
-    room: float = 1 - 2 * layout.MARGIN,
+    room: float = 1 - 2 * placement.MARGIN,
 ) -> list[Text]:
     """Returns lines of words still to be placed.
 
@@ -204,12 +208,12 @@ def lines_of_words(
         if mixed:
             font, color = dice.pick(fonts), dice.pick(inks)
         cap = dice.between(
-            *dice.weigh(dict(zip(layout.CAPS, (0.35, 0.65 - large, large), strict=True)))
+            *dice.weigh(dict(zip(placement.CAPS, (0.35, 0.65 - large, large), strict=True)))
         )
         text = None
         while text is None:
             phrase = words.phrase(dice, held_out=held_out)
-            text = layout.line(phrase, color=color, font=font, cap=cap, room=room)
+            text = placement.line(phrase, color=color, font=font, cap=cap, room=room)
         lines.append(text)
     return lines
 
@@ -219,7 +223,7 @@ def _words(dice: Dice, held_out: bool) -> Scene | None:
     count = dice.weigh({1: 0.42, 2: 0.34, 3: 0.24})
     inks = palette.ink_colors(background)
     lines = lines_of_words(dice, count, inks=inks, held_out=held_out, large=0.12)
-    return Scene(Kind.WORDS, background, texts=layout.stack(dice, lines))
+    return Scene(Kind.WORDS, background, texts=placement.stack(dice, lines))
 
 
 def _mixed(dice: Dice, held_out: bool) -> Scene | None:
@@ -228,10 +232,10 @@ def _mixed(dice: Dice, held_out: bool) -> Scene | None:
     lines = lines_of_words(
         dice, dice.weigh({1: 0.7, 2: 0.3}), inks=inks, held_out=held_out, large=0.0
     )
-    texts = layout.stack(dice, lines)
+    texts = placement.stack(dice, lines)
     sizes = _sizes(dice, dice.weigh({1: 0.3, 2: 0.3, 3: 0.2, 4: 0.12, 5: 0.08}))
-    boxes = [layout.text_box(text).grown(0.005) for text in texts]
-    circles = layout.scatter(
+    boxes = [placement.text_box(text).grown(0.005) for text in texts]
+    circles = placement.scatter(
         dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP, avoid=boxes
     )
     if circles is None:

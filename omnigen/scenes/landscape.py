@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from omnigen.dice import Dice
-from omnigen.scenes import layout, palette, words
-from omnigen.scenes.layout import Box
+from omnigen.scenes import palette, placement, words
+from omnigen.scenes.placement import Box
 from omnigen.scenes.scene import Element, Kind, Landscape, Prop, Scene, Sky, Text
 
 PADDING: dict[Element, tuple[float, float, float]] = {
@@ -113,7 +113,7 @@ def _lines(
         phrase = words.phrase(dice, held_out=held_out)
         if len(phrase) < least:
             continue
-        whole = layout.line(phrase, color=color, font=font, cap=cap, room=room)
+        whole = placement.line(phrase, color=color, font=font, cap=cap, room=room)
         if whole is not None and (
             len(phrase) == 1 or holder == Element.BANNER or dice.chance(0.55)
         ):
@@ -125,14 +125,14 @@ def _lines(
             key=lambda i: max(len(" ".join(p)) for p in (phrase[:i], phrase[i:])),
         )
         parts = [
-            layout.line(p, color=color, font=font, cap=cap, room=room)
+            placement.line(p, color=color, font=font, cap=cap, room=room)
             for p in (phrase[:cut], phrase[cut:])
         ]
         lines = [part for part in parts if part is not None]
         if len(lines) == 2:
             least = min(part.height for part in lines)
             again = [
-                layout.line(part.words, color=color, font=font, cap=least, room=1.0)
+                placement.line(part.words, color=color, font=font, cap=least, room=1.0)
                 for part in lines
             ]
             return [part for part in again if part is not None]
@@ -147,7 +147,7 @@ def _hold(
     seed = dice.seed()
     paper = palette.holder_color(holder, sky=plan.sky, seed=seed)
     lines = _lines(dice, holder=holder, paper=paper, fonts=fonts, held_out=held_out)
-    boxes = [layout.text_box(text) for text in lines]
+    boxes = [placement.text_box(text) for text in lines]
     gap = 0.024
     side, above, below = PADDING[holder]
     width = max(text.width for text in lines) + 2 * side
@@ -162,7 +162,7 @@ def _hold(
     top = dice.between(min(low, high), high)
     placed, pen = [], top + above
     for text, box in zip(lines, boxes, strict=True):
-        text = layout.moved(text, x=x, y=pen - box.top)
+        text = placement.moved(text, x=x, y=pen - box.top)
         placed.append(dataclasses.replace(text, holder=holder))
         pen += box.bottom - box.top + gap
     return Prop(
@@ -200,7 +200,7 @@ def _in_sky(dice: Dice, plan: _Plan, taken: Sequence[Box], *, ridge: float) -> l
         ]
         solid = [
             *taken,
-            *(layout.prop_box(prop) for prop in props if prop.element != Element.STARS),
+            *(placement.prop_box(prop) for prop in props if prop.element != Element.STARS),
         ]
         x, y = min(
             options,
@@ -212,7 +212,7 @@ def _in_sky(dice: Dice, plan: _Plan, taken: Sequence[Box], *, ridge: float) -> l
         options = [
             (dice.between(0.2, 0.8), dice.between(0.1, max(ridge - 0.05, 0.14))) for _ in range(5)
         ]
-        solid = [*taken, *(layout.prop_box(prop) for prop in props)]
+        solid = [*taken, *(placement.prop_box(prop) for prop in props)]
         x, y = min(
             options,
             key=lambda place: sum(_about(*place, width, height).overlap(box) for box in solid),
@@ -255,7 +255,7 @@ def _sea(dice: Dice, plan: _Plan) -> Prop:
 
 
 def _boat(dice: Dice, water: Prop) -> Prop:
-    box = layout.prop_box(water)
+    box = placement.prop_box(water)
     if water.element == Element.RIVER:
         size, base = dice.between(0.13, 0.16), dice.between(0.9, 0.96)
         x = river_middle(water, (base - box.top) / (1 - box.top))
@@ -293,7 +293,7 @@ def _on_ground(dice: Dice, plan: _Plan, water: Sequence[Prop], taken: Sequence[B
 
     def stand(element: Element, width: float, height: float) -> None:
         options = []
-        solid = [*taken, *(layout.prop_box(prop) for prop in props)]
+        solid = [*taken, *(placement.prop_box(prop) for prop in props)]
         for _ in range(4):
             base = horizon + dice.between(*bases)
             x = dice.between(width / 2 + 0.01, 0.99 - width / 2)
@@ -317,7 +317,7 @@ def _on_ground(dice: Dice, plan: _Plan, water: Sequence[Prop], taken: Sequence[B
 
 def _visible(props: Sequence[Prop]) -> bool:
     """Returns whether no prop is hidden beyond its limit by the opaque ones in front of it."""
-    boxes = [layout.prop_box(prop) for prop in props]
+    boxes = [placement.prop_box(prop) for prop in props]
     for index, (prop, box) in enumerate(zip(props, boxes, strict=True)):
         limit = _HIDDEN.get(prop.element, 0.4) * box.area
         front = zip(props[index + 1 :], boxes[index + 1 :], strict=True)
@@ -345,7 +345,7 @@ def compose_landscape(dice: Dice, *, fonts: Sequence[str], held_out: bool) -> Sc
     ridge = horizon - (dice.between(0.17, 0.3) if Element.MOUNTAINS in elements else 0.04)
     taken = []
     if holder is not None:
-        box = layout.prop_box(holder)
+        box = placement.prop_box(holder)
         posts = 0.12 if holder.element == Element.SIGN else 0.0
         taken.append(dataclasses.replace(box, bottom=box.bottom + posts))
     props = _in_sky(dice, plan, taken, ridge=ridge)

@@ -69,9 +69,9 @@ class Past:
 
     def place(self, stored: bytes) -> bytes:
         """Returns a checkpoint's place in the data, completed from its settings."""
-        from omnigen.checkpoints import position
+        from omnigen.checkpoints import data_position
 
-        return position.with_size(stored, self._stored)
+        return data_position.with_size(stored, self._stored)
 
 
 class Changes:

@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh
 
 from omnigen import files, parallel
-from omnigen.checkpoints import manager, position
+from omnigen.checkpoints import data_position, manager
 from omnigen.checkpoints.graft import graft
 from omnigen.checkpoints.model import Check
 from omnigen.training import guard, metrics, optim, state
@@ -220,7 +220,7 @@ def open_feed(
 def first_batch(feed: Feed, *, place: bytes, step: int, say: Callable[[str], None]) -> Item:
     """Waits for the first batch of a run, and says if the corpora have changed."""
     item = feed.get()
-    for line in position.changes(place, item.position, step=step):
+    for line in data_position.changes(place, item.position, step=step):
         say(line)
     return item
 

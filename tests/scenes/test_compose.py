@@ -9,7 +9,7 @@ import math
 import pytest
 
 from omnigen.data.corpus.split import Split
-from omnigen.scenes import layout, palette, words
+from omnigen.scenes import palette, placement, words
 from omnigen.scenes.compose import RADII, compose
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.scene import Color, Element, Fill, Kind, Scene, Shape, Size, Sky
@@ -66,7 +66,7 @@ def test_objects_keep_apart_from_each_other_the_edge_and_the_words(kind):
         for o in scene.objects:
             assert o.radius <= min(o.x, o.y, 1 - o.x, 1 - o.y)
             for text in scene.texts:
-                box = layout.text_box(text)
+                box = placement.text_box(text)
                 across = max(box.left - o.x, 0, o.x - box.right)
                 down = max(box.top - o.y, 0, o.y - box.bottom)
                 assert math.hypot(across, down) > o.radius
@@ -109,7 +109,7 @@ def test_every_color_shape_and_background_occurs():
 def test_words_are_few_legible_apart_and_inside(kind):
     for scene in scenes(kind):
         assert len(scene.texts) <= 3
-        boxes = [layout.text_box(text) for text in scene.texts]
+        boxes = [placement.text_box(text) for text in scene.texts]
         for text, box in zip(scene.texts, boxes, strict=True):
             assert 1 <= len(text.words) <= 3
             assert set(text.string) <= set(words.CHARACTERS + " ")
@@ -153,7 +153,7 @@ def test_words_stand_in_their_holder():
         assert len({text.holder for text in scene.texts}) <= 1
         for text in scene.texts:
             held = [p for p in scene.landscape.props if p.element == text.holder]
-            paper, box = layout.prop_box(held[-1]), layout.text_box(text)
+            paper, box = placement.prop_box(held[-1]), placement.text_box(text)
             assert paper.left < box.left < box.right < paper.right
             assert paper.top < box.top < box.bottom < paper.bottom
         for above, below in itertools.pairwise(scene.texts):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from omnigen.scenes import layout, palette
+from omnigen.scenes import palette, placement
 from omnigen.scenes.compose import compose
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.render import render
@@ -129,12 +129,12 @@ def test_resolutions_agree(kind):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_letters_fill_their_box_and_nothing_else(family):
-    line = layout.line(("Quick", "Fjord!"), color=Color.BLACK, font=family, cap=0.09, room=0.95)
+    line = placement.line(("Quick", "Fjord!"), color=Color.BLACK, font=family, cap=0.09, room=0.95)
     assert line is not None
-    line = layout.moved(line, x=0.5, y=0.4)
+    line = placement.moved(line, x=0.5, y=0.4)
     ink = coverage(render(Scene(Kind.WORDS, WHITE, texts=(line,)), 512)) > 0.3
     rows, columns = np.flatnonzero(ink.any(1)) / 512, np.flatnonzero(ink.any(0)) / 512
-    box = layout.text_box(line)
+    box = placement.text_box(line)
     assert rows[0] == pytest.approx(box.top, abs=0.006)
     assert rows[-1] == pytest.approx(box.bottom, abs=0.006)
     assert columns[0] == pytest.approx(box.left, abs=0.006)
@@ -162,7 +162,7 @@ def test_words_in_a_landscape_have_their_ink_on_the_paper_of_their_holder():
         holder = [p for p in scene.landscape.props if p.element == scene.texts[0].holder][-1]
         paper = palette.holder_color(holder.element, sky=scene.landscape.sky, seed=holder.seed)
         for text in scene.texts:
-            box = layout.text_box(text)
+            box = placement.text_box(text)
             rows = slice(math.ceil(box.top * 256), int(box.bottom * 256))
             columns = slice(math.ceil(box.left * 256), int(box.right * 256))
             np.testing.assert_allclose(
@@ -180,7 +180,7 @@ def test_every_element_shows_in_its_box(element, sky):
     prop = Prop(element, 0.5, y, *size, 7)
     empty = render(Scene(Kind.LANDSCAPES, landscape=Landscape(sky, (), 0.7)), 64).astype(int)
     full = render(Scene(Kind.LANDSCAPES, landscape=Landscape(sky, (prop,), 0.7)), 64).astype(int)
-    box = layout.prop_box(prop)
+    box = placement.prop_box(prop)
     inside = (
         slice(int(box.top * 64), int(box.bottom * 64)),
         slice(int(box.left * 64), int(box.right * 64)),

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from omnigen import recipe
-from omnigen.checkpoints import position
+from omnigen.checkpoints import data_position
 from omnigen.models.omni import OmniConfig
 from omnigen.training.changes import MOST_LINES, Changes, Schema, flat
 
@@ -113,16 +113,16 @@ def test_settings_of_a_recipe(tmp_path) -> None:
 def test_corpora_that_hold_something_else_are_a_line() -> None:
     then = b'{"batch": 4, "content": "a"}'
     for now in (then, b'{"batch": 5, "content": "a"}', b'{"batch": 5}', b"[]"):
-        assert position.changes(then, now, step=3) == []
-    (line,) = position.changes(then, b'{"batch": 5, "content": "b"}', step=3)
+        assert data_position.changes(then, now, step=3) == []
+    (line,) = data_position.changes(then, b'{"batch": 5, "content": "b"}', step=3)
     assert line.startswith("changed since step 3: the pictures or captions of the corpora")
-    assert position.changes(b"", then, step=0) == []  # begins
+    assert data_position.changes(b"", then, step=0) == []  # begins
 
 
 def test_places_of_older_versions_get_the_size_of_their_batches() -> None:
     settings = {"train": {"global_batch_size": 8}}
-    assert json.loads(position.with_size(b'{"batch": 4}', settings)) == {"batch": 4, "size": 8}
+    assert json.loads(data_position.with_size(b'{"batch": 4}', settings)) == {"batch": 4, "size": 8}
     for place in (b"", b'{"batch": 4, "examples": [32]}', b'{"next": 3}'):
-        assert position.with_size(place, settings) == place
+        assert data_position.with_size(place, settings) == place
     for odd in ({}, {"train": 3}, {"train": {"global_batch_size": "8"}}):
-        assert position.with_size(b'{"batch": 4}', odd) == b'{"batch": 4}'
+        assert data_position.with_size(b'{"batch": 4}', odd) == b'{"batch": 4}'

@@ -23,9 +23,9 @@ from omnigen.data.corpora.subjects import Subject
 from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare.sources.part import NOTHING, Lost
+from omnigen.data.prepare.inputs.part import NOTHING, Lost
 from omnigen.dice import Dice
-from omnigen.scenes import grammar, layout, palette, sketch
+from omnigen.scenes import grammar, palette, placement, sketch
 from omnigen.scenes.compose import lines_of_words
 from omnigen.scenes.palette import RGB
 from omnigen.scenes.scene import Background, Fill, Text
@@ -341,14 +341,14 @@ def _text(dice: Dice, composite: Composite, inks: Sequence) -> Text | None:
     room = 0.8 if composite.board else 0.92
     held_out = composite.split == Split.TEST
     (text,) = lines_of_words(dice, 1, inks=inks, held_out=held_out, large=0.4, room=room)
-    box = layout.text_box(text)
+    box = placement.text_box(text)
     highest = composite.room * (0.5 if composite.board else 0.8)
     if box.bottom - box.top > highest:
         shrink = highest / (box.bottom - box.top)
         text = dataclasses.replace(text, height=text.height * shrink, width=text.width * shrink)
-        box = layout.text_box(text)
+        box = placement.text_box(text)
     middle = composite.room / 2 if composite.side == "above" else 1 - composite.room / 2
-    return layout.moved(text, x=0.5, y=middle - (box.top + box.bottom) / 2)
+    return placement.moved(text, x=0.5, y=middle - (box.top + box.bottom) / 2)
 
 
 def _paint(

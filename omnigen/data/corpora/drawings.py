@@ -18,7 +18,7 @@ from omnigen.data.corpora.subjects import Emoji, Subject
 from omnigen.data.corpus import pictures
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare.sources.part import NOTHING, Lost
+from omnigen.data.prepare.inputs.part import NOTHING, Lost
 from omnigen.dice import Dice
 from omnigen.scenes import sketch
 from omnigen.scenes.scene import Background, Fill

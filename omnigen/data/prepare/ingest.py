@@ -29,7 +29,7 @@ from omnigen.data.corpus import pictures, records
 from omnigen.data.corpus.pictures import Size
 from omnigen.data.corpus.records import Manifest, Raw, Reason, Record, Rejected, Shard
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare import checks, duplicates, processes, sources
+from omnigen.data.prepare import checks, duplicates, inputs, processes
 from omnigen.data.prepare import facts as known
 from omnigen.data.prepare.checks import Settings
 from omnigen.data.prepare.facts import SPLITS, Fact, Facts, Files, merge, reject_line
@@ -81,7 +81,7 @@ class Job:
     source: pathlib.Path
     output: pathlib.Path
     settings: Settings
-    parts: Sequence[sources.Part]
+    parts: Sequence[inputs.Part]
     plan: str
     is_done: bool
 
@@ -93,14 +93,14 @@ def plan(source: pathlib.Path, output: pathlib.Path, settings: Settings) -> Job:
         ValueError: If there is nothing to read, or `output` holds something else or lies in the
             input.
     """
-    parts, inside = sources.find(source), source.resolve()
+    parts, inside = inputs.find(source), source.resolve()
     if source.is_dir() and output.resolve().is_relative_to(inside):
         raise ValueError(f"output {str(output)!r} lies in the input; name a folder outside of it")
     return plan_parts(parts, source, output, settings)
 
 
 def plan_parts(
-    parts: Sequence[sources.Part], source: pathlib.Path, output: pathlib.Path, settings: Settings
+    parts: Sequence[inputs.Part], source: pathlib.Path, output: pathlib.Path, settings: Settings
 ) -> Job:
     """Plans as `plan` does, for parts of any kind; `source` only names them in messages."""
     if not sum(map(len, parts)):
@@ -251,7 +251,7 @@ def _part_path(work: pathlib.Path, number: int) -> pathlib.Path:
 
 
 def _read_part(
-    part: sources.Part,
+    part: inputs.Part,
     settings: Settings,
     path: pathlib.Path,
     deaths: processes.Deaths = types.MappingProxyType({}),
@@ -264,7 +264,7 @@ def _read_part(
     """
     if known.is_written(path):
         return
-    if sources.may_abort(part) and not is_child():
+    if inputs.may_abort(part) and not is_child():
         return processes.alone(_read_part, part, settings, path)
     fatal = {place // 2: _fatal(death) for place, death in deaths.items() if place % 2}
     unread = {place // 2: _fatal(death) for place, death in deaths.items() if not place % 2}
@@ -301,7 +301,7 @@ def _places(raws: Iterator[Raw]) -> Iterator[tuple[int, Raw]]:
         reach(2 * number + 2)
 
 
-def _raws(part: sources.Part, unread: sources.Lost) -> Iterator[Raw]:
+def _raws(part: inputs.Part, unread: inputs.Lost) -> Iterator[Raw]:
     """Yields the pictures of a part; one that does not fit in memory is passed over."""
     lost, given = {**unread}, 0
     while True:
@@ -316,7 +316,7 @@ def _raws(part: sources.Part, unread: sources.Lost) -> Iterator[Raw]:
             lost[given] = Rejected(Reason.MEMORY)
 
 
-def _examine(raw: sources.Raw, settings: Settings, seen: dict[bytes, Size]) -> tuple[Record, Fact]:
+def _examine(raw: inputs.Raw, settings: Settings, seen: dict[bytes, Size]) -> tuple[Record, Fact]:
     """Returns a record and what is known of it.
 
     A picture that was seen already comes without file and look; a new one is added to `seen`.

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omnigen.dice import Dice
-from omnigen.scenes import layout, palette
+from omnigen.scenes import palette, placement
 from omnigen.scenes.compose import GAP, RADII
 from omnigen.scenes.fonts import FAMILIES
-from omnigen.scenes.layout import Circle
+from omnigen.scenes.placement import Circle
 from omnigen.scenes.scene import Background, Color, Fill, Kind, Object, Scene, Shape, Size
 
 _DOMINANCE = 2.0  # a relation's offset along its direction, in those across it
@@ -23,7 +23,7 @@ def shapes(metadata: Mapping[str, Any]) -> Scene:
         background = Background(Fill.PLAIN, dice.pick(tuple(palette.BACKGROUNDS)))
         allowed = palette.object_colors(background)
         colors = [Color(one["color"]) if "color" in one else dice.pick(allowed) for one in wanted]
-        circles = layout.scatter(dice, [dice.between(*RADII[size]) for _ in wanted], gap=GAP)
+        circles = placement.scatter(dice, [dice.between(*RADII[size]) for _ in wanted], gap=GAP)
         if circles is None or not set(colors) <= set(allowed):
             continue
         if not all(_placed(one, i, circles) for i, one in enumerate(wanted)):
@@ -56,10 +56,12 @@ def words(lines: Sequence[Sequence[str]], *, seed: str, tries: int = 1000) -> Sc
     for _ in range(tries):
         background = Background(Fill.PLAIN, dice.pick(tuple(palette.BACKGROUNDS)))
         font, ink = dice.pick(fonts), dice.pick(palette.ink_colors(background))
-        cap, room = dice.between(*layout.CAPS[0]), 1 - 2 * layout.MARGIN
-        texts = [layout.line(tuple(one), color=ink, font=font, cap=cap, room=room) for one in lines]
+        cap, room = dice.between(*placement.CAPS[0]), 1 - 2 * placement.MARGIN
+        texts = [
+            placement.line(tuple(one), color=ink, font=font, cap=cap, room=room) for one in lines
+        ]
         fitting = [text for text in texts if text is not None]
-        placed = layout.stack(dice, fitting) if len(fitting) == len(lines) else ()
+        placed = placement.stack(dice, fitting) if len(fitting) == len(lines) else ()
         if len(placed) == len(lines):
             return Scene(Kind.WORDS, background, texts=placed)
     return None

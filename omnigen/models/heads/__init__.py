@@ -17,7 +17,7 @@ from omnigen import flow
 HEADS = {"flow": "omnigen.models.heads.flow:FlowHead"}
 
 
-class Sampler(Protocol):
+class TokenSampler(Protocol):
     """Draws a token for each row, again and again."""
 
     def __call__(
@@ -55,7 +55,7 @@ class Head(Protocol):
         """
         ...
 
-    def sampler(self) -> Sampler:
+    def sampler(self) -> TokenSampler:
         """Returns the head laid out for drawing many tokens one after another."""
         ...
 

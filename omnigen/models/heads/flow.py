@@ -181,9 +181,9 @@ class FlowHead(nnx.Module):
             axis=(0, -1)
         )
 
-    def sampler(self) -> "Sampler":
+    def sampler(self) -> "TokenSampler":
         """Returns the head prepared for drawing many tokens one after another."""
-        return Sampler(self, self.stack.unstacked())
+        return TokenSampler(self, self.stack.unstacked())
 
 
 def _pin(x: jax.Array) -> jax.Array:
@@ -195,7 +195,7 @@ def _pin(x: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampler:
+class TokenSampler:
     """Draws tokens with weights that are sliced once, outside the token loop."""
 
     head: FlowHead

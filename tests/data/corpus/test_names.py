@@ -10,7 +10,7 @@ from inputs import picture, prepared, put, write_tar
 from omnigen.data.corpus import names, records
 from omnigen.data.corpus.records import Corpus
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare import ingest, sources
+from omnigen.data.prepare import ingest, inputs
 from omnigen.data.prepare.ingest import Settings
 from omnigen.data.stream import tars
 
@@ -186,7 +186,7 @@ def test_what_is_passed_over_is_counted_in_one_line(pets, caplog):
         put(pets, f"{n}.png", "x", seed=n)
     (pets / "README.md").write_text("x")
     (pets / "lost.txt").write_text("x")
-    sources.find(pets)
+    inputs.find(pets)
     assert len(caplog.records) == 1
     assert "1 file other than pictures: 'README.md'" in caplog.text
     assert "1 text of no picture: 'lost.txt'" in caplog.text
@@ -194,7 +194,7 @@ def test_what_is_passed_over_is_counted_in_one_line(pets, caplog):
     put(pets.parent, "outside.png", seed=9)
     rows = [{"file_name": name, "text": "x"} for name in ("0.png", "../outside.png")]
     (pets / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    parts = sources.find(pets)
+    parts = inputs.find(pets)
     assert len(caplog.records) == 1 and sum(map(len, parts)) == 2
     assert "3 pictures that no table names, such as '1.png'" in caplog.text
     assert "1 row with pictures outside of the input" in caplog.text

@@ -8,7 +8,7 @@ import time
 from inputs import members, picture, prepared, write_tar
 
 from omnigen.data.corpus import webdataset
-from omnigen.data.prepare import sources
+from omnigen.data.prepare import inputs
 from omnigen.data.prepare.ingest import Settings
 
 
@@ -91,7 +91,7 @@ def test_links_in_tars(pets):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, target
             tar.addfile(info)
-    found = [raw for part in sources.find(path) for raw in part.read()]
+    found = [raw for part in inputs.find(path) for raw in part.read()]
     assert [(raw.key, raw.image, raw.captions) for raw in found] == [
         (key, picture(0), ("number 0",)) for key in ("in/0", "in/7", "out/8")
     ]

@@ -14,8 +14,8 @@ from inputs import PLAIN, picture
 
 from omnigen import workers
 from omnigen.data.corpus.records import Corpus, Manifest, Raw, Rejected
-from omnigen.data.prepare import checks, ingest, processes, sources
-from omnigen.data.prepare.sources.part import NOTHING, Lost
+from omnigen.data.prepare import checks, ingest, inputs, processes
+from omnigen.data.prepare.inputs.part import NOTHING, Lost
 from omnigen.workers import Child, DiedError
 
 
@@ -151,13 +151,13 @@ def abort(*_):
 def test_a_file_that_cannot_even_be_opened(tmp_path, monkeypatch):
     for name in "ab":
         (tmp_path / f"{name}.arrayrecord").write_bytes(b"x")
-    monkeypatch.setitem(sources._PLANS, "ArrayRecord files", abort)
-    parts = sources.find(tmp_path)
+    monkeypatch.setitem(inputs._PLANS, "ArrayRecord files", abort)
+    parts = inputs.find(tmp_path)
     found = [(raw.key, str(raw.image)) for part in parts for raw in part.read()]
     assert [key for key, _ in found] == ["a.arrayrecord", "b.arrayrecord"]
     assert all(text.endswith(f"{key} ended its reader: signal 6") for key, text in found)
     with pytest.raises(ValueError, match=r"a\.arrayrecord ended its reader: signal 6"):
-        sources.find(tmp_path / "a.arrayrecord")
+        inputs.find(tmp_path / "a.arrayrecord")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from omnigen.data.corpus.records import Corpus, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare import sources
+from omnigen.data.prepare import inputs
 from omnigen.data.stream import tars
 
 MOST_MB, MOST_S = 400, 60
@@ -351,7 +351,7 @@ def test_a_footer_that_lies_of_rows_and_sizes(tmp_path):
             while place >= 0:
                 path.write_bytes(whole[:place] + new + whole[place + len(old) :])
                 try:
-                    found = [raw for part in sources.find(path) for raw in part.read()]
+                    found = [raw for part in inputs.find(path) for raw in part.read()]
                 except ValueError as error:
                     assert "no parquet file" in str(error)
                     found = []

@@ -21,7 +21,7 @@ from omnigen.data.corpus.split import Split
 from omnigen.data.prepare import __main__ as prepare
 from omnigen.data.prepare import ingest
 from omnigen.data.prepare.ingest import Settings
-from omnigen.data.prepare.sources import part
+from omnigen.data.prepare.inputs import part
 
 
 def samples(count):

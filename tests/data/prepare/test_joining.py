@@ -94,7 +94,7 @@ def rejects_of(output):
 @pytest.mark.parametrize("part", [1, 5, 512])
 @pytest.mark.parametrize("form", FORMS)
 def test_captions_of_equal_pictures_join_in_every_form(tmp_path, monkeypatch, form, part):
-    monkeypatch.setattr("omnigen.data.prepare.sources.part.PART", part)
+    monkeypatch.setattr("omnigen.data.prepare.inputs.part.PART", part)
     (tmp_path / "in").mkdir()
     form(tmp_path / "in")
     manifest, kept = made(tmp_path / "in", tmp_path / "out")
@@ -261,7 +261,7 @@ def test_a_fraction_is_taken_of_what_names_no_split(tmp_path):
 
 
 def test_workers_and_kills_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("omnigen.data.prepare.sources.part.PART", 5)
+    monkeypatch.setattr("omnigen.data.prepare.inputs.part.PART", 5)
     (tmp_path / "in").mkdir()
     as_scattered_rows(tmp_path / "in")
     settings = Settings(test_fraction=0.3, shard_bytes=9000)

@@ -189,7 +189,7 @@ def test_worker_processes_change_nothing(two):
 
 
 def test_the_state_of_another_corpus_is_taken_and_told_apart(two):
-    """`checkpoints/position.py` tells of it."""
+    """`checkpoints/data_position.py` tells of it."""
     state = iter(pipeline.images_dataset(config_of({two[0]: 1.0}), 2, DataShard())).get_state()
     other = iter(pipeline.images_dataset(config_of({two[1]: 1.0}), 2, DataShard()))
     other.set_state({**state, "batch": 3})

@@ -16,8 +16,8 @@ from omnigen.data.corpus import names, records
 from omnigen.data.corpus.records import Raw, Reason
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare import processes
-from omnigen.data.prepare.sources import archives, folders, parquet, shards, tables
-from omnigen.data.prepare.sources.part import Broken, Input, Lost, Part
+from omnigen.data.prepare.inputs import archives, folders, parquet, shards, tables
+from omnigen.data.prepare.inputs.part import Broken, Input, Lost, Part
 from omnigen.workers import DiedError
 
 __all__ = ["SHEETS", "Lost", "Part", "Raw", "find"]

@@ -9,7 +9,7 @@ from omnigen import files
 from omnigen.data.corpus import fields, records
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.data.prepare.sources.part import NOTHING, Lost, Part, cut
+from omnigen.data.prepare.inputs.part import NOTHING, Lost, Part, cut
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from omnigen import files
 from omnigen.data.corpus import fields, names, reading
 from omnigen.data.corpus.records import Raw, Reason, Rejected
-from omnigen.data.prepare.sources.part import NOTHING, Input, Lost, Part, below, cut, stem
+from omnigen.data.prepare.inputs.part import NOTHING, Input, Lost, Part, below, cut, stem
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 MOST_LIST_BYTES = 1 << 26

@@ -17,7 +17,7 @@ from omnigen.data.corpus import records
 from omnigen.data.corpus.records import Corpus, Manifest
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare import __main__ as prepare
-from omnigen.data.prepare import ingest, sources
+from omnigen.data.prepare import ingest, inputs
 from omnigen.data.prepare.ingest import Settings
 
 
@@ -45,14 +45,14 @@ def test_several_forms_at_once_are_refused_by_their_counts(pets):
     put(pets, "b.png", "b")
     write_tar(pets / "backup.tar", members(1))
     with pytest.raises(ValueError, match="holds 1 tar, 2 pictures; name the folder or file"):
-        sources.find(pets)
+        inputs.find(pets)
 
 
 def test_a_table_that_names_no_pictures_is_refused_by_its_columns(pets):
     put(pets, "a.png", "a")
     (pets / "stats.csv").write_text("name,views\na,3\n")
     with pytest.raises(ValueError, match=r"stats\.csv' names no pictures.* name, views; allowed"):
-        sources.find(pets)
+        inputs.find(pets)
 
 
 @pytest.mark.parametrize("form", ["tars", "folders"])
@@ -106,7 +106,7 @@ def test_mistakes_in_tables_are_told_by_file_and_line(pets, name, text, message)
     put(pets, "a.png")
     (pets / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message) as caught:
-        sources.find(pets / name)
+        inputs.find(pets / name)
     assert str(pets / name) in str(caught.value)
 
 
@@ -126,7 +126,7 @@ def test_captions_are_texts(pets):
     found, rejects = prepared(pets)
     assert found == {key: captions for key, (_, captions) in rows.items() if captions}
     assert rejects == {"4": "no caption"}
-    (raw,) = [raw for part in sources.find(pets) for raw in part.read() if raw.key == "3"]
+    (raw,) = [raw for part in inputs.find(pets) for raw in part.read() if raw.key == "3"]
     assert raw.attributes == {"license": "MIT"}
 
 
@@ -139,7 +139,7 @@ def test_a_text_goes_before_json_in_folders_and_tars(pets):
         [("a.png", picture(1)), ("a.txt", b"text"), ("a.json", described)],
     )
     for source in (pets, pets.parent / "a.tar"):
-        (raw,) = [raw for part in sources.find(source) for raw in part.read()]
+        (raw,) = [raw for part in inputs.find(source) for raw in part.read()]
         assert (raw.captions, raw.attributes) == (("text",), {"license": "MIT"})
 
 
@@ -182,7 +182,7 @@ def test_a_truncated_shard_gives_what_it_has_without_its_manifest(pets):
     assert 10 <= len(found) < 40 and {*found} == {f"{n:02d}" for n in range(len(found))}
     shard.write_bytes(data[:100])
     with pytest.raises(ValueError, match="holds no record that can be read"):
-        sources.find(shard)
+        inputs.find(shard)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.tar"])
@@ -267,7 +267,7 @@ def test_parquet_of_the_hub(pets):
         prepared(pets)
     parquet.write_table(pyarrow.table({"url": ["x"], "text": ["y"]}), path)
     with pytest.raises(ValueError, match="has no pictures: its columns are url, text; allowed"):
-        sources.find(pets)
+        inputs.find(pets)
 
 
 def test_parquet_is_read_whatever_lies_beside_it(pets):
@@ -336,7 +336,7 @@ def test_a_folder_that_cannot_be_read_is_told(pets, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(OSError, match="Permission denied.*locked"):
-        sources.find(pets)
+        inputs.find(pets)
 
 
 def test_a_foreign_manifest_is_just_a_file(pets):
@@ -345,7 +345,7 @@ def test_a_foreign_manifest_is_just_a_file(pets):
     assert prepared(pets) == ({"a": ("a",)}, {})
     (pets / "manifest.json").write_text('{"format": 1, "splits": [], "digest": ""}')
     with pytest.raises(ValueError, match="is no prepared corpus"):
-        sources.find(pets)
+        inputs.find(pets)
 
 
 def test_names_that_are_no_unicode(tmp_path, capsys):

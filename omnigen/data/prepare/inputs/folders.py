@@ -10,7 +10,7 @@ from omnigen import files
 from omnigen.data.corpus import fields, names, reading
 from omnigen.data.corpus.names import Sample
 from omnigen.data.corpus.records import Raw, Reason, Rejected
-from omnigen.data.prepare.sources.part import NOTHING, Input, Lost, Part, cut
+from omnigen.data.prepare.inputs.part import NOTHING, Input, Lost, Part, cut
 
 
 @dataclasses.dataclass(frozen=True)

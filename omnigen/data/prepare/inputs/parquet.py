@@ -11,8 +11,8 @@ from typing import Any, cast
 from omnigen import extras, files
 from omnigen.data.corpus import fields, names, reading
 from omnigen.data.corpus.records import Raw, Reason, Rejected
-from omnigen.data.prepare.sources.pages import check_column
-from omnigen.data.prepare.sources.part import NOTHING, Broken, Lost, Part, stem
+from omnigen.data.prepare.inputs.pages import check_column
+from omnigen.data.prepare.inputs.part import NOTHING, Broken, Lost, Part, stem
 
 MOST_FOOTER_BYTES = 1 << 24
 """Largest footer of a file; in memory it takes many times its size."""

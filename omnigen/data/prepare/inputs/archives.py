@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from omnigen import files
 from omnigen.data.corpus import names, webdataset
 from omnigen.data.corpus.records import Raw, Reason, Rejected
-from omnigen.data.prepare.sources.part import NOTHING, Broken, Lost, Part, cut
+from omnigen.data.prepare.inputs.part import NOTHING, Broken, Lost, Part, cut
 
 
 @dataclasses.dataclass(frozen=True)
