@@ -14,13 +14,12 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from omnigen import cli, files, parallel
-from omnigen.checkpoints import fingerprint, manager
+from omnigen.checkpoints import fingerprint
 from omnigen.data.corpus import latents, pictures
 from omnigen.data.corpus.latents import SHARD_ROWS, Encoding
 from omnigen.data.corpus.pictures import Size
 from omnigen.data.corpus.records import Corpus, Rejected
 from omnigen.data.corpus.split import Split
-from omnigen.generation.pretrained import check_weights
 from omnigen.models.omni import Omni, stored_config, to_pixels
 from omnigen.nn.module import Params
 
@@ -38,6 +37,10 @@ def encode(folder: pathlib.Path, path: str, *, batch_size: int = 64) -> None:
     Raises:
         ValueError: If there is no corpus or checkpoint, or there are latents of another encoder.
     """
+    # Stages ask for `encoding_of`, and a recipe that is refused should not wait for Orbax.
+    from omnigen.checkpoints import manager
+    from omnigen.generation.pretrained import check_weights
+
     loaded = manager.load_model(path, check=check_weights)
     if "encoder" not in loaded.params:
         raise ValueError(f"{loaded.path}: has no weights of the encoder")
