@@ -34,7 +34,6 @@ import enum
 import functools
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -173,17 +172,6 @@ class Sequence:
     def map(self, function: Callable[[Array], Array]) -> "Sequence":
         """Applies a function to every field."""
         return jax.tree.map(function, self)
-
-    def fields(self) -> dict[str, Array]:
-        """Returns the fields that there are by name, as a data pipeline carries them."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in fields.items() if value is not None}
-
-    @classmethod
-    def of(cls, fields: dict[str, Array]) -> "Sequence":
-        """Picks a sequence's fields out of a batch."""
-        found: dict[str, Any] = {f.name: fields.get(f.name) for f in dataclasses.fields(cls)}
-        return cls(**found)
 
 
 def layout(
@@ -411,8 +399,7 @@ def _raster_part(
 
 
 def _concatenated(parts: Seq[Sequence]) -> Sequence:
-    fields = [part.fields() for part in parts]
-    return Sequence(**{name: np.concatenate([f[name] for f in fields]) for name in fields[0]})
+    return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
 
 
 def _join(parts: Seq[Sequence]) -> Sequence:

@@ -132,10 +132,10 @@ def test_a_source(add) -> None:
     """Captions say what the pictures show, in batches of pictures, in rows and in previews."""
     add("omnigen/data/stream/shades.py")
     config = pipeline.DataConfig(image_size=32, mixture={"shades": 1.0})
-    images = next(iter(pipeline.images_dataset(config, 8, DataShard())))["image"]
+    images = next(iter(pipeline.images_dataset(config, 8, DataShard()))).image
     assert sorted(images.max(axis=(1, 2, 3))) == sorted(images.min(axis=(1, 2, 3))) == [*range(8)]
     row = next(iter(pipeline.sequence_dataset(config, ByteText(), (2, 2), 1, DataShard())))
-    text = bytes(int(i) for i in row["token"][0] if i < 256).decode()
-    assert text.startswith(f"shade {row['image'][0, 0].max()}")
+    text = bytes(int(i) for i in row.sequence.token[0] if i < 256).decode()
+    assert text.startswith(f"shade {row.image[0, 0].max()}")
     shown = pipeline.previews(config, count=3)
     assert [each.caption for each in shown] == [f"shade {each.image.max()}" for each in shown]

@@ -47,6 +47,7 @@ LAYERS = {
     "cli": 0,
     "dice": 0,
     "progress": 1,
+    "batch": 1,
     "text": 1,
     "png": 1,
     "files": 0,

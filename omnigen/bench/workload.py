@@ -18,6 +18,7 @@ from optax import GradientTransformationExtraArgs as Optimizer
 
 from omnigen import parallel
 from omnigen import recipe as recipes
+from omnigen.batch import Batch, Rows
 from omnigen.bench import measure
 from omnigen.generation.generate import draw
 from omnigen.generation.prompt import prompt_rows
@@ -27,7 +28,7 @@ from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.recipe import Recipe
 from omnigen.sequence import ImageSpan, TextSpan, layout, pack, ungrouped
-from omnigen.stages.base import Batch, Stage
+from omnigen.stages.base import Stage
 from omnigen.training import loop, state
 from omnigen.training.state import State
 
@@ -204,7 +205,7 @@ def _tried(run: Callable[[Recipe, int], Cost], recipe: Recipe, repeats: int) -> 
         return None
 
 
-def _rows(omni: Omni, batch: int) -> Batch:
+def _rows(omni: Omni, batch: int) -> Rows:
     """Returns rows of a caption and a picture, without drawing any."""
     config, specials = omni.config, omni.config.specials
     spans = [TextSpan(omni.text.encode(PROMPT)), ImageSpan(*config.grid, block=config.block)]
@@ -214,8 +215,7 @@ def _rows(omni: Omni, batch: int) -> Batch:
         row = ungrouped(row)
     side = config.image_size
     image = np.random.default_rng(0).integers(0, 256, (batch, 1, side, side, 3), np.uint8)
-    fields = row.map(lambda field: np.repeat(np.asarray(field)[None], batch, axis=0)).fields()
-    return {**{name: np.asarray(field) for name, field in fields.items()}, "image": image}
+    return Rows(row.map(lambda field: np.repeat(np.asarray(field)[None], batch, axis=0)), image)
 
 
 def _train_cost(recipe: Recipe, repeats: int) -> Cost:

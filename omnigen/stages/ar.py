@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from omnigen import flow
+from omnigen.batch import Rows
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream import noise, pipeline
@@ -29,7 +30,7 @@ from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
 from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
-from omnigen.stages.base import Batch, Objective, Stage
+from omnigen.stages.base import Objective, Stage
 from omnigen.training.feed import Rates
 
 
@@ -68,6 +69,28 @@ class ARObjective(Objective):
         return flow.TimeDensity(mean=self.time_mean, std=self.time_std)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What the loss reads.
+
+    Attributes:
+        sequence: Elements of the rows.
+        latents: Latents, float32 `[B, N, Z]`.
+        place: Place of each latent in its row, int32 `[B, N]`; 0 if the row lacks it.
+        is_used: Whether the row has the latent, bool `[B, N]`.
+        text_count: Sum of the weights of the global batch's text, float32.
+        image_count: Sum of the weights of its image tokens, float32.
+    """
+
+    sequence: Sequence
+    latents: jax.Array
+    place: jax.Array
+    is_used: jax.Array
+    text_count: jax.Array
+    image_count: jax.Array
+
+
 class ARStage(Stage):
     """Next-element prediction: velocity MSE for image tokens, cross-entropy for text."""
 
@@ -80,10 +103,7 @@ class ARStage(Stage):
     flow_keys = 2  # random keys that it takes
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
-        """Returns a stream of rows: fields of `Sequence`, and `image` or `latents`.
-
-        `image` is uint8 `[b, I, H, W, 3]`.
-        """
+        """Returns a stream of `Rows`, with latents if the data have them."""
         data, omni = self.data_of(split), self.omni
         return pipeline.sequence_dataset(
             data,
@@ -95,7 +115,7 @@ class ARStage(Stage):
             block=omni.config.block,
         )
 
-    def noise(self, batch_size: int) -> Batch:
+    def noise(self, batch_size: int) -> Rows:
         """Returns rows of captions of scenes, and noise for their pictures or latents."""
         config, encoding = self.omni.config, None
         if self.data.latents:
@@ -111,36 +131,37 @@ class ARStage(Stage):
             return None
         return encoding_of(self.omni, self.frozen["encoder"])
 
-    def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Params, batch: Rows, keys_B: jax.Array) -> Prepared:
         """Encodes the pictures, unless they were before, and counts what is learnt."""
-        if "latents" in batch:
-            z = batch["latents"].astype(jnp.float32)
+        sequence = batch.sequence
+        if batch.image is None:
+            z = jnp.asarray(batch.latents).astype(jnp.float32)
         else:
-            rows, pictures, *image = batch["image"].shape
-            pixels = to_pixels(batch["image"]).reshape(rows * pictures, *image)
+            rows, pictures, *image = batch.image.shape
+            pixels = to_pixels(jnp.asarray(batch.image)).reshape(rows * pictures, *image)
             z = self.omni.encoder.bind(frozen["encoder"])(shard(pixels, "batch", None, None, None))
             z = z.reshape(rows, -1, z.shape[-1])
-        place, is_used = slot_places(batch["slot"], z.shape[1])
-        is_text = batch["modality"] == Modality.TEXT
-        is_image = batch["modality"] == Modality.IMAGE
-        return {
-            **Sequence.of(batch).fields(),
-            "latents": z,
-            "place": place,  # of each latent in its row, if the row has it
-            "is_used": is_used,
+        place, is_used = slot_places(sequence.slot, z.shape[1])
+        is_text = sequence.modality == Modality.TEXT
+        is_image = sequence.modality == Modality.IMAGE
+        return Prepared(
+            sequence,
+            z,
+            place,
+            is_used,
             # Counted here, over the global batch, not in `loss`, which may see a slice of it.
-            "text_count": jnp.sum(batch["weight"] * is_text),
-            "image_count": jnp.sum(batch["weight"] * is_image),
-        }
+            text_count=jnp.sum(sequence.weight * is_text),
+            image_count=jnp.sum(sequence.weight * is_image),
+        )
 
     def loss(
-        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
+        self, params: Params, frozen: Params, batch: Prepared, keys_B: jax.Array
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """Returns the weighted sum of the flow loss and the text loss, and its parts.
 
         The flow loss is a velocity MSE a dim, the text loss is in nats a token.
         """
-        sequence, latents_BNZ = Sequence.of(batch), batch["latents"]
+        sequence, latents_BNZ = batch.sequence, batch.latents
         keys = jax.vmap(lambda key: jax.random.split(key, 2 + self.flow_keys), out_axes=1)(keys_B)
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
         # The transformer reads perturbed latents, the head learns clean ones: tokens that the model
@@ -152,8 +173,8 @@ class ARStage(Stage):
         hidden_BLD = ar.hidden(sequence, context_BLZ)
         flow_sum = self._flow_loss(params, frozen, batch, context_BLZ, hidden_BLD, keys[2:])
         text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
-        flow_loss = flow_sum / jnp.maximum(batch["image_count"], 1.0)
-        text_loss = text_sum / jnp.maximum(batch["text_count"], 1.0)
+        flow_loss = flow_sum / jnp.maximum(batch.image_count, 1.0)
+        text_loss = text_sum / jnp.maximum(batch.text_count, 1.0)
         loss = flow_loss + self.objective.text_weight * text_loss
         return loss, {"loss": loss, self.flow_name: flow_loss, "text_nats": text_loss}
 
@@ -161,7 +182,7 @@ class ARStage(Stage):
         self,
         params: Params,
         frozen: Params,
-        batch: Batch,
+        batch: Prepared,
         context_BLZ: jax.Array,
         hidden_BLD: jax.Array,
         keys: jax.Array,
@@ -178,18 +199,18 @@ class ARStage(Stage):
         """
         head: Head = self.omni.head.bind(params["head"])
         objective = self.objective
-        latents_BNZ = batch["latents"]
-        hidden_BND = self._before(hidden_BLD, batch["place"])
+        latents_BNZ = batch.latents
+        hidden_BND = self._before(hidden_BLD, batch.place)
         shape = (*latents_BNZ.shape[:2], objective.draws)
         t_KBN = jnp.moveaxis(objective.density.sample(keys[0], shape), -1, 0)
         noise_KBNZ = flow.normal(keys[1], (*shape, latents_BNZ.shape[-1]))
         losses_BN = head.loss(latents_BNZ, hidden_BND, t_KBN, jnp.moveaxis(noise_KBNZ, 2, 0))
         return self._weighted(losses_BN, batch)
 
-    def _weighted(self, losses_BN: jax.Array, batch: Batch) -> jax.Array:
+    def _weighted(self, losses_BN: jax.Array, batch: Prepared) -> jax.Array:
         """Returns the weighted sum over the latents that are in the rows."""
-        weight_BN = jnp.take_along_axis(jnp.asarray(batch["weight"]), batch["place"], axis=1)
-        return jnp.sum(losses_BN * weight_BN * batch["is_used"])
+        weight_BN = jnp.take_along_axis(jnp.asarray(batch.sequence.weight), batch.place, axis=1)
+        return jnp.sum(losses_BN * weight_BN * batch.is_used)
 
     def _before(self, hidden_BLD: jax.Array, place_BN: jax.Array) -> jax.Array:
         """Returns hidden states that predict each of a row's latents, `[B, N, D]`."""
@@ -203,14 +224,14 @@ class ARStage(Stage):
         losses_BL = optax.softmax_cross_entropy_with_integer_labels(logits_BLV, token)
         return jnp.sum(losses_BL * weight * is_text)
 
-    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+    def rates(self, batch: Rows) -> Rates:
         """Returns images, elements and FLOPs of a local batch, without its padding."""
-        config, segment = self.omni.config, batch["segment"]
+        config, segment = self.omni.config, np.asarray(batch.sequence.segment)
         rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
         lengths = np.bincount((segment + rows)[segment > 0])
-        is_image = batch["modality"] == Modality.IMAGE
+        is_image = batch.sequence.modality == Modality.IMAGE
         image_tokens, elements = float(is_image.sum()), float(lengths.sum())
-        size = batch["image"].shape[2:4] if "image" in batch else (config.image_size,) * 2
+        size = batch.image.shape[2:4] if batch.image is not None else (config.image_size,) * 2
         images = image_tokens * config.encoder.token_size**2 / np.prod(size)
         trained = flops.ar(
             config.ar,
@@ -218,7 +239,7 @@ class ARStage(Stage):
             text_tokens=elements - image_tokens,
             image_tokens=image_tokens,
         ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
-        encode = flops.encoder(config.encoder, *size) if "image" in batch else 0.0
+        encode = flops.encoder(config.encoder, *size) if batch.image is not None else 0.0
         return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:

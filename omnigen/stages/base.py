@@ -127,7 +127,7 @@ class Stage:
         """Returns the loss and its parts, normalised by what `prepare` counted."""
         raise NotImplementedError
 
-    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+    def rates(self, batch: Batch) -> Rates:
         """Returns what a local batch holds and costs."""
         raise NotImplementedError
 

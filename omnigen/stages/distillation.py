@@ -15,21 +15,20 @@ Shape legend: B rows, L row length, N latents a row, K spans, S steps of the tea
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
+from omnigen.batch import Rows
 from omnigen.data.stream.pipeline import DataConfig
 from omnigen.models import flops
 from omnigen.models.heads.flow import ADDED, FlowHead
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
-from omnigen.sequence import Modality, Sequence, without_prompts
-from omnigen.stages.ar import ARObjective, ARStage
-from omnigen.stages.base import Batch
+from omnigen.sequence import Modality, without_prompts
+from omnigen.stages.ar import ARObjective, ARStage, Prepared
 from omnigen.training.feed import Rates
 
 
@@ -113,14 +112,14 @@ class DistillationStage(ARStage):
         self,
         params: Params,
         frozen: Params,
-        batch: Batch,
+        batch: Prepared,
         context_BLZ: jax.Array,
         hidden_BLD: jax.Array,
         keys: jax.Array,
     ) -> jax.Array:
         """Returns the weighted sum over image tokens of the MSE of the student's averages."""
         head: FlowHead = self.omni.head.bind(params["head"])
-        objective, shape = self.objective, batch["latents"].shape
+        objective, shape = self.objective, batch.latents.shape
         uniform = flow.TimeDensity(kind=flow.Density.UNIFORM)
         scale_BN = 1.0 + (objective.guidance_max - 1.0) * uniform.sample(keys[0], shape[:2])
         coldest = objective.temperature_min
@@ -142,23 +141,23 @@ class DistillationStage(ARStage):
         average_KBNZ = (start_KBNZ - end_KBNZ) / length_KBN[..., None]
         t_KBN = 1.0 - span_KBN2[..., 0] / steps
         scale_KBN = jnp.broadcast_to(scale_BN, t_KBN.shape)
-        hidden_BND = self._before(hidden_BLD, batch["place"])
+        hidden_BND = self._before(hidden_BLD, batch.place)
         output_KBNZ = head(start_KBNZ, t_KBN, hidden_BND[None], length_KBN, scale_KBN)
         return self._weighted(jnp.square(output_KBNZ - average_KBNZ).mean(axis=(0, -1)), batch)
 
     def _path(
         self,
         frozen: Params,
-        batch: Batch,
+        batch: Prepared,
         context_BLZ: jax.Array,
         noise_BNZ: jax.Array,
         scale_BN: jax.Array,
     ) -> jax.Array:
         """Returns where the teacher is before its steps and after the last, `[S + 1, B, N, Z]`."""
-        config, sequence = self.omni.config, Sequence.of(batch)
+        config, sequence = self.omni.config, batch.sequence
         ar, head = self.omni.ar.bind(frozen["ar"]), self.omni.head.bind(frozen["head"])
         hidden_C = [
-            self._before(ar.hidden(branch, context_BLZ), batch["place"])
+            self._before(ar.hidden(branch, context_BLZ), batch.place)
             for branch in (sequence, without_prompts(sequence, config.specials, self._size_length))
         ]
         steps = flow.Solver(num_steps=self.objective.teacher_steps).steps()
@@ -173,11 +172,11 @@ class DistillationStage(ARStage):
         _, path_SBNZ = jax.lax.scan(step, noise_BNZ, jnp.stack([steps.at, steps.size], axis=1))
         return jax.lax.stop_gradient(jnp.concatenate([noise_BNZ[None], path_SBNZ]))
 
-    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+    def rates(self, batch: Rows) -> Rates:
         """Returns what `ARStage` does, and adds what the teacher costs."""
         rates, config = super().rates(batch), self.omni.config
-        image_tokens = float((batch["modality"] == Modality.IMAGE).sum())
-        segment = batch["segment"]
+        image_tokens = float((batch.sequence.modality == Modality.IMAGE).sum())
+        segment = np.asarray(batch.sequence.segment)
         rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
         lengths = np.bincount((segment + rows)[segment > 0])
         read = flops.ar(config.ar, lengths, text_tokens=0.0, image_tokens=image_tokens)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnigen import flow
+from omnigen.batch import Pictures
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream import noise, pipeline
 from omnigen.models import flops
@@ -20,7 +21,7 @@ from omnigen.models.encoder import add_noise
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.nn.module import Params
 from omnigen.parallel import DataShard, shard
-from omnigen.stages.base import Batch, Objective, Stage
+from omnigen.stages.base import Objective, Stage
 from omnigen.training.feed import Rates
 
 
@@ -79,6 +80,20 @@ def contrast(image_BHWC: jax.Array) -> jax.Array:
     return deviation / deviation.mean(axis=(1, 2, 3), keepdims=True)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What the loss reads.
+
+    Attributes:
+        image: Pixels in [-1, 1], float32 `[B, H, W, C]`.
+        count: Number of pictures of the global batch, float32.
+    """
+
+    image: jax.Array
+    count: jax.Array
+
+
 class TokenizerStage(Stage):
     """Learns latents and the decoder that draws them: velocity MSE per pixel value."""
 
@@ -88,26 +103,28 @@ class TokenizerStage(Stage):
     objective: TokenizerObjective
 
     def dataset(self, batch_size: int, shard: DataShard, split: Split = Split.TRAIN) -> Any:
-        """Returns a stream of batches of `image`, uint8 `[b, H, W, 3]`."""
+        """Returns a stream of `Pictures`."""
         return pipeline.images_dataset(self.data_of(split), batch_size, shard)
 
-    def noise(self, batch_size: int) -> Batch:
+    def noise(self, batch_size: int) -> Pictures:
         """Returns a batch of noise."""
         return noise.images(self.data, batch_size)
 
-    def prepare(self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array) -> Batch:
+    def prepare(
+        self, params: Params, frozen: Params, batch: Pictures, keys_B: jax.Array
+    ) -> Prepared:
         """Returns pixels in [-1, 1], and the number of pictures."""
-        image = shard(to_pixels(batch["image"]), "batch", None, None, None)
-        return {"image": image, "count": jnp.float32(image.shape[0])}
+        image = shard(to_pixels(jnp.asarray(batch.image)), "batch", None, None, None)
+        return Prepared(image, jnp.float32(image.shape[0]))
 
     def _latents(self, params: Params, frozen: Params, image_BHWC: jax.Array) -> jax.Array:
         return self.omni.encoder.bind(params["encoder"])(image_BHWC)
 
     def loss(
-        self, params: Params, frozen: Params, batch: Batch, keys_B: jax.Array
+        self, params: Params, frozen: Params, batch: Prepared, keys_B: jax.Array
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """Returns the velocity MSE; its parts include the MSE of the predicted clean picture."""
-        objective, image_BHWC = self.objective, batch["image"]
+        objective, image_BHWC = self.objective, batch.image
         size = image_BHWC.shape[0]
         keys = jax.vmap(lambda key: jax.random.split(key, 6), out_axes=1)(keys_B)
         z_BNZ = self._latents(params, frozen, image_BHWC)
@@ -129,8 +146,8 @@ class TokenizerStage(Stage):
             weight_BHW1 = 1.0 + objective.detail * (contrast(image_BHWC) - 1.0)
             errors = weight_BHW1 * errors
         # A sum over a global count, as slices of the batch are added up.
-        loss = errors.mean(axis=(1, 2, 3)).sum() / batch["count"]
-        squares = jnp.square(clean_BHWC - image_BHWC).mean(axis=(1, 2, 3)).sum() / batch["count"]
+        loss = errors.mean(axis=(1, 2, 3)).sum() / batch.count
+        squares = jnp.square(clean_BHWC - image_BHWC).mean(axis=(1, 2, 3)).sum() / batch.count
         return loss, {"velocity_mse": loss, "pixel_mse": squares}
 
     def _known(self, keys_B: jax.Array, count: int) -> jax.Array:
@@ -144,9 +161,9 @@ class TokenizerStage(Stage):
 
         return jax.vmap(draw)(keys_B)
 
-    def rates(self, batch: Mapping[str, np.ndarray]) -> Rates:
+    def rates(self, batch: Pictures) -> Rates:
         """Returns images, tokens and FLOPs of a local batch."""
-        config, (count, *size, _) = self.omni.config, batch["image"].shape
+        config, (count, *size, _) = self.omni.config, batch.image.shape
         images, side = float(count), config.encoder.token_size
         encode = flops.encoder(config.encoder, *size)
         decode = flops.decoder(config.decoder, *size)

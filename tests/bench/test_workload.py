@@ -33,10 +33,10 @@ def test_one_size_is_changed_at_a_time(recipe) -> None:
 def test_rows_hold_a_caption_and_a_picture(recipe) -> None:
     omni = Omni(workload.grown(recipe, "tokens", 64).model)
     rows = workload._rows(omni, 3)
-    assert rows["image"].shape == (3, 1, 128, 128, 3) and rows["image"].dtype == np.uint8
-    assert rows["token"].shape[0] == 3 and rows["token"].shape[1] % 64 == 0
-    assert (rows["slot"] >= 0).sum() == 3 * 64
-    words = rows["token"][0][rows["modality"][0] == 1]
+    assert rows.image.shape == (3, 1, 128, 128, 3) and rows.image.dtype == np.uint8
+    assert rows.sequence.token.shape[0] == 3 and rows.sequence.token.shape[1] % 64 == 0
+    assert (rows.sequence.slot >= 0).sum() == 3 * 64
+    words = rows.sequence.token[0][rows.sequence.modality[0] == 1]
     assert bytes(words[1:][: len(workload.PROMPT)].astype(np.uint8)).decode() == workload.PROMPT
 
 

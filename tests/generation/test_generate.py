@@ -68,11 +68,11 @@ def test_prompts_are_the_layout_up_to_the_image(omni, lay):
     for i, text in enumerate(TEXTS):
         sample = lay(TextSpan(list(text.encode()), Role.GIVEN), ImageSpan(4, 4))
         start = int(np.argmax(sample.slot >= 0))
-        for name, field in prompts.ahead.fields().items():
-            wanted, last = sample.fields()[name], prompts.last.fields()[name]
+        for name, field in vars(prompts.ahead).items():
+            wanted, last = getattr(sample, name), getattr(prompts.last, name)
             np.testing.assert_array_equal(field[i, 1 - start :], wanted[: start - 1], name)
             np.testing.assert_array_equal(last[i, 0], wanted[start - 1], name)
-            wanted = 2 * empty.segment if name == "segment" else empty.fields()[name]
+            wanted = 2 * empty.segment if name == "segment" else getattr(empty, name)
             np.testing.assert_array_equal(field[i, :5], wanted[:5], name)
             np.testing.assert_array_equal(last[3 + i, 0], wanted[5], name)
         assert (prompts.ahead.segment[i, 5 : 1 - start] == 0).all()

@@ -134,14 +134,14 @@ def test_rows_hold_the_spans_and_what_guidance_reads(omni, params, lay):
         own, second = (prompts.ahead.segment[i] == branch for branch in (1, 2))
         rest = without_prompts(batched(sample), Specials(256), 3)
         kept = np.flatnonzero(rest.segment[0, :place])
-        for name, field in prompts.ahead.fields().items():
-            ours, wanted = field[i], sample.fields()[name]
-            last = prompts.last.fields()[name]
+        for name, field in vars(prompts.ahead).items():
+            ours, wanted = field[i], getattr(sample, name)
+            last = getattr(prompts.last, name)
             if name != "segment":
                 np.testing.assert_array_equal(ours[own], wanted[:place], name)
                 np.testing.assert_array_equal(last[i, 0], wanted[place], name)
             if name not in ("segment", "group"):  # groups are counted on in other steps
-                wanted = np.asarray(rest.fields()[name])[0]
+                wanted = np.asarray(getattr(rest, name))[0]
                 np.testing.assert_array_equal(ours[second], wanted[kept], name)
                 np.testing.assert_array_equal(last[4 + i, 0], wanted[place], name)
         given = [encoded(omni, params, span) for span in pictures_of(prompt)]

@@ -14,7 +14,7 @@ from omnigen.generation.prompt import BUCKET, prompt_rows
 from omnigen.generation.settings import Sampling
 from omnigen.generation.state import Dials, Phase
 from omnigen.models.omni import Omni
-from omnigen.sequence import ImageSpan, Sequence, TextSpan, pack
+from omnigen.sequence import ImageSpan, TextSpan, pack
 
 SIZE = 9
 PAD, IMG, VOCAB = 256, 260, 264
@@ -72,8 +72,8 @@ def scores(omni, weights, lay):
         sample = lay(TextSpan(list(text.encode())), ImageSpan(4, 4, sketch=ids))
         row = pack([sample], BUCKET, PAD)
         place = sample.token.tolist().index(IMG) - 1
-        batch = Sequence(**{name: field[None] for name, field in row.fields().items()})
-        return np.asarray(run(batch.map(jnp.asarray), place)), row
+        batch = row.map(lambda field: jnp.asarray(field)[None])
+        return np.asarray(run(batch, place)), row
 
     return after
 

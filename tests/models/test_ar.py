@@ -14,7 +14,6 @@ from omnigen.sequence import (
     ImageSpan,
     Modality,
     Role,
-    Sequence,
     TextSpan,
     gather_slots,
     is_causal,
@@ -242,7 +241,7 @@ def test_the_cache_hides_what_is_not_written(lay, omni, params):
 def test_logits_are_float32_whatever_the_computation(omni, params):
     config = dataclasses.replace(omni.config.ar, dtype="bfloat16")
     net = Net(lambda rngs: AR(config, rngs=rngs))
-    row = Sequence(**batched(padding(3, PAD)).fields())
+    row = batched(padding(3, PAD))
 
     def run(params):
         model = net.bind(params)

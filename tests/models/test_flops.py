@@ -23,7 +23,7 @@ from omnigen.models.encoder import Encoder, EncoderConfig
 from omnigen.models.heads.flow import FlowHead, FlowHeadConfig
 from omnigen.nn.layers import SMALL_TABLE
 from omnigen.nn.module import Net
-from omnigen.sequence import Sequence, padding
+from omnigen.sequence import padding
 
 LENGTH = 96
 
@@ -115,8 +115,7 @@ def ar_case(layers):
         model = net.bind(params)
         return model.logits(model.hidden(sequence, vectors))
 
-    rows = jax.tree.map(lambda field: np.stack([field] * 2), padding(LENGTH, 256))
-    rows = Sequence.of({name: jnp.asarray(field) for name, field in rows.fields().items()})
+    rows = padding(LENGTH, 256).map(lambda field: jnp.asarray(np.stack([field] * 2)))
     args = net.shapes(), floats(2, LENGTH, 32), jax.eval_shape(lambda: rows)
     tokens = 2.0 * LENGTH
     counted = flops.ar(config, np.array([LENGTH, LENGTH]), text_tokens=tokens, image_tokens=tokens)

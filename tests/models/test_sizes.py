@@ -16,7 +16,7 @@ from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.generation.settings import Sampling
 from omnigen.models.omni import Omni, OmniConfig
-from omnigen.sequence import Sequence, padding
+from omnigen.sequence import padding
 
 # Weights of the whole model in millions, as the documentation may quote them.
 MILLIONS = {"nano": 58, "base": 472, "3b": 2109, "14b": 15100}
@@ -100,7 +100,7 @@ def test_forward_shapes(name):
     row = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), padding(length, 256))
     hidden, logits = jax.eval_shape(
         lambda p, v: (
-            h := omni.ar.bind(p).hidden(Sequence(**row.fields()), v),
+            h := omni.ar.bind(p).hidden(row, v),
             omni.ar.bind(p).logits(h),
         ),
         shapes["ar"],

@@ -20,7 +20,7 @@ from omnigen.nn.attention import attend
 from omnigen.nn.module import Net
 from omnigen.nn.stack import Remat
 from omnigen.parallel import AXES, MeshConfig
-from omnigen.sequence import Sequence, padding
+from omnigen.sequence import padding
 
 LENGTH = 200
 
@@ -134,7 +134,7 @@ def lowered(mesh, *, length=1024, dtype="bfloat16", remat=Remat.NONE, causal=Tru
     )  # fmt: skip
     net = Net(lambda rngs: AR(config, rngs=rngs))
     row = padding(length, 256)
-    sequence = Sequence(**{name: np.stack([x] * 4) for name, x in row.fields().items()})
+    sequence = row.map(lambda field: np.stack([field] * 4))
     if causal:
         sequence = dataclasses.replace(sequence, group=None)
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from omnigen import parallel
+from omnigen.batch import Batch, Pictures, Rows, stack
 from omnigen.checkpoints import manager
 from omnigen.data.stream.pipeline import DataConfig
 from omnigen.generation import pretrained
@@ -127,7 +128,7 @@ def shipped(batch: int) -> np.ndarray:
     return np.concatenate(images)
 
 
-def rows(count: int, *, block: int) -> dict:
+def rows(count: int, *, block: int) -> Rows:
     """A batch of the autoregressive stages: packed rows of one or two samples."""
     rng, packed = np.random.default_rng(1), []
     for row in range(count):
@@ -138,16 +139,15 @@ def rows(count: int, *, block: int) -> dict:
             samples.append(layout([TextSpan(caption), image], Specials(256), ByteText().encode))
         row = pack(samples, 48, 256)
         packed.append(ungrouped(row) if block == 1 else row)
-    batch = jax.tree.map(lambda *fields: np.stack(fields), *packed).fields()
-    return {**batch, "image": rng.integers(0, 256, (count, 2, SIZE, SIZE, 3), np.uint8)}
+    return Rows(stack(packed), rng.integers(0, 256, (count, 2, SIZE, SIZE, 3), np.uint8))
 
 
-def pictures(count: int) -> dict:
+def pictures(count: int) -> Pictures:
     """A batch of the stages that learn from pictures alone."""
-    return {"image": np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)}
+    return Pictures(np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8))
 
 
-def stages() -> Iterator[tuple[str, object, dict]]:
+def stages() -> Iterator[tuple[str, object, Batch]]:
     """Every stage with a batch of its own, and the transformer's with groups of tokens, too."""
     data = DataConfig(image_size=SIZE, row_length=48, images_per_row=2)
     every = weights(CONFIG)
@@ -168,7 +168,7 @@ def stages() -> Iterator[tuple[str, object, dict]]:
     )
 
 
-def losses(stage, batch: dict) -> np.ndarray:
+def losses(stage, batch: Batch) -> np.ndarray:
     """Losses of the first steps on one device, float32 `[STEPS]`, all on the same batch."""
     mesh = parallel.make_mesh(parallel.MeshConfig(), devices=jax.devices()[:1])
     config = TrainConfig(steps=STEPS, global_batch_size=4)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import toys
 
+from omnigen.batch import Pictures, Rows, stack
 from omnigen.data.stream.pipeline import DataConfig
 from omnigen.models.omni import Omni
 from omnigen.sequence import ImageSpan, Specials, TextSpan, layout, pack
@@ -63,7 +64,7 @@ def pictures():
 
     def make(count, width=SIZE):
         rng = np.random.default_rng(0)
-        return {"image": rng.integers(0, 256, (count, SIZE, width, 3), np.uint8)}
+        return Pictures(rng.integers(0, 256, (count, SIZE, width, 3), np.uint8))
 
     return make
 
@@ -83,9 +84,8 @@ def rows():
                 spans = [TextSpan(caption), ImageSpan(2, 2, order=order, block=block)]
                 samples.append(layout(spans, Specials(256), ByteText().encode))
             packed.append(pack(samples, ROW + PICTURES * (block - 1), 256))
-        batch = jax.tree.map(lambda *fields: np.stack(fields), *packed).fields()
         image = rng.integers(0, 256, (count, PICTURES, SIZE, SIZE, 3), np.uint8)
-        return {**batch, "image": image}
+        return Rows(stack(packed), image)
 
     return make
 

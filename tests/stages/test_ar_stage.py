@@ -16,7 +16,7 @@ from omnigen.models import flops
 from omnigen.models.omni import Omni
 from omnigen.parallel import MeshConfig
 from omnigen.scenes.scene import Kind
-from omnigen.sequence import Modality, Sequence, gather_slots
+from omnigen.sequence import Modality, gather_slots
 from omnigen.stages.ar import ARObjective, ARStage
 
 
@@ -45,47 +45,51 @@ def run(stage):
 def test_prepare_encodes_the_pictures_and_counts_what_is_learnt(stage, prepare, rows):
     batch = rows(8)
     prepared = prepare(batch)
-    image = batch["image"].astype(np.float32) / 127.5 - 1.0
+    image = batch.image.astype(np.float32) / 127.5 - 1.0
     z = stage.omni.encode(stage.frozen["encoder"], jnp.asarray(image.reshape(-1, 16, 16, 3)))
-    np.testing.assert_allclose(prepared["latents"], z.reshape(8, 8, 6), atol=1e-5)
+    np.testing.assert_allclose(prepared.latents, z.reshape(8, 8, 6), atol=1e-5)
     # Rows of one and of two samples of four tokens each; every text element but BOS is learnt.
-    assert float(prepared["image_count"]) == 4 * 4 * (1 + 2)
-    text = (batch["modality"] == Modality.TEXT) & (batch["token"] != 257)
-    assert float(prepared["text_count"]) == text.sum()
+    sequence = batch.sequence
+    assert float(prepared.image_count) == 4 * 4 * (1 + 2)
+    text = (sequence.modality == Modality.TEXT) & (sequence.token != 257)
+    assert float(prepared.text_count) == text.sum()
     added = {"latents", "place", "is_used", "text_count", "image_count"}
-    assert set(prepared) == {*Sequence.of(batch).fields(), *added}
-    for row, slots in enumerate(batch["slot"]):
+    assert set(vars(prepared)) == {"sequence", *added}
+    assert jax.tree.structure(prepared.sequence) == jax.tree.structure(sequence)
+    jax.tree.map(np.testing.assert_array_equal, prepared.sequence, sequence)
+    for row, slots in enumerate(sequence.slot):
         found = {int(slot): place for place, slot in enumerate(slots) if slot >= 0}
-        place, is_used = (np.asarray(prepared[name])[row] for name in ("place", "is_used"))
+        place, is_used = np.asarray(prepared.place)[row], np.asarray(prepared.is_used)[row]
         assert {n: place[n] for n in np.flatnonzero(is_used)} == found
 
 
 def test_what_stands_in_the_padding_changes_nothing(prepare, run, params, rows, keys):
     batch = rows(8)
-    empty = batch["segment"] == 0
+    sequence = batch.sequence
+    empty = sequence.segment == 0
     assert empty.any()
-    junk = {
-        **batch,
-        "token": np.where(empty, 7, batch["token"]),
-        "position": np.where(empty[..., None], 3.0, batch["position"]).astype(np.float32),
-    }
+    filled = dataclasses.replace(
+        sequence,
+        token=np.where(empty, 7, sequence.token),
+        position=np.where(empty[..., None], 3.0, sequence.position).astype(np.float32),
+    )
+    junk = dataclasses.replace(batch, sequence=filled)
     (loss, _), _ = run(params, prepare(batch), keys(8))
     (again, _), _ = run(params, prepare(junk), keys(8))
     np.testing.assert_allclose(again, loss, rtol=1e-6)
     # Nor does a picture that no element of the row refers to.
-    junk = {**batch, "image": batch["image"].copy()}
-    junk["image"][0, 1] = 0
+    junk = dataclasses.replace(batch, image=batch.image.copy())
+    junk.image[0, 1] = 0
     np.testing.assert_allclose(run(params, prepare(junk), keys(8))[0][0], loss, rtol=1e-6)
 
 
 def test_longer_rows_change_nothing(stage, prepare, run, params, rows, keys):
     batch = rows(8)
-    longer = {
-        name: np.concatenate([field, np.zeros_like(field[:, :5]) - (name == "slot")], axis=1)
-        if name != "image"
-        else field
-        for name, field in batch.items()
-    }
+    sequence = batch.sequence.map(
+        lambda field: np.concatenate([field, np.zeros_like(field[:, :5])], axis=1)
+    )
+    sequence.slot[:, -5:] = -1
+    longer = dataclasses.replace(batch, sequence=sequence)
     (loss, _), _ = run(params, prepare(batch), keys(8))
     again, _ = jax.jit(lambda: stage.loss(params, {}, prepare(longer), keys(8)))()
     np.testing.assert_allclose(again, loss, rtol=1e-5)
@@ -96,7 +100,7 @@ def by_hand(stage, params, batch, keys_B):
     objective, omni = stage.objective, stage.omni
     ar, head = omni.ar.bind(params["ar"]), omni.head.bind(params["head"])
     split = jax.vmap(lambda key: jax.random.split(key, 4))(keys_B)
-    z = np.asarray(batch["latents"])
+    z = np.asarray(batch.latents)
     count, slots, dim = z.shape
     density = flow.TimeDensity(mean=objective.time_mean, std=objective.time_std)
     context = np.zeros_like(z)
@@ -107,7 +111,7 @@ def by_hand(stage, params, batch, keys_B):
             jax.random.normal(split[b, 1], (slots, dim))
         )
         context[b] = np.sqrt(dim) * moved / np.linalg.norm(moved, axis=-1, keepdims=True)
-    sequence = Sequence.of(batch)
+    sequence = batch.sequence
     vectors = gather_slots(jnp.asarray(context), sequence.slot)
     hidden = jax.jit(lambda: ar.hidden(sequence.map(jnp.asarray), vectors))()
     logits = np.asarray(ar.logits(hidden), np.float64)
@@ -137,10 +141,10 @@ def by_hand(stage, params, batch, keys_B):
 def test_loss_is_the_mean_over_learnt_tokens(stage, prepare, run, params, rows, keys, random_order):
     batch = rows(8, random_order=random_order)
     # Given elements, fractions of weights: whatever the data says.
-    batch["weight"] = batch["weight"] * np.random.default_rng(0).choice(
-        [0.0, 0.5, 1.0], batch["weight"].shape
-    ).astype(np.float32)
-    prepared = prepare(batch)
+    weight = batch.sequence.weight
+    share = np.random.default_rng(0).choice([0.0, 0.5, 1.0], weight.shape).astype(np.float32)
+    sequence = dataclasses.replace(batch.sequence, weight=weight * share)
+    prepared = prepare(dataclasses.replace(batch, sequence=sequence))
     (loss, metrics), grads = run(params, prepared, keys(8))
     flow_mse, text_nats = by_hand(stage, params, prepared, keys(8))
     np.testing.assert_allclose(metrics["flow_mse"], flow_mse, rtol=1e-4)
@@ -200,7 +204,7 @@ def test_microbatches_sum_to_the_batch(stage, prepare, run, params, rows, keys):
     loss = jax.jit(lambda batch, keys_B: stage.loss(params, {}, batch, keys_B)[1])
     parts = []
     for m in range(2):
-        part = {k: v[m::2] if v.ndim else v for k, v in prepared.items()}
+        part = jax.tree.map(lambda v, m=m: v[m::2] if v.ndim else v, prepared)
         parts.append(loss(part, keys_B[m::2]))
     for name, value in whole.items():
         np.testing.assert_allclose(sum(part[name] for part in parts), value, rtol=1e-5)
@@ -224,7 +228,7 @@ def test_loss_and_gradients_are_those_of_one_device(
     placed = jax.device_put(params, parallel.tree_sharding(mesh, stage.axes()))
     frozen = jax.device_put(stage.frozen, parallel.tree_sharding(mesh, stage.frozen_axes()))
     args = jax.device_put((batch, keys(8)), parallel.sharding(mesh, ("batch",)))
-    assert args[0]["image"].sharding.spec == PartitionSpec(parallel.RULES["batch"])
+    assert args[0].image.sharding.spec == PartitionSpec(parallel.RULES["batch"])
 
     def loss(params, frozen, batch, keys_B):
         batch = stage.prepare(params, frozen, batch, keys_B)
@@ -242,9 +246,8 @@ def test_loss_and_gradients_are_those_of_one_device(
 def test_rates_count_elements_without_padding(stage, config, rows):
     batch = rows(3)
     rates = stage.rates(batch)
-    lengths = [
-        int((batch["segment"][b] == s).sum()) for b in range(3) for s in (1, 2) if s == 1 or b == 1
-    ]
+    segment = batch.sequence.segment
+    lengths = [int((segment[b] == s).sum()) for b in range(3) for s in (1, 2) if s == 1 or b == 1]
     assert rates.images == 4.0 and rates.tokens == sum(lengths)
     trained = flops.ar(
         config.ar, np.array(lengths), text_tokens=sum(lengths) - 16, image_tokens=16

@@ -15,7 +15,6 @@ from omnigen.models.heads.flow import ADDED
 from omnigen.models.omni import Omni
 from omnigen.sequence import (
     ImageSpan,
-    Sequence,
     Specials,
     TextSpan,
     layout,
@@ -115,13 +114,13 @@ def test_loss_is_the_students_error_on_the_teachers_walk(stage, student, lossy, 
     batch = stage.prepare({}, stage.frozen, rows(2), None)
     _, parts = lossy(student, batch, keys(2))
     plain, objective = stage.omni, stage.objective
-    sequence, total, count = Sequence.of(batch), 0.0, 0
+    sequence, total, count = batch.sequence, 0.0, 0
     read = jax.jit(lambda params, row, vectors: plain.ar.bind(params).hidden(row, vectors)[0])
     velocity = jax.jit(lambda params, *given: plain.head.bind(params)(*given))
     uniform = flow.TimeDensity(kind="uniform")
     for b in range(2):
         of_sigma, of_context, of_scale, of_heat, of_noise, of_span = jax.random.split(keys(2)[b], 6)
-        z = np.asarray(batch["latents"][b])
+        z = np.asarray(batch.latents[b])
         sigma = 0.1 * np.asarray(uniform.sample(of_sigma, (8,)))[:, None]
         z = z + sigma * np.asarray(jax.random.normal(of_context, z.shape))
         z *= np.sqrt(6) / np.linalg.norm(z, axis=-1, keepdims=True)
@@ -158,7 +157,7 @@ def test_loss_is_the_students_error_on_the_teachers_walk(stage, student, lossy, 
                 )
                 total += ((np.asarray(said) - wanted) ** 2).mean() / 3
             count += 1
-    assert count == float(batch["image_count"]) == 12
+    assert count == float(batch.image_count) == 12
     np.testing.assert_allclose(parts["average_mse"], total / count, rtol=1e-3)
     wanted = parts["average_mse"] + 0.5 * parts["text_nats"]
     np.testing.assert_allclose(parts["loss"], wanted, rtol=1e-6)

@@ -8,8 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.sequence import ImageSpan, Role, Specials, TextSpan, layout, pack, ungrouped
-from omnigen.stages.ar import ARObjective, ARStage
+from omnigen.models.omni import Omni
+from omnigen.sequence import (
+    ImageSpan,
+    Role,
+    Specials,
+    TextSpan,
+    layout,
+    pack,
+    slot_places,
+    ungrouped,
+)
+from omnigen.stages.ar import ARObjective, ARStage, Prepared
 from omnigen.text import ByteText
 
 
@@ -26,8 +36,10 @@ def test_no_loss_depends_on_what_comes_later(config, data, weights, block):
     assert not sample.weight[(sample.slot >= 0) & (sample.slot < 4)].any()
     row = pack([sample], 40, 256)
     row = ungrouped(row) if block == 1 else row
-    fields = {name: jnp.asarray(field)[None] for name, field in row.fields().items()}
-    stage = ARStage(dataclasses.replace(config, block=block), ARObjective(draws=1), data, weights)
+    rows = row.map(lambda field: jnp.asarray(field)[None])
+    place, is_used = slot_places(rows.slot, 8)
+    omni = Omni(dataclasses.replace(config, block=block))
+    stage = ARStage(omni, ARObjective(draws=1), data, weights)
     params, keys = (
         {part: weights[part] for part in ("ar", "head")},
         jax.random.split(jax.random.key(0), 1),
@@ -35,11 +47,11 @@ def test_no_loss_depends_on_what_comes_later(config, data, weights, block):
     z = jax.random.normal(jax.random.key(1), (1, 8, 6))
 
     def loss(weight, z):
-        batch = {**fields, "weight": weight, "latents": z, "text_count": 1.0, "image_count": 1.0}
-        return stage.loss(params, {}, batch, keys)[0]
+        weighted, one = dataclasses.replace(rows, weight=weight), jnp.float32(1.0)
+        return stage.loss(params, {}, Prepared(weighted, z, place, is_used, one, one), keys)[0]
 
     of_each = jax.grad(loss)  # the loss is linear in the weights
-    jacobian = jax.jit(jax.jacrev(lambda z: of_each(fields["weight"], z)[0, : len(sample.token)]))
+    jacobian = jax.jit(jax.jacrev(lambda z: of_each(rows.weight, z)[0, : len(sample.token)]))
     moved = np.abs(np.asarray(jacobian(z))[:, 0]).max(-1) > 1e-9
     group = sample.group
     for i in range(1, len(sample.token)):

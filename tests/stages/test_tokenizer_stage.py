@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from omnigen import flow, parallel
+from omnigen.batch import Pictures
 from omnigen.models import flops
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.parallel import MeshConfig
@@ -79,10 +80,10 @@ def by_hand(stage, params, image, keys_B):
 
 def test_loss_is_the_mean_velocity_error(stage, run, params, pictures, keys):
     batch = stage.prepare(params, {}, pictures(8), keys(8))
-    wanted_pixels = pictures(8)["image"].astype(np.float64) / 127.5 - 1
-    np.testing.assert_allclose(batch["image"], wanted_pixels, atol=1e-6)
+    wanted_pixels = pictures(8).image.astype(np.float64) / 127.5 - 1
+    np.testing.assert_allclose(batch.image, wanted_pixels, atol=1e-6)
     (loss, metrics), grads = run(params, batch, keys(8))
-    velocity, pixel = by_hand(stage, params, np.asarray(batch["image"]), keys(8))
+    velocity, pixel = by_hand(stage, params, np.asarray(batch.image), keys(8))
     np.testing.assert_allclose(loss, velocity, rtol=1e-4)
     np.testing.assert_allclose(metrics["velocity_mse"], velocity, rtol=1e-4)
     np.testing.assert_allclose(metrics["pixel_mse"], pixel, rtol=1e-4)
@@ -91,7 +92,7 @@ def test_loss_is_the_mean_velocity_error(stage, run, params, pictures, keys):
 
 
 def test_contrast_is_that_of_the_neighbours_and_one_on_average(pictures):
-    images = pictures(2)["image"].astype(np.float32) / 127.5 - 1
+    images = pictures(2).image.astype(np.float32) / 127.5 - 1
     images[1] = images[1, 0, 0]  # one colour
     images[0, :, 8:] = 0.5
     weights = np.asarray(contrast(jnp.asarray(images)))[..., 0]
@@ -103,7 +104,7 @@ def test_contrast_is_that_of_the_neighbours_and_one_on_average(pictures):
 def test_pictures_need_not_be_square(config, stage, run, params, pictures, keys):
     batch = stage.prepare(params, {}, pictures(4, width=24), keys(4))
     (loss, _), _ = run(params, batch, keys(4))
-    velocity, _ = by_hand(stage, params, np.asarray(batch["image"]), keys(4))
+    velocity, _ = by_hand(stage, params, np.asarray(batch.image), keys(4))
     np.testing.assert_allclose(loss, velocity, rtol=1e-4)
     rates = stage.rates(pictures(4, width=24))
     encode, decode = flops.encoder(config.encoder, 16, 24), flops.decoder(config.decoder, 16, 24)
@@ -144,8 +145,9 @@ def test_sides_are_multiples_of_the_tokens(config, data):
 def test_microbatches_sum_to_the_batch(stage, run, params, pictures, keys):
     batch, keys_B = stage.prepare(params, {}, pictures(8), keys(8)), keys(8)
     (_, whole), _ = run(params, batch, keys_B)
-    loss = jax.jit(lambda image, keys_B: stage.loss(params, {}, {**batch, "image": image}, keys_B))
-    parts = [loss(batch["image"][m::2], keys_B[m::2])[1] for m in range(2)]
+    loss = jax.jit(lambda batch, keys_B: stage.loss(params, {}, batch, keys_B))
+    halves = [dataclasses.replace(batch, image=batch.image[m::2]) for m in range(2)]
+    parts = [loss(half, keys_B[m::2])[1] for m, half in enumerate(halves)]
     for name, value in whole.items():
         np.testing.assert_allclose(sum(part[name] for part in parts), value, rtol=1e-5)
 
@@ -183,7 +185,7 @@ def test_known_tokens_are_all_or_a_prefix_of_uniform_length(config, data, keys, 
 def test_one_batch_is_learnt_by_heart(config, data, params, keys):
     stage = TokenizerStage(Omni(config), TokenizerObjective(truncate=0.0), data, {})
     flat = np.random.default_rng(0).integers(0, 256, (4, 1, 1, 3), np.uint8)  # one colour each
-    batch = stage.prepare({}, {}, {"image": np.broadcast_to(flat, (4, 16, 16, 3))}, keys(4))
+    batch = stage.prepare({}, {}, Pictures(np.broadcast_to(flat, (4, 16, 16, 3))), keys(4))
     optimizer = optax.adamw(1e-2)
 
     @jax.jit
@@ -234,7 +236,7 @@ def test_rates(config, data, weights, pictures, cls, encoder_times):
 
 
 def test_samples_stand_beside_their_originals(stage, params, pictures, monkeypatch):
-    images = pictures(4 * len(Kind))["image"]
+    images = pictures(4 * len(Kind)).image
 
     def eval_examples(data, kind, *, count, start):
         assert (count, start) == (4, 0)

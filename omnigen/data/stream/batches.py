@@ -13,13 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import grain
-import numpy as np
 from absl import flags
 
 from omnigen import workers as processes
+from omnigen.batch import Batch, copied
 from omnigen.data.stream.mixing import START, Place
-
-Batch = dict[str, np.ndarray]
 
 SCENE_THREADS = 1  # Python draws; more threads only wait for each other
 DECODE_THREADS = 4  # Pillow decodes without holding the others up
@@ -103,7 +101,7 @@ class BatchIterator(grain.DatasetIterator[Batch]):
         batch = next(self._source)
         self._number += 1
         # Workers hand over shared memory, which must not outlive them; the copy costs milliseconds.
-        return {name: np.array(value) for name, value in batch.items()} if self._workers else batch
+        return copied(batch) if self._workers else batch
 
     def get_state(self) -> dict[str, Any]:
         """Returns the next batch's number, the examples before it, and its content."""

@@ -7,10 +7,10 @@ scenes if it has none; with buckets, pictures have the largest size.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from omnigen.batch import Pictures, Rows
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.pictures import Size
 from omnigen.data.stream import world
@@ -20,14 +20,11 @@ from omnigen.data.stream.world import World
 from omnigen.parallel import DataShard
 from omnigen.text import TextTokenizer
 
-if TYPE_CHECKING:
-    from omnigen.data.stream.batches import Batch
 
-
-def images(config: DataConfig, batch_size: int) -> "Batch":
+def images(config: DataConfig, batch_size: int) -> Pictures:
     """Returns a batch like those of `pipeline.images_dataset`."""
     size = _largest(config)
-    return {"image": _noise(batch_size, size.height, size.width, 3)}
+    return Pictures(_noise(batch_size, size.height, size.width, 3))
 
 
 def rows(
@@ -38,7 +35,7 @@ def rows(
     encoding: Encoding | None = None,
     *,
     block: int = 1,
-) -> "Batch":
+) -> Rows:
     """Returns a batch like those of `pipeline.sequence_dataset`, except for the pictures of scenes.
 
     Raises:

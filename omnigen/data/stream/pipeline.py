@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnigen import sequence
+from omnigen.batch import Pictures, Rows, stack
 from omnigen.data.corpus.latents import Encoding
 from omnigen.data.corpus.pictures import Size
 from omnigen.data.corpus.records import Rejected
@@ -37,7 +38,7 @@ from omnigen.sequence import Role
 from omnigen.text import TextTokenizer
 
 if TYPE_CHECKING:
-    from omnigen.data.stream.batches import Batch, Batches
+    from omnigen.data.stream.batches import Batches
 
 WINDOW_ROWS = 8
 
@@ -51,7 +52,7 @@ def images_dataset(config: DataConfig, batch_size: int, shard: DataShard) -> "Ba
         shard: Part of each global batch that is made here.
 
     Returns:
-        An endless stream of `{"image": uint8 [B, H, W, 3]}`; all of a global batch have one size.
+        An endless stream of `Pictures`; all of a global batch have one size.
 
     Raises:
         ValueError: If a corpus is missing.
@@ -85,10 +86,9 @@ def sequence_dataset(
         block: Number of picture tokens that are predicted together.
 
     Returns:
-        An endless stream of the fields of `Sequence`, `[B, row_length]`, and `image`, uint8
-        `[B, images_per_row, H, W, 3]`, black where a row holds fewer; or `latents`, float16
-        `[B, images_per_row * tokens, latent_dim]`. `slot` counts a row's tokens picture after
-        picture.
+        An endless stream of `Rows` of `row_length` elements, with room for `images_per_row`
+        pictures. It has latents if there is an encoding, else pixels. `slot` counts a row's tokens
+        picture after picture.
 
     Raises:
         ValueError: If a row cannot hold the longest example, a corpus is missing, or latents are
@@ -163,14 +163,14 @@ class _Course:
 class ImageBatches(_Course):
     """Local batches of pictures by number."""
 
-    def __call__(self, number: int, since: Place = START) -> "Batch":
+    def __call__(self, number: int, since: Place = START) -> Pictures:
         """Draws a batch."""
         bucket, start = self._first(number, since)
         size = bucket.size
         image = np.empty((self.batch_size, size.height, size.width, 3), np.uint8)
         for place in range(self.batch_size):
             image[place] = bucket.picture(start + place)
-        return {"image": image}
+        return Pictures(image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,20 +285,20 @@ class RowBatches(_Course):
                 f"{self.largest} picture tokens need"
             )
 
-    def __call__(self, number: int, since: Place = START) -> "Batch":
+    def __call__(self, number: int, since: Place = START) -> Rows:
         """Draws a batch."""
         bucket, start = self._first(number, since)
         return self.of(bucket, start, start + self.batch_size)
 
-    def of(self, bucket: Bucket, start: int, stop: int) -> "Batch":
+    def of(self, bucket: Bucket, start: int, stop: int) -> Rows:
         """Returns rows `start` to `stop - 1` of the examples of a bucket."""
-        rows: list[Batch] = []
+        rows: list[Rows] = []
         for window in range(start // WINDOW_ROWS, (stop - 1) // WINDOW_ROWS + 1):
             packed = self.window(bucket, window)
             first = window * WINDOW_ROWS
             wanted = packed[max(start - first, 0) : stop - first]
             rows += [self.row(row, bucket.size) for row in wanted]
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return stack(rows)
 
     def window(self, bucket: Bucket, number: int) -> list[list[Sample]]:
         """Returns the contents of each row of a window of the examples of a bucket."""
@@ -325,7 +325,7 @@ class RowBatches(_Course):
         sketch = None if candidate.sketch is None else self.text.encode(candidate.sketch)
         return [Words(self.text.encode(candidate.caption), role), Drawing(candidate.draw, sketch)]
 
-    def row(self, samples: Sequence[Sample], size: Size) -> "Batch":
+    def row(self, samples: Sequence[Sample], size: Size) -> Rows:
         """Returns a row of samples with its pictures, which it draws.
 
         Args:
@@ -342,10 +342,9 @@ class RowBatches(_Course):
             # All rows of a batch have one form, so the setting decides it, not what a row holds.
             # `ungrouped` refuses rows whose mask is another: none is learnt with a wrong mask.
             row = sequence.ungrouped(row)
-        fields = {name: np.asarray(value) for name, value in row.fields().items()}
         if self.encoding:
-            return {**fields, "latents": pictures.reshape(-1, self.encoding.latent_dim)}
-        return {**fields, "image": pictures}
+            return Rows(row, latents=pictures.reshape(-1, self.encoding.latent_dim))
+        return Rows(row, image=pictures)
 
     def _drawn(
         self, sample: Sample, pictures: np.ndarray, grid: tuple[int, int]

@@ -77,14 +77,15 @@ def stages(encoded, untrained):
 
 def test_latents_are_those_of_the_pictures_to_rounding(stages):
     batches = [next(iter(stage.dataset(2, DataShard(0, 1)))) for stage in stages]
-    assert "image" not in batches[1] and "latents" not in batches[0]
-    for name in batches[0].keys() - {"image"}:
-        np.testing.assert_array_equal(batches[0][name], batches[1][name])
-    weight, slot = batches[0]["weight"], batches[0]["slot"]
+    assert batches[1].image is None and batches[0].latents is None
+    sequences = [batch.sequence for batch in batches]
+    assert jax.tree.structure(sequences[0]) == jax.tree.structure(sequences[1])
+    jax.tree.map(np.testing.assert_array_equal, *sequences)
+    weight, slot = batches[0].sequence.weight, batches[0].sequence.slot
     row, place = np.nonzero((slot >= 0) & (weight > 0))
     assert 0 < len(row) < (slot >= 0).sum()  # damaged pictures have no weight
     drawn, read = (
-        jax.jit(lambda b, stage=stage: stage.prepare({}, stage.frozen, b, None))(batch)["latents"]
+        jax.jit(lambda b, stage=stage: stage.prepare({}, stage.frozen, b, None))(batch).latents
         for stage, batch in zip(stages, batches, strict=True)
     )
     where = row, slot[row, place]
@@ -112,8 +113,8 @@ def test_losses_from_latents_are_those_from_pixels_to_rounding(stages):
 
 def test_the_test_split_has_latents_too(stages):
     batch = next(iter(stages[1].dataset(2, DataShard(0, 1), Split.TEST)))
-    assert np.isfinite(batch["latents"]).all() and batch["latents"].dtype == np.float16
-    assert np.abs(batch["latents"]).max() > 0
+    assert np.isfinite(batch.latents).all() and batch.latents.dtype == np.float16
+    assert np.abs(batch.latents).max() > 0
 
 
 def test_latents_of_other_weights_are_refused(encoded, stages, untrained):

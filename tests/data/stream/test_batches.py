@@ -71,7 +71,7 @@ def images(size: int, state: dict) -> tuple[np.ndarray, dict]:
     iterator.set_state(state)
     batch, after = next(iterator), iterator.get_state()
     iterator.close()
-    return batch["image"], after
+    return batch.image, after
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 8), (8, 4), (4, 3)])

@@ -4,11 +4,13 @@ import itertools
 import json
 from collections import Counter
 
+import jax
 import numpy as np
 import pytest
 from inputs import PLAIN, put
 from PIL import Image
 
+from omnigen.batch import Pictures
 from omnigen.data.corpus import records
 from omnigen.data.corpus.pictures import Size
 from omnigen.data.corpus.records import Corpus, Manifest, Record
@@ -72,7 +74,7 @@ def batches(config, count, *, size=4, shard=None, state=None, rows=False):
 
 
 def size_of(batch):
-    return Size(*batch["image"].shape[-3:-1])
+    return Size(*batch.image.shape[-3:-1])
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,8 @@ def test_every_picture_comes_in_its_bucket_alone(folder):
     found, _ = batches(config_of({folder: 1.0}), 400)
     seen = {size: Counter() for size in buckets.parse(SIZES)}
     for batch in found:
-        assert (batch["image"][..., 1] == 77).all()  # no margins
-        seen[size_of(batch)].update(batch["image"][:, 0, 0, 0].tolist())
+        assert (batch.image[..., 1] == 77).all()  # no margins
+        seen[size_of(batch)].update(batch.image[:, 0, 0, 0].tolist())
     assert seen[SQUARE].keys() == set(range(20)) and seen[WIDE].keys() == set(range(20, 30))
     assert seen[TALL].keys() == set(range(30, 36)) and seen[LARGE].keys() == set(range(36, 40))
     for counts in seen.values():  # whole epochs
@@ -121,7 +123,7 @@ def by_size(found):
     """All examples of each size, in order."""
     joined = {}
     for batch in found:
-        joined.setdefault(size_of(batch), []).append(batch["image"])
+        joined.setdefault(size_of(batch), []).append(batch.image)
     return {size: np.concatenate(parts) for size, parts in joined.items()}
 
 
@@ -141,7 +143,7 @@ def test_another_batch_size_skips_and_repeats_nothing(folder, rows):
         )
         (state,) = set(states)
         for same in zip(*parts, strict=True):
-            found.append({"image": np.concatenate([part["image"] for part in same])})
+            found.append(Pictures(np.concatenate([part.image for part in same])))
         used += size * count
     assert sum(json.loads(state)["examples"]) == used
     ours, alone = by_size(found), by_size(batches(config, 220, size=1, rows=rows)[0])
@@ -170,9 +172,9 @@ def test_processes_and_resumes_change_nothing(folder, rows):
         )
         (state,) = set(states)
         for number in range(6):
-            for name, expected in alone[first + number].items():
-                joined = np.concatenate([part[number][name] for part in parts])
-                np.testing.assert_array_equal(joined, expected)
+            joined = jax.tree.map(lambda *each: np.concatenate(each), *(p[number] for p in parts))
+            assert jax.tree.structure(joined) == jax.tree.structure(alone[first + number])
+            jax.tree.map(np.testing.assert_array_equal, joined, alone[first + number])
 
 
 def test_rows_lay_out_as_many_tokens_as_their_pictures_have(folder):
@@ -181,7 +183,7 @@ def test_rows_lay_out_as_many_tokens_as_their_pictures_have(folder):
         size = size_of(batch)
         tokens = (size.height // 8) * (size.width // 8)
         for slot, segment, image in zip(
-            batch["slot"], batch["segment"], batch["image"], strict=True
+            batch.sequence.slot, batch.sequence.segment, batch.image, strict=True
         ):
             for place in range(segment.max()):
                 used = slot[(segment == place + 1) & (slot >= 0)]
@@ -193,7 +195,7 @@ def test_scenes_are_drawn_at_the_squares(folder):
     found, _ = batches(config_of({Kind.SHAPES: 1.0}), 100)
     counts = Counter(map(size_of, found))
     assert counts.keys() == {SQUARE, LARGE} and 30 <= counts[SQUARE] <= 70
-    assert len({batch["image"].tobytes() for batch in found}) == 100
+    assert len({batch.image.tobytes() for batch in found}) == 100
     with pytest.raises(ValueError, match="with a square, as scenes are"):
         config_of({Kind.SHAPES: 1.0}, buckets="8x24")
 
@@ -202,7 +204,7 @@ def test_one_square_is_no_bucket_at_all(folder):
     plain, _ = batches(config_of({folder: 1.0, Kind.WORDS: 1.0}, buckets=""), 5)
     one, _ = batches(config_of({folder: 1.0, Kind.WORDS: 1.0}, buckets="16x16"), 5)
     for left, right in zip(plain, one, strict=True):
-        np.testing.assert_array_equal(left["image"], right["image"])
+        np.testing.assert_array_equal(left.image, right.image)
 
 
 def test_sizes_are_measured_once(folder, monkeypatch):

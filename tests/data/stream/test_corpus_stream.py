@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -82,14 +83,19 @@ def run(stream, count, state=None):
 
 def numbers(batches):
     """The numbers of the pictures, read off their colours; scenes are no single colour."""
-    image = np.concatenate([batch["image"].reshape(-1, SIZE, SIZE, 3) for batch in batches])
+    image = np.concatenate([batch.image.reshape(-1, SIZE, SIZE, 3) for batch in batches])
     flat = (image == image[:, :1, :1]).all(axis=(1, 2, 3))
     return [int(one[0, 0, 0]) if is_flat else -1 for one, is_flat in zip(image, flat, strict=True)]
 
 
 def equal(one, other):
-    assert one.keys() == other.keys()
-    return all((one[name] == other[name]).all() for name in one)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
+
+
+def joined(batches):
+    """One batch of all."""
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
 
 
 def test_an_epoch_of_one_corpus_is_every_picture_once(two):
@@ -109,7 +115,7 @@ def test_corpora_and_scenes_are_mixed_by_weight(two):
 
 def test_scenes_are_the_same_beside_a_corpus(two):
     config = config_of({Kind.WORDS: 1.0, two[0]: 1.0})
-    image = np.concatenate([b["image"] for b in images(config, 4)])
+    image = np.concatenate([b.image for b in images(config, 4)])
     alone = config_of({Kind.WORDS: 1.0})
     same = [
         (image[k] == examples.Examples(alone).buckets[0].picture(k)).all()
@@ -123,7 +129,7 @@ def test_captions_and_pictures_stay_together(two):
     found = dropped = 0
     for batch in rows(config, 3):
         for token, segment, image in zip(
-            batch["token"], batch["segment"], batch["image"], strict=True
+            batch.sequence.token, batch.sequence.segment, batch.image, strict=True
         ):
             for place in range(segment.max()):
                 ids = list(token[segment == place + 1])
@@ -145,8 +151,7 @@ def test_one_four_and_two_processes_make_the_same_global_batches(two, dataset):
             dataset(config, 3, size=8 // count, shard=DataShard(k, count)) for k in range(count)
         ]
         for number, batch in enumerate(whole):
-            joined = {n: np.concatenate([p[number][n] for p in parts]) for n in batch}
-            assert equal(joined, batch)
+            assert equal(joined([part[number] for part in parts]), batch)
 
 
 def test_a_run_goes_on_mid_epoch_with_another_number_of_processes(two):
@@ -167,8 +172,7 @@ def test_a_run_goes_on_mid_epoch_with_another_number_of_processes(two):
             iterator.close()
         (state,) = set(states)
         for number in range(2):
-            joined = {n: np.concatenate([p[number][n] for p in parts]) for n in alone[0]}
-            assert equal(joined, alone[first + number])
+            assert equal(joined([part[number] for part in parts]), alone[first + number])
 
 
 def test_the_first_batch_comes_at_once_wherever_the_run_stands(two):
@@ -178,7 +182,7 @@ def test_the_first_batch_comes_at_once_wherever_the_run_stands(two):
     since = time.monotonic()
     (batch,) = run(stream, 1, {"batch": 10**15, "content": content})
     assert time.monotonic() - since < 2.0
-    assert batch["image"].shape == (8, SIZE, SIZE, 3)
+    assert batch.image.shape == (8, SIZE, SIZE, 3)
 
 
 @pytest.mark.slow
@@ -210,9 +214,9 @@ def test_crops(two, tmp_path):
         [Record("k", pictures.encode(Image.fromarray(stripe), lossless=True), 60, 20)],
     )
     (batch,) = images(config_of({folder: 1.0}), 1)
-    assert (batch["image"] == 255).all()
+    assert (batch.image == 255).all()
     (batch,) = images(config_of({folder: 1.0}, crop=Crop.RANDOM), 1)
-    means = batch["image"].mean(axis=(1, 2, 3))
+    means = batch.image.mean(axis=(1, 2, 3))
     assert len(set(means)) > 4 and means.min() < 100
 
 
@@ -249,7 +253,7 @@ def test_a_picture_that_does_not_decode_is_not_learnt(tmp_path):
     (batch,) = rows(config_of({folder: 1.0}, caption_dropout=0.0), 1)
     seen = 0
     for token, segment, weight in zip(
-        batch["token"], batch["segment"], batch["weight"], strict=True
+        batch.sequence.token, batch.sequence.segment, batch.sequence.weight, strict=True
     ):
         for place in range(1, segment.max() + 1):
             here = segment == place
@@ -267,17 +271,18 @@ def test_the_sketch_of_a_picture_is_its_thumbnail(two, tmp_path):
     config = config_of(mixture, caption_dropout=0.2, thumbnails=True, learn_captions=False)
     config = dataclasses.replace(config, row_length=400)
     (batch,) = rows(config, 1, size=16)
+    fields = batch.sequence
     assert equal(batch, rows(config, 1, size=16)[0])
     seen = collections.Counter()
     for row in range(16):
-        token, segment, weight = (batch[name][row] for name in ("token", "segment", "weight"))
+        token, segment, weight = fields.token[row], fields.segment[row], fields.weight[row]
         for place in range(segment.max()):
             where = segment == place + 1
             ids, learnt = list(token[where]), weight[where]
             caption = TEXT.decode(ids[1 : ids.index(BOI)])
             written = TEXT.decode(ids[ids.index(BOI) + 1 : ids.index(IMG)])
             of_corpus = caption.startswith(("number", "something", "bad"))
-            expected = thumbnail(batch["image"][row, place]) if of_corpus else ""
+            expected = thumbnail(batch.image[row, place]) if of_corpus else ""
             assert written == "2*2" + expected
             assert not caption or learnt[ids.index(BOI) :].all() == (caption != "bad")
             seen["bad" if caption == "bad" else expected[:2] if of_corpus else bool(caption)] += 1
@@ -287,13 +292,13 @@ def test_the_sketch_of_a_picture_is_its_thumbnail(two, tmp_path):
 
 def written_before(batch):
     """Caption and sketch of every picture of a batch."""
-    for row in range(len(batch["token"])):
-        token, segment = batch["token"][row], batch["segment"][row]
+    for row in range(len(batch.sequence.token)):
+        token, segment = batch.sequence.token[row], batch.sequence.segment[row]
         for place in range(segment.max()):
             ids = list(token[segment == place + 1])
             caption = TEXT.decode(ids[1 : ids.index(BOI)])
             written = TEXT.decode(ids[ids.index(BOI) + 1 : ids.index(IMG)])
-            yield caption, written.removeprefix("2*2"), batch["image"][row, place]
+            yield caption, written.removeprefix("2*2"), batch.image[row, place]
 
 
 def test_a_square_picture_that_brings_a_sketch_has_that(tmp_path):

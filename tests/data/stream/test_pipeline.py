@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -24,7 +25,6 @@ from omnigen.sequence import (
     ImageSpan,
     Modality,
     Role,
-    Sequence,
     Specials,
     TextSpan,
     layout,
@@ -56,14 +56,18 @@ def take(stream, count):
 
 
 def assert_equal(batch, other):
-    assert batch.keys() == other.keys()
-    for name, value in batch.items():
-        np.testing.assert_array_equal(value, other[name])
+    assert jax.tree.structure(batch) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, batch, other)
+
+
+def joined(batches):
+    """One batch of all."""
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
 
 
 def samples(batch):
     """Of every sample of a batch: its row, its number in the row, its positions."""
-    for row, segment in enumerate(batch["segment"]):
+    for row, segment in enumerate(batch.sequence.segment):
         for number in range(1, segment.max() + 1):
             yield row, number, np.flatnonzero(segment == number)
 
@@ -115,8 +119,7 @@ def test_another_batch_size_skips_and_repeats_nothing(dataset):
         state = json.dumps(iterator.get_state())
         iterator.close()
     assert json.loads(state)["examples"] == [34]
-    joined = {name: np.concatenate([batch[name] for batch in found]) for name in whole}
-    assert_equal(joined, whole)
+    assert_equal(joined(found), whole)
 
 
 @pytest.mark.slow
@@ -144,15 +147,14 @@ def test_processes_share_the_same_global_batches(dataset, count):
         for index in range(count)
     ]
     for number, batch in enumerate(whole):
-        joined = [np.concatenate([part[number][name] for part in parts]) for name in batch]
-        assert_equal(batch, dict(zip(batch, joined, strict=True)))
+        assert_equal(batch, joined([part[number] for part in parts]))
 
 
 def test_images_are_the_scenes_of_consecutive_indices():
     batches = take(images_of(SMALL, batch_size=3, shard=DataShard(1, 2)), 2)
     for batch, first in zip(batches, (3, 9), strict=True):
         expected = [render(world.scene_at(SMALL, first + i), 16) for i in range(3)]
-        np.testing.assert_array_equal(batch["image"], expected)
+        np.testing.assert_array_equal(batch.image, expected)
 
 
 def test_no_example_comes_twice():
@@ -170,13 +172,13 @@ def test_no_example_comes_twice():
 def test_rows_hold_whole_examples_one_after_another(order):
     config = dataclasses.replace(SMALL, order=order, caption_dropout=0.3)
     (batch,) = take(rows_of(config), 1)
-    assert Sequence.of(batch).token.shape == (8, config.row_length)
-    assert batch["image"].shape == (8, config.images_per_row, 16, 16, 3)
+    assert batch.sequence.token.shape == (8, config.row_length)
+    assert batch.image.shape == (8, config.images_per_row, 16, 16, 3)
     per_image = GRID[0] * GRID[1]
     orders = set()
     for row, number, where in samples(batch):
         assert (np.diff(where) == 1).all()
-        token, slot = batch["token"][row, where], batch["slot"][row, where]
+        token, slot = batch.sequence.token[row, where], batch.sequence.slot[row, where]
         assert token[0] == BOS and token[-1] == EOS and token[-2] == EOI
         assert (token == BOS).sum() == (token == BOI).sum() == (token == IMG).sum() == 1
         begin = list(token).index(IMG) + 1
@@ -185,7 +187,7 @@ def test_rows_hold_whole_examples_one_after_another(order):
         mine = slot[begin : begin + per_image] - (number - 1) * per_image
         assert sorted(mine) == list(range(per_image))
         orders.add(tuple(mine))
-        modality, weight = batch["modality"][row, where], batch["weight"][row, where]
+        modality, weight = batch.sequence.modality[row, where], batch.sequence.weight[row, where]
         assert ((modality == Modality.IMAGE) == (slot >= 0)).all()
         assert ((modality == Modality.TEXT) == (slot < 0)).all()
         assert weight[0] == 0 and (weight[1:] == 1).all()
@@ -193,9 +195,10 @@ def test_rows_hold_whole_examples_one_after_another(order):
         assert orders == {tuple(range(per_image))}
     else:
         assert len(orders) > 15
-    padding = batch["segment"] == 0
-    assert (batch["token"][padding] == PAD).all() and not batch["weight"][padding].any()
-    assert (batch["modality"][padding] == Modality.PAD).all()
+    sequence = batch.sequence
+    padding = sequence.segment == 0
+    assert (sequence.token[padding] == PAD).all() and not sequence.weight[padding].any()
+    assert (sequence.modality[padding] == Modality.PAD).all()
     assert (np.diff(np.flatnonzero(~padding[0])) == 1).all() and not padding[:, 0].any()
 
 
@@ -208,11 +211,13 @@ def test_captions_and_pictures_belong_together():
         drawn[world.caption_at(SMALL, index, scene=scene)].append(render(scene, 16))
     found = 0
     for row, number, where in samples(batch):
-        picture = batch["image"][row, number - 1]
-        assert any((picture == one).all() for one in drawn[caption_of(batch["token"][row, where])])
+        picture = batch.image[row, number - 1]
+        caption = caption_of(batch.sequence.token[row, where])
+        assert any((picture == one).all() for one in drawn[caption])
         found += 1
     empty = [
-        batch["image"][row, segment.max() :].any() for row, segment in enumerate(batch["segment"])
+        batch.image[row, segment.max() :].any()
+        for row, segment in enumerate(batch.sequence.segment)
     ]
     assert not any(empty)
     assert 0.8 * len(window) < found <= len(window)
@@ -245,7 +250,7 @@ def test_captions_are_dropped_at_the_given_rate():
     assert abs(dropped - 0.2 * count) < 4 * (count * 0.2 * 0.8) ** 0.5
     (batch,) = take(rows_of(dataclasses.replace(SMALL, caption_dropout=1.0)), 1)
     for row, _, where in samples(batch):
-        assert caption_of(batch["token"][row, where]) == ""
+        assert caption_of(batch.sequence.token[row, where]) == ""
 
 
 def test_a_sketch_stands_between_the_size_and_the_picture():
@@ -258,10 +263,10 @@ def test_a_sketch_stands_between_the_size_and_the_picture():
         ids = TEXT.encode(sketch(scene)) if words else []
         head = [BOS, *TEXT.encode(words), BOI, *b"3*2", *ids, IMG]
         rest = [PAD] * 6 + [EOI, EOS]
-        assert batch["token"][row, where].tolist() == head + rest
-        assert batch["weight"][row, where].tolist() == [0] + [1] * (len(where) - 1)
+        assert batch.sequence.token[row, where].tolist() == head + rest
+        assert batch.sequence.weight[row, where].tolist() == [0] + [1] * (len(where) - 1)
         np.testing.assert_array_equal(
-            batch["image"][row, batch["segment"][row, where[0]] - 1], render(scene, 16)
+            batch.image[row, batch.sequence.segment[row, where[0]] - 1], render(scene, 16)
         )
         sketched += bool(ids)
     assert 0.5 * len(found) < sketched < len(found)
@@ -271,7 +276,7 @@ def test_where_all_captions_are_dropped_nothing_is_sketched():
     config = dataclasses.replace(SMALL, sketches=True, caption_dropout=1.0)
     batch, found = first_batch(config)
     for _, row, where in found:
-        token = batch["token"][row, where].tolist()
+        token = batch.sequence.token[row, where].tolist()
         assert token == [BOS, BOI, *b"3*2", IMG, *[PAD] * 6, EOI, EOS]
 
 
@@ -298,11 +303,14 @@ def test_captions_need_not_be_learnt(sketches):
     batch, found = first_batch(config)
     learnt, _ = first_batch(dataclasses.replace(config, learn_captions=True))
     for _, row, where in found:
-        token, weight = batch["token"][row, where].tolist(), batch["weight"][row, where]
+        token, weight = batch.sequence.token[row, where].tolist(), batch.sequence.weight[row, where]
         caption = token.index(BOI)
         assert weight.tolist() == [0] * caption + [1] * (len(where) - caption)
-    assert_equal({**batch, "weight": learnt["weight"]}, learnt)
-    assert (batch["weight"] <= learnt["weight"]).all()
+    given, drawn = batch.sequence, learnt.sequence
+    assert_equal(
+        dataclasses.replace(batch, sequence=dataclasses.replace(given, weight=drawn.weight)), learnt
+    )
+    assert (given.weight <= drawn.weight).all()
 
 
 def test_nothing_is_sketched_unless_asked():
@@ -312,7 +320,7 @@ def test_nothing_is_sketched_unless_asked():
         scene = world.scene_at(SMALL, index)
         assert world.sketch_at(SMALL, index, scene=scene) == ""
         words = world.caption_at(SMALL, index, scene=scene)
-        token = batch["token"][row, where].tolist()
+        token = batch.sequence.token[row, where].tolist()
         head = [BOS, *TEXT.encode(words), BOI, *b"3*2", IMG]
         assert token == [*head, *[PAD] * 6, EOI, EOS]
 
@@ -388,7 +396,7 @@ def test_tokens_in_groups_take_one_img_each():
     (three,) = take(pipeline.sequence_dataset(SMALL, TEXT, GRID, 8, WHOLE, block=3), 1)
     found = []
     for batch in (one, three):  # longer pictures are packed into other rows
-        tokens = [batch["token"][row][where] for row, _, where in samples(batch)]
+        tokens = [batch.sequence.token[row][where] for row, _, where in samples(batch)]
         found.append({caption_of(token): token for token in tokens})
     both = found[0].keys() & found[1].keys()
     assert len(both) > len(found[1]) / 2
@@ -397,8 +405,8 @@ def test_tokens_in_groups_take_one_img_each():
         assert (flat == IMG).sum() == 1 and (grouped == IMG).sum() == 3
         np.testing.assert_array_equal(flat[flat != IMG], grouped[grouped != IMG])
     row, _, where = next(samples(three))
-    image = three["slot"][row][where] >= 0
-    assert (np.diff(three["group"][row][where][image]) == [0, 0, 1, 0, 0]).all()
+    image = three.sequence.slot[row][where] >= 0
+    assert (np.diff(three.sequence.group[row][where][image]) == [0, 0, 1, 0, 0]).all()
 
 
 def test_a_sample_may_hold_several_texts_and_pictures():
@@ -412,8 +420,8 @@ def test_a_sample_may_hold_several_texts_and_pictures():
     for block in (1, 2):
         rows = RowBatches(config, 1, WHOLE, TEXT, GRID, block=block)
         row = rows.row([turns, alone], Size(16, 16))
-        np.testing.assert_array_equal(row["image"], np.stack([*drawn[:3], 0 * drawn[0]]))
-        sample = Sequence.of(row)
+        np.testing.assert_array_equal(row.image, np.stack([*drawn[:3], 0 * drawn[0]]))
+        sample = row.sequence
         first, second = (np.flatnonzero(sample.segment == segment) for segment in (1, 2))
         assert len(first) == rows.length(turns.text_length, pictures=2)
         slots = [sample.slot[where][sample.slot[where] >= 0] for where in (first, second)]
@@ -442,7 +450,7 @@ def test_a_sample_may_hold_several_texts_and_pictures():
             PAD,
         )
         wanted = ungrouped(wanted) if block == 1 else wanted
-        assert_equal(sample.fields(), wanted.fields())
+        assert_equal(sample, wanted)
         is_given = (sample.slot >= 0) & (sample.slot < 6)
         assert not sample.weight[is_given].any()
         assert (sample.weight[(sample.slot >= 6)] == 1).all()
@@ -456,9 +464,10 @@ def test_a_sample_with_a_picture_that_cannot_be_read_is_not_learnt():
     good = lambda: np.full((16, 16, 3), 7, np.uint8)  # noqa: E731
     bad = Sample(0, [Drawing(good, role=Role.GIVEN), Words([1]), Drawing(fail)])
     row = rows.row([bad, Sample(1, [Words([2]), Drawing(good)])], Size(16, 16))
-    assert not row["weight"][row["segment"] == 1].any()
-    assert row["weight"][row["segment"] == 2].any()
-    assert row["image"][:, 0, 0, 0].tolist() == [7, 0, 7]
+    weight, segment = row.sequence.weight, row.sequence.segment
+    assert not weight[segment == 1].any()
+    assert weight[segment == 2].any()
+    assert row.image[:, 0, 0, 0].tolist() == [7, 0, 7]
 
 
 def test_batches_of_nothing_are_refused():

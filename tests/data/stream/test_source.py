@@ -61,10 +61,10 @@ def config_of(**mixture):
 def test_pictures_captions_and_previews_come_from_it():
     config = config_of(count=1.0)
     batch = next(iter(pipeline.images_dataset(config, 5, WHOLE)))
-    np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], range(5))
+    np.testing.assert_array_equal(batch.image[:, 0, 0, 0], range(5))
     row = next(iter(pipeline.sequence_dataset(config, ByteText(), (1, 1), 8, WHOLE)))
-    text = bytes(int(i) for i in row["token"][0] if i < 256).decode()
-    assert f"turn {row['image'][0, 0, 0, 0, 0]}" in text
+    text = bytes(int(i) for i in row.sequence.token[0] if i < 256).decode()
+    assert f"turn {row.image[0, 0, 0, 0, 0]}" in text
     assert [e.caption for e in pipeline.previews(config, count=2)] == ["a turn"] * 2
 
 
@@ -75,13 +75,13 @@ def test_it_is_mixed_by_weight_and_goes_on_where_it_was():
         return iter(pipeline.images_dataset(config, 100, WHOLE))
 
     iterator = begun()
-    batches = [next(iterator)["image"] for _ in range(3)]
+    batches = [next(iterator).image for _ in range(3)]
     flat = [image for batch in batches for image in batch if (image == image[0, 0, 0]).all()]
     assert abs(len(flat) - 225) < 30
     assert sorted(int(image[0, 0, 0]) for image in flat)[:10] == list(range(10))
     resumed = begun()
     resumed.set_state({"batch": 2, "examples": [200]})
-    np.testing.assert_array_equal(next(resumed)["image"], batches[2])
+    np.testing.assert_array_equal(next(resumed).image, batches[2])
 
 
 def test_it_is_named_where_a_mixture_is_wrong():

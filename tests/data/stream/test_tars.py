@@ -62,7 +62,7 @@ def first_batches(mixture, count, *, size=8, shard=None, state=None, **fields):
     iterator = iter(pipeline.images_dataset(config, size, shard or DataShard(0, 1)))
     if state:
         iterator.set_state(state)
-    got = [batch["image"] for batch in itertools.islice(iterator, count)]
+    got = [batch.image for batch in itertools.islice(iterator, count)]
     state = iterator.get_state()
     iterator.close()
     return np.concatenate(got), state
@@ -146,7 +146,7 @@ def test_captions_come_with_pictures(tmp_path):
     rows = pipeline.sequence_dataset(config, ByteText(), (2, 2), 4, DataShard(0, 1))
     batch = next(iterator := iter(rows))
     iterator.close()
-    assert batch["image"].shape[2:] == (SIZE, SIZE, 3)
+    assert batch.image.shape[2:] == (SIZE, SIZE, 3)
 
 
 def test_headers_are_read_once_unless_the_tar_changes(tmp_path, monkeypatch):
