@@ -141,18 +141,27 @@ class AR(nnx.Module):
         place = place_features(jnp.asarray(sequence.target), PLACE_DIM).astype(dtype)
         return shard(x_BLD + self.target_in(place), "batch", "length", None)
 
-    def hidden(self, sequence: Sequence, vector_BLZ: jax.Array) -> jax.Array:
+    def hidden(
+        self, sequence: Sequence, vector_BLZ: jax.Array, *, segments: int | None = None
+    ) -> jax.Array:
         """Returns hidden states that predict the next element, `[B, L, D]`; used in training.
 
         Args:
             sequence: The rows. Without groups (`sequence.ungrouped`) the kernel skips half of the
                 work and needs no mask; segments are kept apart all the same.
             vector_BLZ: Image tokens at their places.
+            segments: The most segments of any row, if each lies in one piece; see `attend`.
         """
-        return self._run(sequence, vector_BLZ, unroll=self.config.unroll)[0]
+        unroll = self.config.unroll
+        return self._run(sequence, vector_BLZ, segments=segments, unroll=unroll)[0]
 
     def _run(
-        self, sequence: Sequence, vector_BLZ: jax.Array, *, unroll: bool = False
+        self,
+        sequence: Sequence,
+        vector_BLZ: jax.Array,
+        *,
+        segments: int | None = None,
+        unroll: bool = False,
     ) -> tuple[jax.Array, KVCache]:
         position_BLA = jnp.asarray(sequence.position)
         # Groups of one element are causal attention within segments, which kernels know how to do.
@@ -162,7 +171,14 @@ class AR(nnx.Module):
         mask_BLL = None if causal else may_attend(sequence, sequence)
 
         def call(block: Block, x: jax.Array) -> tuple[jax.Array, KVCache]:
-            return block(x, position_BLA, mask_BLL=mask_BLL, segment_BL=segment_BL, causal=causal)
+            return block(
+                x,
+                position_BLA,
+                mask_BLL=mask_BLL,
+                segment_BL=segment_BL,
+                segments=segments,
+                causal=causal,
+            )
 
         x_BLD = self.embed(sequence, vector_BLZ)
         x_BLD, caches = self.stack(x_BLD, call, remat=self.config.remat, unroll=unroll)

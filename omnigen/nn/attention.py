@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from omnigen import parallel
-from omnigen.nn import splash
+from omnigen.nn import packed, splash
 from omnigen.nn.layers import Linear, RMSNorm
 from omnigen.parallel import shard
 
@@ -55,6 +55,7 @@ def attend(
     *,
     mask_BTS: jax.Array | None = None,
     segment_BT: jax.Array | None = None,
+    segments: int | None = None,
     causal: bool = False,
 ) -> jax.Array:
     """Computes scaled dot-product attention, `[B, T, N, H]`.
@@ -71,16 +72,24 @@ def attend(
         segment_BT: Segments, int32, instead of a mask: positions see their own segment alone; needs
             T == S. Segment 0 is padding, which no position sees; what a query there returns is not
             specified.
+        segments: The most segments of any row, if each lies in one piece: 1, 2, ... one after the
+            other, from the first position on. cuDNN then needs no mask.
         causal: Whether to hide what comes later, too; needs T == S.
     """
     assert mask_BTS is None or segment_BT is None
     platform, half = parallel.platform(), q_BTNH.dtype in (jnp.bfloat16, jnp.float16)
     if platform == "tpu" and mask_BTS is None and splash.supports(q_BTNH, k_BSKH):
         return splash.splash_attention(q_BTNH, k_BSKH, v_BSKH, segment_BT=segment_BT, causal=causal)
+    fused = platform == "gpu" and half and q_BTNH.shape[1] >= _FEWEST
+    if fused and segments == 1 and causal:
+        segment_BT = None  # what stands behind the only segment is padding, which nothing sees
+    elif fused and segment_BT is not None and segments is not None and segments > 1:
+        return packed.packed_attention(
+            q_BTNH, k_BSKH, v_BSKH, segment_BT=segment_BT, most=segments, causal=causal
+        )
     if segment_BT is not None:
         same_BTS = segment_BT[:, :, None] == segment_BT[:, None, :]
         mask_BTS = same_BTS & (segment_BT[:, None, :] > 0)
-    fused = platform == "gpu" and half and q_BTNH.shape[1] >= _FEWEST
     return jax.nn.dot_product_attention(
         q_BTNH,
         k_BSKH,
@@ -175,11 +184,14 @@ class Attention(nnx.Module):
         *,
         mask_BTS: jax.Array | None = None,
         segment_BT: jax.Array | None = None,
+        segments: int | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
         """Attends within x; also returns keys and values, from which a cache can start."""
         q, k, v = self.qkv(x_BTD, position_BTA)
-        y_BTNH = attend(q, k, v, mask_BTS=mask_BTS, segment_BT=segment_BT, causal=causal)
+        y_BTNH = attend(
+            q, k, v, mask_BTS=mask_BTS, segment_BT=segment_BT, segments=segments, causal=causal
+        )
         return self.out(y_BTNH), KVCache(k.swapaxes(1, 2), v.swapaxes(1, 2))
 
     def step(

@@ -42,6 +42,7 @@ class Block(nnx.Module):
         *,
         mask_BLL: jax.Array | None = None,
         segment_BL: jax.Array | None = None,
+        segments: int | None = None,
         causal: bool = False,
     ) -> tuple[jax.Array, KVCache]:
         """Runs the block over a whole sequence; also returns its keys and values."""
@@ -50,6 +51,7 @@ class Block(nnx.Module):
             position_BLA,
             mask_BTS=mask_BLL,
             segment_BT=segment_BL,
+            segments=segments,
             causal=causal,
         )
         return self._add_mlp(x_BLD + y_BLD), cache
