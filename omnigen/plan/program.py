@@ -37,7 +37,8 @@ class Program:
             up.
         traffic: Bytes that a device moves in a step, by kind of collective.
         flops: Model FLOPs of a step, by formula.
-        executed_flops: FLOPs including what rematerialisation computes again.
+        executed_flops: FLOPs with those of padding and of what rematerialisation computes again.
+        fill: Share of the positions of a batch that hold something.
         images: Number of images in a step.
         tokens: Number of tokens in a step.
         parameters: Number of parameters that are trained.
@@ -53,6 +54,7 @@ class Program:
     traffic: Mapping[str, int]
     flops: float
     executed_flops: float
+    fill: float
     images: float
     tokens: float
     parameters: int
@@ -101,13 +103,13 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
         jax.config.update("jax_optimization_level", "O0")
     since = time.perf_counter()
     facts = _compile(make, target, frozen, batch, mesh=mesh)
-    remat = str(recipe.model.ar.remat if recipe.stage == "ar" else recipe.model.decoder.remat)
     return Program(
         weights=_held((target["params"], frozen)),
         optimizer=_held(target["opt"]),
         averages=_held(target["ema"]),
         flops=rates.flops * times,
-        executed_flops=rates.flops * times * (4 / 3 if remat == "full" else 1.0),
+        executed_flops=rates.executed_flops * times,
+        fill=rates.tokens / rates.positions,
         images=rates.images * times,
         tokens=rates.tokens * times,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(target["params"])),

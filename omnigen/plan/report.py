@@ -89,7 +89,8 @@ def _times(program: Program, topology: Topology, steps: int) -> list[str]:
     bound = mfu(program, topology, line.step_s)
     found = [
         f"FLOPs            {program.flops:.3g} a step by formula, "
-        f"{program.executed_flops:.3g} with rematerialisation",
+        f"{program.executed_flops:.3g} with padding and rematerialisation",
+        f"fill             {program.fill:.2f} of the positions of a batch hold something",
         f"step at least    {1e3 * line.step_s:,.0f} ms: compute {1e3 * line.compute_s:,.0f}, "
         f"memory {1e3 * line.memory_s:,.0f}, links {1e3 * line.links_s:,.0f}; "
         f"MFU at most {100 * bound:.0f} % ({line.bound})",

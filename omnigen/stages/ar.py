@@ -7,6 +7,7 @@ Z latent dim.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from omnigen.models.encoder import add_noise
 from omnigen.models.heads import Head
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.nn.module import Params
+from omnigen.nn.stack import Remat
 from omnigen.parallel import DataShard, shard
 from omnigen.sequence import Modality, Sequence, gather_slots, slot_places
 from omnigen.stages.base import Objective, Stage
@@ -170,7 +172,7 @@ class ARStage(Stage):
         context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
         ar = self.omni.ar.bind(params["ar"])
         context_BLZ = gather_slots(context_BNZ, sequence.slot)
-        hidden_BLD = ar.hidden(sequence, context_BLZ)
+        hidden_BLD = ar.hidden(sequence, context_BLZ, segments=self.data.images_per_row)
         flow_sum = self._flow_loss(params, frozen, batch, context_BLZ, hidden_BLD, keys[2:])
         text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
         flow_loss = flow_sum / jnp.maximum(batch.image_count, 1.0)
@@ -225,7 +227,7 @@ class ARStage(Stage):
         return jnp.sum(losses_BL * weight * is_text)
 
     def rates(self, batch: Rows) -> Rates:
-        """Returns images, elements and FLOPs of a local batch, without its padding."""
+        """Returns what a local batch holds and costs; padding is in what is executed alone."""
         config, segment = self.omni.config, np.asarray(batch.sequence.segment)
         rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
         lengths = np.bincount((segment + rows)[segment > 0])
@@ -240,7 +242,31 @@ class ARStage(Stage):
             image_tokens=image_tokens,
         ) + flops.flow_head(config.head, image_tokens, draws=self.objective.draws)
         encode = flops.encoder(config.encoder, *size) if batch.image is not None else 0.0
-        return Rates(images=images, tokens=elements, flops=3.0 * trained + images * encode)
+        return Rates(
+            images=images,
+            tokens=elements,
+            flops=3.0 * trained + images * encode,
+            positions=float(segment.size),
+            executed_flops=self._executed(lengths, segment.shape, size, encode),
+        )
+
+    def _executed(
+        self, lengths: np.ndarray, shape: tuple[int, ...], size: tuple[int, ...], encode: float
+    ) -> float:
+        """FLOPs of all positions and of all places for pictures, whether they hold one or not."""
+        config, positions = self.omni.config, float(math.prod(shape))
+        padding = np.ones(int(positions - lengths.sum()))  # a position sees itself at most
+        transformer = flops.ar(
+            config.ar,
+            np.append(lengths, padding),
+            text_tokens=positions,
+            image_tokens=positions,
+        )
+        pictures = float(shape[0] * self.data.images_per_row)
+        tokens = pictures * math.prod(size) / config.encoder.token_size**2
+        head = flops.flow_head(config.head, tokens, draws=self.objective.draws)
+        again = 4.0 if config.ar.remat == Remat.FULL else 3.0
+        return again * transformer + 3.0 * head + pictures * encode
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Draws pictures of held-out captions, four of each kind and corpus."""

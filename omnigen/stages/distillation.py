@@ -181,4 +181,7 @@ class DistillationStage(ARStage):
         lengths = np.bincount((segment + rows)[segment > 0])
         read = flops.ar(config.ar, lengths, text_tokens=0.0, image_tokens=image_tokens)
         walked = flops.flow_head(config.head, image_tokens, draws=self.objective.teacher_steps)
-        return dataclasses.replace(rates, flops=rates.flops + 2.0 * (read + walked))
+        teacher = 2.0 * (read + walked)
+        return dataclasses.replace(
+            rates, flops=rates.flops + teacher, executed_flops=rates.executed_flops + teacher
+        )

@@ -20,6 +20,7 @@ from omnigen.models import flops
 from omnigen.models.encoder import add_noise
 from omnigen.models.omni import to_pixels, to_uint8
 from omnigen.nn.module import Params
+from omnigen.nn.stack import Remat
 from omnigen.parallel import DataShard, shard
 from omnigen.stages.base import Objective, Stage
 from omnigen.training.feed import Rates
@@ -170,7 +171,19 @@ class TokenizerStage(Stage):
         times = {"encoder": 3.0 if "encoder" in self.trained else 1.0, "decoder": 3.0}
         total = times["encoder"] * encode + times["decoder"] * decode
         tokens = images * (size[0] // side) * (size[1] // side)
-        return Rates(images=images, tokens=tokens, flops=images * total)
+        parts = {"encoder": encode, "decoder": decode}
+        again = sum(
+            cost
+            for part, cost in parts.items()
+            if part in self.trained and getattr(config, part).remat == Remat.FULL
+        )
+        return Rates(
+            images=images,
+            tokens=tokens,
+            flops=images * total,
+            positions=tokens,
+            executed_flops=images * (total + again),
+        )
 
     def samples(self, params: Params, frozen: Params, seed: int) -> np.ndarray:
         """Returns held-out pictures, each beside its reconstruction."""

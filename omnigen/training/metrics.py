@@ -16,7 +16,7 @@ import pathlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -31,7 +31,9 @@ _LINE = {
     "skipped": "skipped {:.0f}",
     "images_per_s": "{:,.0f} images/s",
     "tokens_per_s": "{:,.0f} tokens/s",
+    "fill": "fill {:.2f}",
     "tflops_per_s_per_device": "{:.3g} TFLOP/s",
+    "executed_tflops_per_s_per_device": "{:.3g} executed",
     "mfu_percent": "{:.1f}% MFU",
     "step_ms": "{:.0f} ms",
     "data_wait_percent": "data wait {:.1f}%",
@@ -64,18 +66,35 @@ class SkippedError(FloatingPointError):
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """What one local batch holds, and the model FLOPs of a training step on it, by formula."""
+    """What one local batch holds and what a training step on it costs, by formula.
+
+    Attributes:
+        images: Number of images.
+        tokens: Number of positions that hold something.
+        flops: FLOPs of the model.
+        positions: Number of positions, padding included.
+        executed_flops: FLOPs with those of padding and of what the backward pass computes again.
+    """
 
     images: float
     tokens: float
     flops: float
+    positions: float
+    executed_flops: float
+
+    def __mul__(self, times: float) -> "Rates":
+        """Returns what so many such batches hold and cost."""
+        return Rates(*(times * getattr(self, f.name) for f in dataclasses.fields(self)))
+
+
+def total(batches: Iterable[Rates]) -> Rates:
+    """Returns what several batches hold and cost together."""
+    return Rates(*map(sum, zip(*map(dataclasses.astuple, batches), strict=True)))
 
 
 def rates(
     *,
-    images: float,
-    tokens: float,
-    flops: float,
+    batches: Rates,
     steps: int,
     seconds: float,
     data_wait: float,
@@ -84,20 +103,20 @@ def rates(
     """Returns the speed over some steps.
 
     Args:
-        images: Number of images in all those steps, over all hosts.
-        tokens: Number of tokens in all those steps, over all hosts.
-        flops: Model FLOPs of those steps, by formula.
+        batches: What all those steps took, over all hosts.
         steps: Number of steps.
         seconds: Wall time of the steps.
         data_wait: Seconds of it in which no batch was ready.
         devices: Number of devices that computed them.
     """
     device = jax.local_devices()[0]
-    tflops = flops / seconds / devices / 1e12
+    tflops = batches.flops / seconds / devices / 1e12
     values = {
-        "images_per_s": images / seconds,
-        "tokens_per_s": tokens / seconds,
+        "images_per_s": batches.images / seconds,
+        "tokens_per_s": batches.tokens / seconds,
+        "fill": batches.tokens / batches.positions,
         "tflops_per_s_per_device": tflops,
+        "executed_tflops_per_s_per_device": batches.executed_flops / seconds / devices / 1e12,
         "step_ms": 1e3 * seconds / steps,
         "data_wait_percent": 100 * data_wait / seconds,
     }
@@ -171,9 +190,7 @@ class Window:
             **means,
             "skipped": sum(report["skipped"] for report in self._reports),
             **rates(
-                images=sum(r.images for r in self._rates) * self._parts,
-                tokens=sum(r.tokens for r in self._rates) * self._parts,
-                flops=sum(r.flops for r in self._rates) * self._parts,
+                batches=total(self._rates) * self._parts,
                 steps=count,
                 seconds=seconds,
                 data_wait=self.data_wait,

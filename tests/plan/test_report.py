@@ -19,6 +19,7 @@ PROGRAM = Program(
     needed=43 * GIB,
     traffic={"all-gather": 30 * 10**9, "all-reduce": 0},
     flops=3e17,
+    fill=0.9,
     executed_flops=4e17,
     images=2048.0,
     tokens=8e6,

@@ -254,6 +254,21 @@ def test_rates_count_elements_without_padding(stage, config, rows):
     ) + flops.flow_head(config.head, 16, draws=2)
     encoded = 4 * flops.encoder(config.encoder, 16)
     np.testing.assert_allclose(rates.flops, 3 * trained + encoded, rtol=1e-9)
+    padding = batch.sequence.segment.size - sum(lengths)
+    assert rates.positions == sum(lengths) + padding
+    pictures = 3 * stage.data.images_per_row  # places for them, of which four are taken
+    executed = (
+        3
+        * flops.ar(
+            config.ar,
+            np.array([*lengths, *[1] * padding]),
+            text_tokens=rates.positions,
+            image_tokens=rates.positions,
+        )
+        + 3 * flops.flow_head(config.head, 4 * pictures, draws=2)
+        + pictures * flops.encoder(config.encoder, 16)
+    )
+    np.testing.assert_allclose(rates.executed_flops, executed, rtol=1e-9)
 
 
 def test_samples_are_pictures_of_held_out_captions(stage, params, monkeypatch):

@@ -94,7 +94,13 @@ class ToyStage:
 
     def rates(self, batch):
         self.seen.append(batch["index"].copy())
-        return Rates(images=len(batch["x"]), tokens=10 * len(batch["x"]), flops=1e9)
+        return Rates(
+            images=len(batch["x"]),
+            tokens=10 * len(batch["x"]),
+            flops=1e9,
+            positions=10 * len(batch["x"]),
+            executed_flops=1e9,
+        )
 
     def samples(self, params, frozen, seed):
         del frozen

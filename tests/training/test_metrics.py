@@ -22,13 +22,15 @@ def test_rates_on_a_gpu(monkeypatch):
         memory_stats=lambda: {"peak_bytes_in_use": 3 * 2**30, "bytes_in_use": 5},
     )
     monkeypatch.setattr(jax, "local_devices", lambda: [gpu])
-    found = metrics.rates(
-        images=600, tokens=6e4, flops=989e12 * 4, steps=8, seconds=2.0, data_wait=0.1, devices=4
-    )
+    batch = Rates(75, 7500, flops=989e12 / 2, positions=10_000, executed_flops=989e12)
+    batches = metrics.total([batch] * 8)
+    found = metrics.rates(batches=batches, steps=8, seconds=2.0, data_wait=0.1, devices=4)
     assert found == {
         "images_per_s": 300,
         "tokens_per_s": 3e4,
+        "fill": 0.75,
         "tflops_per_s_per_device": 494.5,
+        "executed_tflops_per_s_per_device": 989,
         "step_ms": 250,
         "data_wait_percent": pytest.approx(5),
         "mfu_percent": pytest.approx(50),
@@ -84,7 +86,7 @@ def make_window(**changes):
     return Window(**{**settings, **changes})
 
 
-RATES = Rates(images=4, tokens=40, flops=1e12)
+RATES = Rates(images=4, tokens=40, flops=1e12, positions=50, executed_flops=2e12)
 
 
 def test_lines_are_means_of_good_steps():
@@ -114,6 +116,8 @@ def test_pauses_are_not_training_time(monkeypatch):
     assert line["step_ms"] == 2000 and line["images_per_s"] == 4
     assert line["data_wait_percent"] == 25
     assert line["tflops_per_s_per_device"] == pytest.approx(2 / 2 / 8)
+    assert line["executed_tflops_per_s_per_device"] == pytest.approx(4 / 2 / 8)
+    assert line["fill"] == 0.8
 
 
 def test_bad_steps_in_a_row():
