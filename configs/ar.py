@@ -32,9 +32,9 @@ import sizes
 
 # global batch size in rows, steps, peak learning rate
 RUNS = {
-    "nano": (96, 20_000, 1.5e-3),
-    "base": (512, 200_000, 5e-4),
-    "3b": (1024, 300_000, 3e-4),
+    "nano": (40, 20_000, 1.5e-3),
+    "base": (128, 200_000, 5e-4),
+    "3b": (256, 300_000, 3e-4),
     "14b": (2048, 500_000, 2e-4),
 }
 # Words are the hardest to learn, landscapes the easiest.
@@ -50,10 +50,13 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     model = sizes.model(size, debug=debug, remat="none" if size == "nano" else "full")
     token_size = model["encoder"]["patch_size"] * model["encoder"]["merge"]
     tokens = (model["image_size"] // token_size) ** 2
-    data: dict[str, Any] = {"row_length": 640, "images_per_row": 4}
+    # Rows are 0.96 full: as many examples as a row may hold are a little shorter than it is long.
+    data: dict[str, Any] = {"row_length": 1472, "images_per_row": 8}
     if debug:
         data = {"row_length": 320, "images_per_row": 2, "max_caption_bytes": 160}
-    elif tokens > 64:
+    elif tokens == 256:
+        data = {"row_length": 1408, "images_per_row": 4}
+    elif tokens > 256:
         data = {"row_length": tokens + 256, "images_per_row": 1}
     if model.get("sketch_length"):
         # The sketch is learnt instead of the caption, which this model is never asked for.

@@ -28,28 +28,31 @@ python -m omnigen.train --config "configs/decoder.py:$size" --workdir "$runs/dec
 # thirds of the time of twelve; twelve; and twelve that sketch before they draw. (The first was cut
 # off at step 30 200 and the third at 5 000; the next started from the averages of steps 30 000 and
 # 4 000, the third again with 15 000 steps and seed 3. The decoder was trained later.)
-steps_8=() steps_12=() layers=1
+rows=() steps_8=() steps_12=() layers=1
 [[ "$size" == *debug* ]] || {
+  # As rows were packed then.
+  rows=(--config.data.row_length=640 --config.data.images_per_row=4
+    --config.train.global_batch_size=96)
   steps_8=(--config.train.steps=33334 --config.train.global_batch_size=128) layers=8
   steps_12=(--config.train.steps=26000 --config.train.global_batch_size=128)
 }
 plain=(--config.model.sketch_length=0 --config.data.sketches=False --config.data.learn_captions=True
   --config.data.uncolored=0.0 --config.objective.text_weight=0.1)
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar-8" \
-  --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" \
+  --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" "${rows[@]}" \
   --config.model.ar.num_layers="$layers" --config.optimizer.learning_rate=2e-3 \
   --config.optimizer.decay_fraction=0.5 --config.objective.time_mean=0.0 "${steps_8[@]}" \
   --config.data.mixture="{'shapes': 1, 'words': 1, 'landscapes': 1, 'mixed': 1}" "${whole[@]}"
 
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar-12" \
-  --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" \
+  --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" "${plain[@]}" "${rows[@]}" \
   --config.train.init_from="$runs/ar-8" --config.data.seed=1 "${steps_12[@]}" \
   --config.data.mixture="{'shapes': 1, 'words': 1.5, 'landscapes': 0.75, 'mixed': 1.25}" \
   "${whole[@]}"
 
 python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar-scenes" \
   --config.train.frozen_from="$runs/decoder" --config.data.workers="$workers" \
-  --config.train.init_from="$runs/ar-12" --config.data.seed=2 "${whole[@]}"
+  --config.train.init_from="$runs/ar-12" --config.data.seed=2 "${rows[@]}" "${whole[@]}"
 
 # Drawings, each on eleven backgrounds, and pictures composed of them; needs npm and `.[corpora]`.
 steps_local=() steps_art=()
@@ -81,7 +84,7 @@ python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar" \
   --config.train.init_from="$runs/ar-scenes" --config.data.seed=101 \
   --config.optimizer.learning_rate=1.3e-3 --config.objective.context_noise=0.25 \
   --config.data.mixture="{'words': 2, 'mixed': 1.4, 'shapes': 1.8, 'landscapes': 1.1, $art}" \
-  "${steps_art[@]}"
+  "${rows[@]}" "${steps_art[@]}"
 
 python -m omnigen.evaluate --checkpoint "$runs/ar" --suites reconstruction --output "$runs/eval"
 

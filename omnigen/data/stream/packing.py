@@ -32,7 +32,10 @@ class Bins:
         """Packs as many of the first examples as fit, leaving out none before the last.
 
         A prefix, and not whatever fits best, so that long examples are as frequent in rows as they
-        are in the data. The rows of a prefix are found by best fit, longest first.
+        are in the data. The rows of a prefix are found by putting the longest first where most
+        room is left (Graham 1969, "Bounds on multiprocessing timing anomalies"), so that all rows
+        come out about as full. Best fit would put the longest together, until rows are full with
+        fewer examples than they may hold, and the short ones find no row that may take more.
 
         Args:
             loads: Of the examples, each with a picture at least; read only as far as they can be of
@@ -51,12 +54,12 @@ class Bins:
             if room < 0 or places < 0:
                 break
             candidates.append(load)
-        while (packed := self._best_fit(candidates)) is None:
+        while (packed := self._balance(candidates)) is None:
             candidates.pop()
         return packed
 
-    def _best_fit(self, loads: Sequence[Load]) -> list[list[int]] | None:
-        """Puts each example, longest first, in the fullest row with room; None if one has none."""
+    def _balance(self, loads: Sequence[Load]) -> list[list[int]] | None:
+        """Puts each example, longest first, in the emptiest row; None if none has room."""
         rows: list[list[int]] = [[] for _ in range(self.rows)]
         rooms, places = [self.length] * self.rows, [self.count] * self.rows
         for index in sorted(range(len(loads)), key=lambda i: -loads[i].length):
@@ -68,7 +71,7 @@ class Bins:
             ]
             if not fitting:
                 return None
-            row = min(fitting, key=lambda r: rooms[r])
+            row = max(fitting, key=lambda r: rooms[r])
             rows[row].append(index)
             rooms[row] -= load.length
             places[row] -= load.pictures

@@ -11,9 +11,15 @@ def loads(lengths):
     return map(Load, lengths)
 
 
-def test_longest_first_into_the_fullest_row_with_room():
-    # 9 to the first row, 7 and 6 to the second; the 1 fits both and fills the second up.
-    assert Bins(rows=2, length=14, count=3).fill(loads([1, 6, 7, 9])) == [[3], [0, 1, 2]]
+def test_longest_first_into_the_emptiest_row():
+    # 9 to the first row, 7 to the second, 6 to the second, which has more room, 1 to the first.
+    assert Bins(rows=2, length=14, count=3).fill(loads([1, 6, 7, 9])) == [[0, 3], [1, 2]]
+
+
+def test_rows_that_may_hold_few_are_balanced():
+    """The fullest row first would take both of 4 and leave a row of three that is half empty."""
+    packed = Bins(rows=2, length=8, count=3).fill(loads([4, 4, 2, 1, 1, 1]))
+    assert packed == [[0, 2, 5], [1, 3, 4]]
 
 
 def test_only_a_prefix_is_packed_even_if_a_later_one_would_fit():
@@ -25,7 +31,7 @@ def test_a_prefix_that_fits_in_sum_but_not_in_rows_is_shortened():
 
 
 def test_the_count_of_a_row_is_kept():
-    assert Bins(rows=2, length=100, count=2).fill(loads([1, 1, 1, 1, 1])) == [[0, 1], [2, 3]]
+    assert Bins(rows=2, length=100, count=2).fill(loads([1, 1, 1, 1, 1])) == [[0, 2], [1, 3]]
 
 
 def test_pictures_of_an_example_take_as_many_places():

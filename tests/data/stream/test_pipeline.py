@@ -203,7 +203,7 @@ def test_rows_hold_whole_examples_one_after_another(order):
 
 
 def test_captions_and_pictures_belong_together():
-    (batch,) = take(rows_of(SMALL), 1)
+    (batch,) = take(rows_of(SMALL, batch_size=pipeline.WINDOW_ROWS), 1)
     window = range(pipeline.WINDOW_ROWS * SMALL.images_per_row)
     drawn = collections.defaultdict(list)
     for index in window:
