@@ -101,9 +101,9 @@ if point == "folders":
 if point == "arrays":
     hook(checksums.Digester, "__call__", before=lambda *_: os.path.exists(again) and turn())
 if point == "seal":
-    hook(seal, "write", before=lambda place, *_: str(place) == again and turn())
+    hook(checksums, "write", before=lambda place, *_: str(place) == again and turn())
 if point == "sealed":
-    hook(seal, "write", after=lambda place, *_: str(place) == again and turn())
+    hook(checksums, "write", after=lambda place, *_: str(place) == again and turn())
 if point == "named":
     hook(os, "rename", after=lambda _, path, *__: str(path) == folder + "15" and turn())
 train(eval_every=11, keep_checkpoints=2)
@@ -125,7 +125,7 @@ hook(
 )
 hook(os, "rename", after=lambda _, path, *__: say("named", str(path)))
 hook(Checkpoints, "check", after=lambda *_: say("step"))
-hook(seal, "write", before=lambda *_: time.sleep(float(sys.argv[3])))
+hook(checksums, "write", before=lambda *_: time.sleep(float(sys.argv[3])))
 train(steps=100_000, checkpoint_every=10, log_every=1000)
 """
 
