@@ -28,8 +28,8 @@ def bounds(segment_BT: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
     Both are int32, and -1 for segments that a row does not have; so is the last of the beginnings.
 
     Args:
-        segment_BT: int32; 1, 2, ..., one after the other, 0 for padding.
-        most: the most segments of any row, M.
+        segment_BT: Segments, int32: 1, 2, ..., one after the other, 0 for padding.
+        most: The most segments of any row, M.
     """
     is_in_BTM = segment_BT[:, :, None] == jnp.arange(1, most + 1)[None, None]
     length_BM = jnp.sum(is_in_BTM, axis=1, dtype=jnp.int32)
@@ -48,15 +48,15 @@ def packed_attention(
     most: int,
     causal: bool,
 ) -> jax.Array:
-    """Scaled dot-product attention within segments, `[B, T, N, H]`; zeros at padding.
+    """Computes scaled dot-product attention within segments, `[B, T, N, H]`; zeros at padding.
 
     Args:
-        q_BTNH: queries in half precision.
-        k_BTKH: keys; K divides N.
-        v_BTKH: values.
-        segment_BT: see `bounds`.
+        q_BTNH: Queries in half precision.
+        k_BTKH: Keys; K divides N.
+        v_BTKH: Values.
+        segment_BT: Segments; see `bounds`.
         most: The most segments of any row; at least 2, for cuDNN packs no fewer.
-        causal: also hide what comes later.
+        causal: Whether to hide what comes later, too.
     """
     attend = functools.partial(_attend, most=most, causal=causal)
     if jax.sharding.get_abstract_mesh().empty:

@@ -281,7 +281,8 @@ def test_what_a_workdir_holds(reference):
     assert list(first)[:4] == ["step", "loss", "mse", "share"]
     expected = {
         "step", "loss", "mse", "share", "grad_norm", "skipped", "learning_rate", "images_per_s",
-        "tokens_per_s", "tflops_per_s_per_device", "step_ms", "data_wait_percent", "eta_s",
+        "tokens_per_s", "fill", "tflops_per_s_per_device", "executed_tflops_per_s_per_device",
+        "step_ms", "data_wait_percent", "eta_s",
     }  # fmt: skip
     assert set(first) == expected  # no MFU and no device memory on a CPU
     rates = [line["learning_rate"] for line in lines(workdir)]

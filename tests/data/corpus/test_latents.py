@@ -76,7 +76,7 @@ def stages(encoded, untrained):
 
 
 def test_latents_are_those_of_the_pictures_to_rounding(stages):
-    batches = [next(iter(stage.dataset(2, DataShard(0, 1)))) for stage in stages]
+    batches = [next(iter(stage.dataset(8, DataShard(0, 1)))) for stage in stages]
     assert batches[1].image is None and batches[0].latents is None
     sequences = [batch.sequence for batch in batches]
     assert jax.tree.structure(sequences[0]) == jax.tree.structure(sequences[1])
