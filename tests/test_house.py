@@ -36,8 +36,9 @@ LAYERS = {
     "flow": 0,
     "topologies": 0,
     "nn": 2,
-    "scenes": 1,
-    "data": 2,
+    "wording": 1,
+    "scenes": 2,
+    "data": 3,
     "models": 3,
     "checkpoints": 3,
     "training": 4,
@@ -65,10 +66,12 @@ LAYERS = {
     "export": 7,
     "__main__": 8,
 }
-# Downward, but refused: the loop knows nothing about images, models nothing about data, and the
-# world is for data and judges.
-REFUSED = {("training", "models"), ("training", "data"), ("models", "data")} | {
-    (part, "scenes") for part in LAYERS if part not in ("scenes", "data", "evals")
+# Downward, but refused: the loop knows nothing about images, models nothing about data, the world
+# is for data and judges, and judges ask in words of their own, not in those that are learnt.
+REFUSED = {
+    *(("training", "models"), ("training", "data"), ("models", "data"), ("evals", "wording")),
+    ("data", "nn"),
+    *((part, "scenes") for part in LAYERS if part not in ("scenes", "data", "evals")),
 }
 # What layer 0 may import from outside, besides the standard library.
 OUTSIDE = {
