@@ -24,12 +24,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from omnigen import cli, files, parallel
 from omnigen.checkpoints import fingerprint
 from omnigen.evals import picture_files, results
-from omnigen.evals.picture_files import Job
+from omnigen.evals.picture_files import Job, Painted
 from omnigen.generation.generate import generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.generation.settings import Sampling
@@ -173,7 +172,7 @@ def draw(
     parallel.meet("drawn")  # a process that ended long before others would end them too
 
 
-def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> np.ndarray:
+def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> Painted:
     """Draws pictures, or square sheets of `tiles` pictures row by row."""
     seeds = [job.sample * tiles + tile for job in batch for tile in range(tiles)]
     asked = [job.metadata["prompt"] for job in batch for _ in range(tiles)]
@@ -183,7 +182,7 @@ def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> 
     side = math.isqrt(tiles)
     _, height, width, channels = images.shape
     sheets = images.reshape(-1, side, side, height, width, channels).swapaxes(2, 3)
-    return sheets.reshape(-1, side * height, side * width, channels)
+    return Painted(sheets.reshape(-1, side * height, side * width, channels))
 
 
 def _check(path: pathlib.Path, prompt: Prompt, picture: pathlib.PurePosixPath) -> None:

@@ -31,7 +31,9 @@ SIDES = (32, 4096)
 
 _CHUNK = "omnigen"  # PNG text that says what decided a picture
 _OWN = ("metadata", "seed", "noise_seed")  # what of it differs from picture to picture
+_SKETCH = "sketch"  # PNG text that says what the model wrote before it drew
 _MOST_MARK_BYTES = 1 << 18
+_MOST_SKETCH_BYTES = 1 << 12
 _MOST_SETTINGS, _MOST_NAME, _MOST_TEXT = 32, 64, 200  # of a mark; characters
 _MOST_INT = 2**63
 _SUFFIXES = (*files.PICTURES, *files.FOREIGN_PICTURES)
@@ -61,8 +63,21 @@ class Job:
         return pathlib.PurePosixPath(self.file or place(self.index, self.sample))
 
 
-Paint = Callable[[Sequence[Job]], np.ndarray]
-"""Draws as many jobs as it is given, uint8 `[N, H, W, 3]`."""
+@dataclasses.dataclass(frozen=True)
+class Painted:
+    """Pictures as they were drawn.
+
+    Attributes:
+        images: Pictures, uint8 `[N, H, W, 3]`.
+        sketches: What the model wrote before it drew each; none if it writes nothing.
+    """
+
+    images: np.ndarray
+    sketches: Sequence[str] = ()
+
+
+Paint = Callable[[Sequence[Job]], Painted]
+"""Draws as many jobs as it is given."""
 
 
 def jobs(
@@ -148,6 +163,14 @@ def read(path: pathlib.Path) -> np.ndarray:
         raise
     except MemoryError:
         raise _unreadable("too large") from None
+
+
+def read_sketch(path: pathlib.Path) -> str | None:
+    """Returns what a model wrote before it drew a picture; None if the file does not say it."""
+    try:
+        return png.note(load(path), _SKETCH, most=_MOST_SKETCH_BYTES)
+    except ValueError:
+        return None
 
 
 def _unreadable(reason: str) -> ValueError:
@@ -341,13 +364,15 @@ def draw(
     with progress.work(f"{what}: drawing pictures", sum(map(len, batches))) as done:
         for places in batches:
             batch = [wanted[place] for place in places]
-            images = paint(batch + batch[-1:] * (batch_size - len(batch)))
-            for place, image in zip(places, images, strict=False):
+            painted = paint(batch + batch[-1:] * (batch_size - len(batch)))
+            for number, place in enumerate(places):
                 if lacking[place]:
                     path = folder / wanted[place].path
                     path.parent.mkdir(parents=True, exist_ok=True)
                     text = {"prompt": wanted[place].metadata["prompt"], _CHUNK: marks[place]}
-                    png.write(image, path, text)
+                    if painted.sketches:
+                        text[_SKETCH] = painted.sketches[number]
+                    png.write(painted.images[number], path, text)
             done.add(len(places))
 
 

@@ -20,9 +20,9 @@ from omnigen import progress
 from omnigen.checkpoints import fingerprint
 from omnigen.evals import benchmark, picture_files, results
 from omnigen.evals.benchmark import Benchmark, Record
-from omnigen.evals.picture_files import Job
+from omnigen.evals.picture_files import Job, Painted
 from omnigen.evals.results import Outcome
-from omnigen.generation.generate import generate
+from omnigen.generation.generate import drawn, sketches
 from omnigen.generation.prompt import prompt_rows
 from omnigen.generation.settings import Sampling
 from omnigen.models.omni import Omni, to_pixels, to_uint8
@@ -213,7 +213,7 @@ class Prompted:
         self,
         folder: pathlib.Path,
         wanted: Sequence[Job],
-        paint: Callable[[Params, Sequence[Job]], np.ndarray],
+        paint: Callable[[Params, Sequence[Job]], Painted],
         weights: Params,
     ) -> None:
         settings = self._settings()
@@ -226,15 +226,17 @@ class Prompted:
             what=f"{self._column}, {folder.name}",
         )
 
-    def _generate(self, weights: Params, batch: Sequence[Job]) -> np.ndarray:
+    def _generate(self, weights: Params, batch: Sequence[Job]) -> Painted:
         """Draws from prompts."""
         assert self._omni is not None
         seeds = jnp.asarray([job.seed for job in batch], jnp.uint32)
         keys = jax.vmap(jax.random.key)(seeds)
         rows = prompt_rows(self._omni, [job.metadata["prompt"] for job in batch])
-        return to_uint8(generate(self._omni, weights, rows, keys, _SAMPLING))
+        pictures = drawn(self._omni, weights, rows, keys, _SAMPLING)
+        written = sketches(self._omni, pictures.ids) if self._omni.config.sketch_length else ()
+        return Painted(to_uint8(pictures.images), written)
 
-    def _rebuild(self, weights: Params, batch: Sequence[Job]) -> np.ndarray:
+    def _rebuild(self, weights: Params, batch: Sequence[Job]) -> Painted:
         """Renders true pictures, encodes and decodes them."""
         from omnigen.scenes.render import render
 
@@ -242,4 +244,5 @@ class Prompted:
         size = self._omni.config.image_size
         images = np.stack([render(self._suite.reference(job.metadata), size) for job in batch])
         keys = jax.random.split(jax.random.key(0), len(batch))
-        return to_uint8(self._omni.reconstruct(weights, to_pixels(jnp.asarray(images)), keys))
+        pixels = self._omni.reconstruct(weights, to_pixels(jnp.asarray(images)), keys)
+        return Painted(to_uint8(pixels))

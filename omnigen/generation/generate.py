@@ -16,6 +16,7 @@ from concurrent import futures
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from omnigen.generation import image, state, text
 from omnigen.generation.prompt import Prompts
@@ -26,6 +27,19 @@ from omnigen.models.heads import TokenSampler
 from omnigen.models.omni import Omni
 from omnigen.nn.module import Params
 from omnigen.sequence import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Pictures, and what the model wrote before it drew them.
+
+    Attributes:
+        images: Pictures, float32 `[B, H, W, 3]` in [-1, 1].
+        ids: Ids of their sketches, int32 `[B, P]`, padded; `sketches` makes text of them.
+    """
+
+    images: jax.Array
+    ids: jax.Array
 
 
 def generate(
@@ -50,11 +64,60 @@ def generate(
     Raises:
         ValueError: If the order is no permutation.
     """
+    return drawn(omni, params, prompts, keys, sampling, order=order).images
+
+
+def drawn(
+    omni: Omni,
+    params: Mapping[str, Params],
+    prompts: Prompts,
+    keys: jax.Array,
+    sampling: Sampling,
+    *,
+    order: Array | None = None,
+) -> Drawn:
+    """Draws pictures as `generate` does, and keeps their sketches.
+
+    Raises:
+        ValueError: If the order is no permutation.
+    """
     draw_keys, decode_keys = _split(keys)
     weights = {part: params[part] for part in ("ar", "head")}
     dials = Dials.of(omni.config, sampling, prompts.rows, order=order)
-    z, _ = draw(omni, weights, prompts, draw_keys, dials, guided=has_branches(omni, sampling))
-    return omni.decode(params["decoder"], z, decode_keys, num_steps=sampling.decoder_steps)
+    z, ids = draw(omni, weights, prompts, draw_keys, dials, guided=has_branches(omni, sampling))
+    images = omni.decode(params["decoder"], z, decode_keys, num_steps=sampling.decoder_steps)
+    return Drawn(images, ids)
+
+
+def written(
+    omni: Omni,
+    params: Mapping[str, Params],
+    prompts: Prompts,
+    keys: jax.Array,
+    sampling: Sampling,
+) -> jax.Array:
+    """Writes the sketches that `drawn` would write with the same keys, and draws nothing.
+
+    Args:
+        omni: Model that writes.
+        params: Weights of `ar` and `head`.
+        prompts: From `prompt_rows`.
+        keys: Keys, one for each sketch.
+        sampling: How to write.
+
+    Returns:
+        Ids of the sketches, int32 `[B, P]`, padded.
+    """
+    draw_keys, _ = _split(keys)
+    weights = {part: params[part] for part in ("ar", "head")}
+    return write(omni, weights, prompts, draw_keys, Dials.of(omni.config, sampling, prompts.rows))
+
+
+def sketches(omni: Omni, ids: Array) -> list[str]:
+    """Returns the texts of sketches, of their ids `[B, P]`; what is not UTF-8 becomes U+FFFD."""
+    end = omni.config.specials.text_vocab
+    texts = [omni.text.decode([int(i) for i in row if i < end]) for row in np.asarray(ids)]
+    return [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
 
 
 def compile(omni: Omni, prompts: Prompts, sampling: Sampling) -> None:
@@ -116,14 +179,22 @@ def draw(
         padded.
     """
     driver = Driver.of(omni, params)
-    now = state.begin(omni, driver.step.model, prompts, keys, dials, guided=guided)
-    if omni.config.sketch_length:
-        now = jax.lax.while_loop(lambda now: (now.phase == Phase.TEXT).any(), driver.write, now)
+    now = driver.sketched(state.begin(omni, driver.step.model, prompts, keys, dials, guided=guided))
     if guided:
         now = state.branch(now)
     # The number of steps is known here; a device need not ask after each whether it was the last.
     now = jax.lax.fori_loop(0, omni.config.groups, lambda _, now: driver.draw(now), now)
     return now.tokens(), now.ids
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def write(
+    omni: Omni, params: Mapping[str, Params], prompts: Prompts, keys: jax.Array, dials: Dials
+) -> jax.Array:
+    """Returns the ids of the sketches that `draw` writes, int32 `[B, P]`, padded."""
+    driver = Driver.of(omni, params)
+    begun = state.begin(omni, driver.step.model, prompts, keys, dials, guided=False)
+    return driver.sketched(begun).ids
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -151,6 +222,12 @@ class Driver:
         """Prepares the weights of `ar` and `head`, once for all steps."""
         ar, head = omni.ar.bind(params["ar"]), omni.head.bind(params["head"])
         return cls(omni, ar.stepper(), head.sampler())
+
+    def sketched(self, now: State) -> State:
+        """Writes the sketches of rows of one branch that begin together, to the last."""
+        if not self.omni.config.sketch_length:
+            return now
+        return jax.lax.while_loop(lambda now: (now.phase == Phase.TEXT).any(), self.write, now)
 
     def write(self, now: State) -> State:
         """Takes a step of rows of one branch, of which none draws."""

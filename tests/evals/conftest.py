@@ -3,7 +3,7 @@
 
 import pytest
 
-from omnigen.generation.generate import generate
+from omnigen.generation.generate import Drawn, drawn, generate
 from omnigen.generation.prompt import prompt_rows
 from omnigen.generation.settings import Sampling
 
@@ -19,8 +19,16 @@ def asked_generate(omni, weights, rows, keys, sampling=None):
     return generate(omni, weights, rows, keys, sampling)
 
 
+def asked_drawn(omni, weights, rows, keys, sampling):
+    if hasattr(omni, "generate"):
+        return Drawn(omni.generate(weights, rows, keys, sampling), None)
+    return drawn(omni, weights, rows, keys, sampling)
+
+
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch):
     for module in ("external", "prompted", "suites.corpus", "suites.samples"):
         monkeypatch.setattr(f"omnigen.evals.{module}.prompt_rows", asked_prompts)
+    for module in ("external", "suites.corpus", "suites.samples"):
         monkeypatch.setattr(f"omnigen.evals.{module}.generate", asked_generate)
+    monkeypatch.setattr("omnigen.evals.prompted.drawn", asked_drawn)

@@ -32,7 +32,8 @@ class Brush:
         if len(self.batches) == self.stop_after:
             raise KeyboardInterrupt
         self.batches.append([shade(job) for job in batch])
-        return np.stack([np.full((32, 32, 3), shade(job), np.uint8) for job in batch])
+        shades = [np.full((32, 32, 3), shade(job), np.uint8) for job in batch]
+        return picture_files.Painted(np.stack(shades), [f"p{shade(job)}é" for job in batch])
 
 
 def draw(folder: pathlib.Path, brush: Brush, **settings: int) -> None:
@@ -53,6 +54,8 @@ def test_batches_are_full_and_pictures_lie_in_their_places(tmp_path: pathlib.Pat
     with Image.open(tmp_path / "00003/samples/0001.png") as image:
         assert image.getpixel((5, 5)) == (31, 31, 31)
         assert image.info["prompt"] == "prompt 3"
+    assert picture_files.read_sketch(tmp_path / "00003/samples/0001.png") == "p31é"
+    assert picture_files.read_sketch(tmp_path / "absent.png") is None
 
 
 def test_a_killed_run_goes_on_with_the_same_batches(tmp_path: pathlib.Path) -> None:

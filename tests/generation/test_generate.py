@@ -145,6 +145,10 @@ def test_a_sketch_is_written_first_and_then_drawn(omni, params, lay, guided):
     dials = Dials.of(config, sampling, count)
     few = {part: weights[part] for part in ("ar", "head")}
     z, ids = generation.draw(sketching, few, prompts, keys(count), dials, guided=guided)
+    alone = generation.write(sketching, few, prompts, keys(count), dials)
+    np.testing.assert_array_equal(alone, ids)
+    told = [bytes(map(int, row[row < 256])).decode(errors="replace") for row in np.asarray(ids)]
+    assert generation.sketches(sketching, ids) == told
     lengths = [int(np.argmax(row == img)) for row in np.asarray(ids)]
     assert len(set(lengths)) > 2 and 8 in lengths, lengths
     ar, head = sketching.ar.bind(weights["ar"]), sketching.head.bind(weights["head"])
