@@ -44,7 +44,7 @@ _COUNTS = {
     **{count: 0.05 / 8 for count in range(13, 21)},
 }  # fmt: skip
 _SHAPES = tuple(Shape)
-_GROUNDS = tuple(palette.BACKGROUNDS)
+_GROUNDS = tuple(palette.CALM)
 
 
 _FONTS = {

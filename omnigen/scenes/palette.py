@@ -25,7 +25,7 @@ COLORS: dict[Color, RGB] = {
     Color.WHITE: (255, 255, 255),
 }
 
-BACKGROUNDS: dict[str, RGB] = {
+CALM: dict[str, RGB] = {
     "white": (255, 255, 255),
     "black": (14, 14, 18),
     "grey": (150, 150, 154),
@@ -33,8 +33,12 @@ BACKGROUNDS: dict[str, RGB] = {
     "sky blue": (154, 212, 246),
     "mint": (182, 236, 206),
 }
+VIVID: dict[str, RGB] = {c.value: rgb for c, rgb in COLORS.items() if c.value not in CALM}
+BACKGROUNDS: dict[str, RGB] = {**CALM, **VIVID}
 
 OBJECT_DISTANCE = 32.0
+BLEND_DISTANCE = 40.0
+"""Of the two colours of a gradient with a vivid one: anybody sees that there are two."""
 INK_CONTRAST = 2.6
 TEXTURE_BLEND = 0.3
 
@@ -127,11 +131,20 @@ def ink_colors(background: Background) -> tuple[Color, ...]:
 
 @functools.cache
 def partners(fill: Fill, color: str) -> tuple[str, ...]:
-    """Returns second colours that leave at least five colours of objects and two of letters."""
+    """Returns second colours that leave at least five colours of objects and two of letters.
+
+    Calm colours go with calm ones. Vivid ones go with all that differ from them enough, and one
+    colour of letters is enough. The texture of a vivid colour is a lighter or a darker tone of it.
+    """
+    seconds, least = CALM, 2
+    if color in VIVID:
+        rgb, least = VIVID[color], 1
+        among = ("white", "black") if fill == Fill.TEXTURE else BACKGROUNDS
+        seconds = [one for one in among if distance(rgb, BACKGROUNDS[one]) >= BLEND_DISTANCE]
     found = []
-    for second in BACKGROUNDS:
+    for second in seconds:
         objects, inks = _choices(fill, color, second)
-        if second != color and len(objects) >= 5 and len(inks) >= 2:
+        if second != color and len(objects) >= 5 and len(inks) >= least:
             found.append(second)
     return tuple(found)
 

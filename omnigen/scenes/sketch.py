@@ -6,11 +6,13 @@ what there will be, and where, in one place: counts, colours and relations becom
 
 | part | written as | example |
 |---|---|---|
-| background | fill, colours | `pw` plain white, `gwm` a gradient of white and mint |
+| background | fill, colours | `pw` plain white, `gwu` a gradient of white and blue |
 | landscape | sky, horizon | `Nk` night over a horizon at 20/32 |
 | object | how many of its like are left, with itself; colour, shape, x, y, diameter | `2rS4a6` |
 | element of a landscape | name, x, y, width, height | `Mg8u4` |
 | line of words | the words in quotes; colour, font, x, y, width, twice the height | `"Hi"kaf8c5` |
+
+All is ASCII but the words, which may hold any of Latin-1 except straight double quotes.
 
 Places and lengths are digits of base 32, in 1/32 of the canvas's side; x and y are the centre's,
 and a line is as high as its capitals. Objects that are alike stand together, in the order in which
@@ -27,12 +29,12 @@ COLORS = dict(zip(Color, "roygbpknxw", strict=True))
 SHAPES = dict(zip(Shape, "CSTADXHR", strict=True))
 SKIES = dict(zip(Sky, "DENO", strict=True))
 ELEMENTS = dict(zip(Element, "JLUCMGRKWTHBFSPA", strict=True))
-GROUNDS = dict(zip(BACKGROUNDS, "wxebsm", strict=True))
+GROUNDS = dict(zip(BACKGROUNDS, "wxebsmroygupkn", strict=True))
 FONTS = dict(zip(FAMILIES, "abcdefghijklmnopqrst", strict=True))
 
 
 def sketch(scene: Scene, *, colored: bool = True) -> str:
-    """Writes a scene's sketch, ASCII; `colored` says which objects are alike, as above."""
+    """Writes a scene's sketch; `colored` says which objects are alike, as above."""
     parts = []
     if scene.background is not None:
         parts.append(ground(scene.background))

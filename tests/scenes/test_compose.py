@@ -102,7 +102,7 @@ def test_every_color_shape_and_background_occurs():
     assert {o.shape for o in objects} == set(Shape)
     grounds = [scene.background for scene in shapes]
     assert {ground.fill for ground in grounds} == set(Fill)
-    assert {ground.color for ground in grounds} == set(palette.BACKGROUNDS)
+    assert {ground.color for ground in grounds} == set(palette.CALM)
 
 
 @pytest.mark.parametrize("kind", [Kind.WORDS, Kind.MIXED, Kind.LANDSCAPES])

@@ -2,6 +2,7 @@
 """Sketches are read back by a small reader that knows the table and the letters alone."""
 
 import dataclasses
+import itertools
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from omnigen.scenes.caption import caption
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.compose import compose
 from omnigen.scenes.fonts import FAMILIES
+from omnigen.scenes.palette import BACKGROUNDS
 from omnigen.scenes.scene import (
     Background,
     Color,
@@ -39,6 +41,14 @@ GROUNDS = {
     "b": "beige",
     "s": "sky blue",
     "m": "mint",
+    "r": "red",
+    "o": "orange",
+    "y": "yellow",
+    "g": "green",
+    "u": "blue",
+    "p": "purple",
+    "k": "pink",
+    "n": "brown",
 }
 COLORS = {
     "r": "red",
@@ -245,6 +255,9 @@ HI = Text(("Hi", "you!"), PINK, "Noto Serif", 0.25, 15 / 32, 2.4 / 32, 12 / 32)
     ("scene", "colored", "wanted"),
     [
         (Scene(Kind.SHAPES, Background(Fill.PLAIN, "sky blue")), True, "ps"),
+        (Scene(Kind.SHAPES, Background(Fill.PLAIN, "blue")), True, "pu"),
+        (Scene(Kind.SHAPES, Background(Fill.GRADIENT, "purple", "green", 2)), True, "gpg"),
+        (Scene(Kind.SHAPES, Background(Fill.TEXTURE, "red", "black", 2)), True, "trx"),
         (
             Scene(Kind.SHAPES, Background(Fill.GRADIENT, "white", "mint", 7), OBJECTS),
             True,
@@ -292,6 +305,18 @@ def test_sketches_are_ascii_and_short(kind, colored):
         assert written.isascii() and written.isprintable()
         longest = max(longest, len(written))
     assert 40 < longest <= MOST_SKETCH_BYTES < 128
+
+
+def test_every_background_has_letters_of_its_own():
+    written = {}
+    for name, fill in itertools.product(BACKGROUNDS, Fill):
+        seconds = [""] if fill == Fill.PLAIN else [other for other in BACKGROUNDS if other != name]
+        for second in seconds:
+            text = sketch(Scene(Kind.SHAPES, Background(fill, name, second), OBJECTS[1:2]))
+            assert read(text).ground == (fill, name, *filter(None, [second]))
+            assert len(read(text).objects) == 1
+            written[text] = name
+    assert len(written) == 14 * (1 + 2 * 13)
 
 
 def test_a_crowd_counts_down_from_twenty():

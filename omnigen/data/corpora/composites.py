@@ -325,7 +325,7 @@ def _grounds() -> tuple[list[Background], np.ndarray]:
     Some are there twice.
     """
     grounds = []
-    for color in palette.BACKGROUNDS:
+    for color in palette.CALM:
         grounds.append(Background(Fill.PLAIN, color))
         for fill in (Fill.GRADIENT, Fill.TEXTURE):
             grounds += [Background(fill, color, one) for one in palette.partners(fill, color)]

@@ -20,7 +20,7 @@ def shapes(metadata: Mapping[str, Any]) -> Scene:
     wanted = [one for one in metadata["include"] for _ in range(one["count"])]
     size = Size.MEDIUM if len(wanted) <= 4 else Size.SMALL
     while True:
-        background = Background(Fill.PLAIN, dice.pick(tuple(palette.BACKGROUNDS)))
+        background = Background(Fill.PLAIN, dice.pick(tuple(palette.CALM)))
         allowed = palette.object_colors(background)
         colors = [Color(one["color"]) if "color" in one else dice.pick(allowed) for one in wanted]
         circles = placement.scatter(dice, [dice.between(*RADII[size]) for _ in wanted], gap=GAP)
@@ -54,7 +54,7 @@ def words(lines: Sequence[Sequence[str]], *, seed: str, tries: int = 1000) -> Sc
     dice = Dice("truth", seed)
     fonts = tuple(name for name, family in FAMILIES.items() if family.held_out)
     for _ in range(tries):
-        background = Background(Fill.PLAIN, dice.pick(tuple(palette.BACKGROUNDS)))
+        background = Background(Fill.PLAIN, dice.pick(tuple(palette.CALM)))
         font, ink = dice.pick(fonts), dice.pick(palette.ink_colors(background))
         cap, room = dice.between(*placement.CAPS[0]), 1 - 2 * placement.MARGIN
         texts = [

@@ -186,7 +186,7 @@ def test_every_caption_quotes_all_words(made):
 def test_sketches_say_what_is_where(made):
     """The oracle reads them by a pattern and finds figures by colour and words by captions."""
     thing = r"<(\w+) \w+>(\w)(\w)(\w)"
-    shades = dict(zip("wxebsm", palette.BACKGROUNDS, strict=True))
+    shades = dict(zip("wxebsm", palette.CALM, strict=True))
     seen = Counter()
     for raw in made:
         sketch, image = raw.attributes["sketch"], pixels(raw)
@@ -269,7 +269,7 @@ def test_a_background_shows_most_of_an_outline_or_the_most_that_any_shows():
     def far(rgb, ground):
         return min(palette.distance(rgb, shade) for shade in palette.shades(ground))
 
-    rims = [[rgb] for rgb in palette.BACKGROUNDS.values()]
+    rims = [[rgb] for rgb in palette.CALM.values()]
     shown = {g: min(far(rgb, g) for (rgb,) in rims) for g in composites._grounds()[0]}
     found = composites.choose_ground(Dice(1), rims, scene)
     shown_here = min(far(rgb, found) for (rgb,) in rims)
