@@ -50,6 +50,7 @@ setuptools.setup(
             "**/*.ttf",
             "**/*.otf",
             "**/*.txt",
+            "**/*.tsv",
             "**/*.json",
             "**/*LICENSE*",
         ]

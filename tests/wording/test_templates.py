@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates say what their slots and terms add up to, and fit the meanings that hold it."""
+
+import pytest
+
+from omnigen.wording import templates
+from omnigen.wording.meaning import Meaning, Relation, Thing, Words
+from omnigen.wording.templates import Slot, parse
+
+
+def fits(text: str, terms: str, meaning: Meaning, *, whole: bool = True, style: str | None = None):
+    """What the letters of one template stand for, or None if it does not fit."""
+    found = templates.fit(parse("t", "v", text, terms), meaning, whole=whole, style=style)
+    return found and found.things | found.words
+
+
+CIRCLE, STARS, BLUE = Thing("circle", 1, "red"), Thing("star", 2), Thing("star", 1, "blue")
+
+
+def test_pieces_are_literals_and_slots() -> None:
+    found = parse("t", "v", r"{a.n} {As}\n{a:is|are} {{up}}, {w}", "")
+    assert found.pieces == (
+        *(Slot("a", "n"), " ", Slot("a", "bares"), "\n", Slot("a", "", ("is", "are"))),
+        *(" {up}, ", Slot("w")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "relation", "expected"),
+    [
+        ("{a} above {b}", "above(a,b)", Relation("above", 0, (1,)), {"a": 0, "b": 1}),
+        ("{a} above {b}", "above(a,b)", Relation("below", 0, (1,)), {"a": 1, "b": 0}),
+        ("{a} above {b}", "above(a,b)", Relation("left", 0, (1,)), None),
+        ("{a} by {b}", "next_to(a,b)", Relation("next_to", 1, (0,)), {"a": 0, "b": 1}),
+        ("{a} in {b}", "inside(a,b)", Relation("around", 0, (1,)), {"a": 1, "b": 0}),
+        ("{a} and {b}", "", Relation("left", 0, (1,)), None),
+    ],
+)
+def test_relations_decide_which_is_which(text, terms, relation, expected) -> None:
+    assert fits(text, terms, Meaning("shapes", (CIRCLE, BLUE), (relation,))) == expected
+
+
+def test_a_part_may_leave_out_but_adds_nothing() -> None:
+    told = Meaning("shapes", (CIRCLE, BLUE), (Relation("left", 0, (1,)),), background="blue")
+    assert fits("{a} and {b}", "", told) is None
+    assert fits("{a} and {b}", "", told, whole=False) == {"a": 0, "b": 1}
+    assert fits("{a} and {b}", "above(a,b)", told, whole=False) is None
+    assert fits("just {a}", "only", told, whole=False) is None
+    assert fits("{a} on {bg}", "", told, whole=False) == {"a": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "thing", "fits_it"),
+    [
+        ("{a.n} {As}", "", Thing("star", 3, "red"), True),
+        ("{a.n} {As}", "", Thing("star", 1), False),
+        ("{a.n} {As}", "", Thing("star", None), False),
+        ("several {As}", "", Thing("star", None, "red"), True),
+        ("several {As}", "", Thing("star", 3), False),
+        ("{a.nouns}", "", Thing("star", None, "red"), False),
+        ("the {A}", "", Thing("star", 2), False),
+        ("{a}, a big one", "a.size=large a.count=1", Thing("star", size="large"), True),
+        ("{a}, a big one", "a.size=large a.count=1", Thing("star", 2, size="large"), False),
+        ("{a}, a big one", "a.size=large", Thing("star", size="small"), False),
+        ("{a}", "", Thing("star", place="top"), False),
+        ("{a} in {a.place}", "", Thing("star", place="top"), True),
+        ("{a} on top", "a.place=top", Thing("star", place="bottom"), False),
+        ("{x}", "", Thing("star"), False),
+        ("{x}", "", Thing("panda"), True),
+        ("{a}", "", Thing("panda"), False),
+    ],
+)
+def test_a_thing_is_told_by_its_slots_and_terms(text, terms, thing, fits_it) -> None:
+    domain = "mixed" if thing.noun == "panda" else "shapes"
+    assert (fits(text, terms, Meaning(domain, (thing,))) is not None) == fits_it
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "held", "fits_it"),
+    [
+        ("{a}, no {nos}", "", {"absent": ("circle",)}, True),
+        ("{a}, no {nos}", "", {"absent": ("text",)}, False),
+        ("{a}, nothing {no.color}", "", {"absent": ("red",)}, True),
+        ("{a}, no words", "-text", {"absent": ("text",)}, True),
+        ("{a}", "", {"absent": ("text",)}, False),
+        ("{a} on {bg}", "", {"background": "gradient of white and mint"}, True),
+        ("{a} on {bgc}", "", {"background": "gradient of white and mint"}, False),
+        ("{a} on {bgc}", "", {"background": "sky blue"}, True),
+        ("{a} on white", "bg=white", {"background": "white"}, True),
+        ("just {a}", "only", {"only": True}, True),
+        ("just {a}", "only", {}, False),
+        ("{a}", "", {"only": True}, True),
+    ],
+)
+def test_what_is_told_of_the_whole(text, terms, held, fits_it) -> None:
+    assert (fits(text, terms, Meaning("shapes", (STARS,), **held)) is not None) == fits_it
+
+
+def test_words_and_landscapes() -> None:
+    boat = Meaning(
+        "landscapes",
+        (Thing("lake"), Thing("boat"), Thing("trees", None), Thing("sign")),
+        (Relation("on", 1, (0,)),),
+        (Words("STOP", "red", "sign"),),
+        sky="night",
+    )
+    text = "a boat on a lake at night, trees, a sign: {w}, in {w.ink}"
+    terms = "boat lake trees sign on(boat,lake) w.holder=sign sky=night"
+    expected = {"boat": 1, "lake": 0, "trees": 2, "sign": 3, "w": 0}
+    assert fits(text, terms, boat) == expected
+    assert fits(text.replace("{w}", "{W}"), terms, boat) == expected
+    assert fits(text, terms + " style=photo", boat) is None
+    assert fits("a boat", "boat", boat, whole=False) == {"boat": 1}
+    assert fits("two boats", "boat.count=2", boat, whole=False) is None
+    assert fits("{trees.n} trees", "", boat, whole=False) is None
+    quiet = Meaning("words", words=(Words("Stop"),))
+    assert fits("{W}", "", quiet) is None
+    assert fits("{w}", "", quiet) == {"w": 0}
+    panda = Meaning("things", (Thing("panda"),))
+    assert fits("{x}, {style}", "", panda, style="flat icon") == {"x": 0}
+    assert fits("{x}, {style}", "", panda) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "message"),
+    [
+        ("{q}", "", "'q'; allowed: a, "),
+        ("{a.shade}", "", "'a.shade'; allowed after the dot: count, color"),
+        ("{a}", "above(a,b)", "a relation names 'b'; allowed: a"),
+        ("{a}", "above(a", "term 'above.a'; allowed: above"),
+        ("{w}", "w.color=red", "'w.color=red'; allowed after the dot: ink"),
+    ],
+)
+def test_bad_templates_are_refused(text: str, terms: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse("t", "v", text, terms)
+
+
+def test_the_line_is_named(tmp_path) -> None:
+    (tmp_path / "t.tsv").write_text("v\t{a}\t\nv\t{a}\n")
+    with pytest.raises(ValueError, match="t.tsv, line 2: 2 cells; allowed: 3"):
+        list(templates.read(tmp_path / "t.tsv"))
+
+
+def test_every_template_parses_and_is_there_once() -> None:
+    texts = [one.text for one in templates.every()]
+    assert len(texts) == len(set(texts))
