@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rebuilds the vendored fonts and their metrics.
 
-The fonts are printable-ASCII subsets without hints and layout tables, so a line's width is the sum
-of its advances and composing a scene needs no font library. No family has a Reserved Font Name.
+The fonts are subsets of printable Latin-1 without hints and layout tables, so a line's width is the
+sum of its advances and composing a scene needs no font library. No family has a Reserved Font Name.
 Unpack the npm package `@fontsource/NAME` of every family in `SOURCES` into SOURCE/NAME, then, with
 fonttools and brotli installed:
 
@@ -36,11 +36,12 @@ SOURCES = {
     "Anton": ("anton", 400),
     "Chewy": ("chewy", 400),
 }
-CHARACTERS = "".join(map(chr, range(32, 127)))
+CHARACTERS = "".join(chr(code) for code in (*range(32, 127), *range(161, 256)) if code != 173)
+"""Printable Latin-1: neither the space that does not break nor the soft hyphen."""
 
 
 def subset(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Writes the printable-ASCII TrueType subset of a WOFF2 file."""
+    """Writes the printable Latin-1 TrueType subset of a WOFF2 file."""
     from fontTools import subset as subsetter  # pyright: ignore[reportMissingImports]
 
     options = subsetter.Options(
@@ -60,7 +61,10 @@ def subset(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def metrics(path: pathlib.Path) -> dict[str, Any]:
-    """Returns units per em, cap height, and [advance, left, bottom, right, top] of characters."""
+    """Returns units per em, cap height, and [advance, left, bottom, right, top] of characters.
+
+    Characters that the font lacks have None.
+    """
     from fontTools.pens.boundsPen import BoundsPen  # pyright: ignore[reportMissingImports]
     from fontTools.ttLib import TTFont  # pyright: ignore[reportMissingImports]
 
@@ -72,7 +76,9 @@ def metrics(path: pathlib.Path) -> dict[str, Any]:
         glyphs[names[ord(character)]].draw(pen)
         return [round(value) for value in pen.bounds or (0, 0, 0, 0)]
 
-    boxes = [[glyphs[names[ord(c)]].width, *bounds(c)] for c in CHARACTERS]
+    boxes = [
+        [glyphs[names[ord(c)]].width, *bounds(c)] if ord(c) in names else None for c in CHARACTERS
+    ]
     return {"em": font["head"].unitsPerEm, "cap": bounds("H")[3], "boxes": boxes}
 
 

@@ -12,6 +12,9 @@ import json
 import pathlib
 from typing import Any
 
+CHARACTERS = "".join(chr(code) for code in (*range(32, 127), *range(161, 256)) if code != 173)
+"""What the fonts have: printable Latin-1, but two blanks that ASCII lacks."""
+
 _FOLDER = pathlib.Path(__file__).parent / "fonts"
 
 
@@ -83,7 +86,9 @@ def _metrics() -> dict[str, dict[str, Any]]:
     for entry in table.values():
         cap = entry["cap"]
         entry["boxes"] = {
-            chr(32 + i): tuple(v / cap for v in box) for i, box in enumerate(entry["boxes"])
+            character: tuple(v / cap for v in box)
+            for character, box in zip(CHARACTERS, entry["boxes"], strict=True)
+            if box is not None
         }
     return table
 
@@ -94,18 +99,26 @@ def em(family: str) -> float:
     return entry["em"] / entry["cap"]
 
 
+def has(string: str, *, family: str) -> bool:
+    """Returns whether a font has every character of a line."""
+    return _metrics()[family]["boxes"].keys() >= set(string)
+
+
 @functools.lru_cache(maxsize=1024)
 def measure(string: str, *, family: str) -> Ink:
-    """Measures a line of printable ASCII.
+    """Measures a line of printable Latin-1.
 
     Raises:
-        ValueError: If a character is not printable ASCII.
+        ValueError: If the font lacks a character.
     """
     boxes = _metrics()[family]["boxes"]
     pen, left, top, right, bottom = 0.0, 1e9, 0.0, 0.0, 0.0
     for character in string:
         if character not in boxes:
-            raise ValueError(f"{character!r} in {string!r} is not a printable ASCII character")
+            raise ValueError(
+                f"{character!r} in {string!r} is not in the font {family!r}; allowed: "
+                "printable Latin-1"
+            )
         advance, low_x, low_y, high_x, high_y = boxes[character]
         if high_x > low_x:
             left = min(left, pen + low_x)

@@ -166,10 +166,12 @@ def test_rows_lie_in_a_strip_and_in_order():
         if not is_row(things):
             continue
         rows += 1
+        if rows > 12:
+            return
         seen = np.any([mask(o) for o in things], axis=0)
         _, parts = ndimage.label(seen.any(0))
         _, whole = ndimage.label(seen)
         assert whole == 3 and parts >= 2
         centres = [np.argwhere(mask(o)).mean(0)[0] / SIDE for o in things]
         assert max(centres) - min(centres) <= WAVER + 1 / SIDE
-    assert rows > 10
+    raise AssertionError(rows)
