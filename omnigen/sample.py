@@ -31,6 +31,7 @@ USAGE = """
 Draws a picture:     python -m omnigen.sample --prompt "a red circle" --output out.png
 Draws several:       add --num_images 4; they become out-0.png ... out-3.png, of seeds 0 ... 3
                      and --grid for all of them on one sheet, out-grid.png
+Says what it meant:  add --explain; it prints a line of English for each picture
 Draws one again:     python -m omnigen.sample --recreate out.png
 """
 
@@ -48,6 +49,8 @@ def _flags() -> flags.FlagValues:
     integer("num_images", 1, "how many pictures", lower_bound=1, upper_bound=MAX_IMAGES)
     sheet = "also write all pictures as one, NAME-grid.png"
     flags.DEFINE_bool("grid", False, sheet, flag_values=values)
+    explain = "also print, in words, what the model meant each picture to hold"
+    flags.DEFINE_bool("explain", False, explain, flag_values=values)
     for field in dataclasses.fields(Sampling):
         default: Any = field.default
         define: Any = flags.DEFINE_float if isinstance(default, float) else flags.DEFINE_integer
@@ -69,6 +72,7 @@ class _Job:
         checkpoint: Checkpoint of the model, if not the one that ships.
         sheet: File for all of them together, if it was asked for.
         original: Picture that is drawn again, if any.
+        explain: Whether what the model wrote of each picture is printed in words.
     """
 
     request: Request
@@ -76,6 +80,7 @@ class _Job:
     checkpoint: str | None
     sheet: pathlib.Path | None = None
     original: Recreation | None = None
+    explain: bool = False
 
 
 _SETTINGS = tuple(field.name for field in dataclasses.fields(Sampling))
@@ -92,7 +97,8 @@ def _job(values: flags.FlagValues) -> _Job:
         output = values.output or source.with_name(f"{source.stem}-again.png")
         original = read(source)
         outputs = _outputs(output, 1)
-        return _Job(original.request, outputs, values.checkpoint, original=original)
+        explain = values.explain
+        return _Job(original.request, outputs, values.checkpoint, None, original, explain)
     if values.image:
         raise ValueError(
             f"--image {values.image[0]}: this model draws from text alone; "
@@ -113,7 +119,7 @@ def _job(values: flags.FlagValues) -> _Job:
         _check_output(sheet)
         if sheet.exists() and "seeds" not in png.read(sheet).texts:
             raise ValueError(f"--grid: {sheet} exists and is no sheet; choose another --output")
-    return _Job(request, outputs, values.checkpoint, sheet)
+    return _Job(request, outputs, values.checkpoint, sheet, explain=values.explain)
 
 
 def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, ...]:
@@ -146,10 +152,11 @@ def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
 
     images = []
     started = time.monotonic()
-    for i, (image,) in enumerate(told.each(sampler.batches(job.request))):
+    for i, drawing in enumerate(told.each(sampler.drawings(job.request))):
+        image, sketch = drawing.pixels, drawing.sketch
         one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
         with cli.bad_input_exits(PROGRAM, (OSError,)):
-            save(image, job.outputs[i], one, version=sampler.version)
+            save(image, job.outputs[i], one, version=sampler.version, sketch=sketch)
         seconds, started = time.monotonic() - started, time.monotonic()
         note = f"{cli.printable(str(job.outputs[i]))}: seed {one.seed}, {seconds:.1f} s"
         if job.original:
@@ -159,6 +166,8 @@ def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
                 drawer = cli.printable(job.original.software, most=40)
                 note += f", which {drawer} drew; this is {SOFTWARE}"
         progress.say(note)
+        if job.explain:
+            cli.say(drawing.explanation or "the model wrote nothing before it drew")
         if job.sheet:
             images.append(image)
     if job.sheet:

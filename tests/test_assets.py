@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -48,9 +49,18 @@ def test_draws_from_the_command_line(nano: pretrained.Pretrained, tmp_path: path
         output = tmp_path / name
         command = [sys.executable, "-m", "omnigen.sample", "--output", str(output)]
         prompt = "a large red circle on a white background"
-        subprocess.run([*command, "--prompt", prompt], check=True, env=environment)
+        ran = subprocess.run(
+            [*command, "--prompt", prompt, "--explain"],
+            check=True,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert re.fullmatch("a red circle, [a-z ]+, large; on plain white\n", ran.stdout)
+        assert "warning" not in ran.stderr
         with Image.open(output) as image:
             assert image.info["model"] == nano.version
+            assert re.fullmatch("pw1rC[0-9a-v]{3}", image.info["sketch"])
             pictures.append(np.asarray(image).astype(int))
     np.testing.assert_array_equal(pictures[0], pictures[1])
     red, green, blue = np.moveaxis(pictures[0], -1, 0)

@@ -66,12 +66,14 @@ LAYERS = {
     "export": 7,
     "__main__": 8,
 }
-# Downward, but refused: the loop knows nothing about images, models nothing about data, the world
-# is for data and judges, and judges ask in words of their own, not in those that are learnt.
+# What knows the world: data, judges, and what tells people what a model wrote.
+KNOW_SCENES = ("data", "evals", "generation")
+# Downward, but refused: the loop knows nothing about images, models nothing about data, and judges
+# ask in words of their own, not in those that are learnt.
 REFUSED = {
     *(("training", "models"), ("training", "data"), ("models", "data"), ("evals", "wording")),
     ("data", "nn"),
-    *((part, "scenes") for part in LAYERS if part not in ("scenes", "data", "evals")),
+    *((part, "scenes") for part in LAYERS if part not in ("scenes", *KNOW_SCENES)),
 }
 # What layer 0 may import from outside, besides the standard library.
 OUTSIDE = {

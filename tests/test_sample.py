@@ -16,6 +16,7 @@ from PIL import Image
 import omnigen
 from omnigen import sample
 from omnigen.checkpoints import manager as checkpoints
+from omnigen.generation.sampler import Drawing
 from omnigen.generation.settings import Sampling
 
 PROMPT = 'a cloud with the words "Déjà vu"'
@@ -151,6 +152,40 @@ def test_command_writes_pngs_that_can_be_recreated(
     assert f"which omnigen 0.0.1 drew; this is omnigen {omnigen.__version__}" in (
         capsys.readouterr().err
     )
+
+
+class _Stub:
+    """A sampler that has drawn already."""
+
+    version = "v"
+
+    def __init__(self, *sketches: str) -> None:
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        self.drawn = [Drawing(pixels, sketch) for sketch in sketches]
+
+    def drawings(self, request: sample.Request):
+        return iter(self.drawn[request.seed :][: request.num_images])
+
+
+def test_explains_what_was_meant(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    stub = _Stub('pw1rC664"Hi"xagg8c', "", "pw\x1b[2J")
+    monkeypatch.setattr(sample.Sampler, "load", lambda *_, **__: stub)
+    argv = ["--prompt", "x", "--output", str(tmp_path / "a.png"), "--num_images=3"]
+    sample.main(argv)
+    assert capsys.readouterr().out == ""
+    sample.main([*argv, "--explain"])
+    assert capsys.readouterr().out.splitlines() == [
+        'a red circle, top left, small; the word "Hi" in black, centre; on plain white',
+        "the model wrote nothing before it drew",
+        "nothing; on plain white; not understood: \\x1b[2J",
+    ]
+    for i, sketch in enumerate(('pw1rC664"Hi"xagg8c', None, "pw\x1b[2J")):
+        with Image.open(tmp_path / f"a-{i}.png") as image:
+            assert image.info.get("sketch") == sketch
+    first = tmp_path / "a-0.png"
+    sample.main(["--recreate", str(first), "--explain"])
+    assert capsys.readouterr().out.startswith("a red circle, top left")
+    assert (tmp_path / "a-0-again.png").read_bytes() == first.read_bytes()
 
 
 def _chunks(texts: dict[str, str]):

@@ -6,6 +6,7 @@ the picture of seed s + i, however many are drawn.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ from omnigen.generation.spans import Prompt
 if TYPE_CHECKING:
     import numpy as np
 
+    from omnigen.generation.generate import Drawn
     from omnigen.generation.pretrained import Pretrained
     from omnigen.models.omni import Omni
 
@@ -32,6 +34,7 @@ MAX_PROMPT_BYTES = 4000
 MAX_SEED = 2**32 - 1
 _MOST_SETTINGS = 4096  # characters
 _PICTURES = "pictures"  # the chunk that tells SHA-256 of given pictures
+_SKETCH = "sketch"  # the chunk that tells what the model wrote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,26 @@ class Request(Sampling):
             raise ValueError(f"num_images is {self.num_images}; it must be at least 1")
         if not 0 <= self.seed <= self.seed + self.num_images - 1 <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}; seeds must lie in 0 ... {MAX_SEED}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A picture, and what the model wrote of it before it drew it.
+
+    Attributes:
+        pixels: Picture, uint8 `[H, W, 3]`.
+        sketch: What the model wrote (`scenes.sketch`); empty if it writes nothing.
+    """
+
+    pixels: "np.ndarray"
+    sketch: str
+
+    @property
+    def explanation(self) -> str:
+        """The sketch in English: "a red circle, top left; on plain white"; empty without one."""
+        from omnigen.scenes import explanation, reading
+
+        return explanation.explain(reading.read(self.sketch)) if self.sketch else ""
 
 
 class Sampler:
@@ -149,12 +172,32 @@ class Sampler:
         Raises:
             ValueError: If the batch size is none, or the model cannot read a picture of the prompt.
         """
+        from omnigen.models.omni import to_uint8
+
+        for start, drawn in self._drawn(request, batch_size):
+            yield to_uint8(drawn.images)[: request.num_images - start]
+
+    def drawings(self, request: Request, *, batch_size: int = 1) -> Iterator[Drawing]:
+        """Draws what `batches` does, and tells of each picture what the model wrote of it.
+
+        Raises:
+            ValueError: As in `batches`.
+        """
+        from omnigen.generation.generate import sketches
+        from omnigen.models.omni import to_uint8
+
+        for start, drawn in self._drawn(request, batch_size):
+            both = zip(to_uint8(drawn.images), sketches(self._omni, drawn.ids), strict=True)
+            for pixels, sketch in itertools.islice(both, request.num_images - start):
+                yield Drawing(pixels, sketch)
+
+    def _drawn(self, request: Request, batch_size: int) -> Iterator[tuple[int, "Drawn"]]:
+        """Yields full batches, each with the number of its first picture."""
         import jax
         import numpy as np
 
-        from omnigen.generation.generate import generate
+        from omnigen.generation.generate import drawn
         from omnigen.generation.prompt import prompt_rows
-        from omnigen.models.omni import to_uint8
 
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
@@ -163,13 +206,23 @@ class Sampler:
         for start in range(0, request.num_images, batch_size):
             seeds = [min(request.seed + start + i, MAX_SEED) for i in range(batch_size)]
             keys = make_keys(np.asarray(seeds, np.uint32))
-            images = generate(self._omni, self._params, rows, keys, request)
-            yield to_uint8(images)[: request.num_images - start]
+            yield start, drawn(self._omni, self._params, rows, keys, request)
 
 
-def save(image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str) -> None:
-    """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it."""
-    png.write(image, path, _chunks(request, version) | {"seed": str(request.seed)})
+def save(
+    image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str, sketch: str = ""
+) -> None:
+    """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it.
+
+    Args:
+        image: Picture, uint8 `[H, W, 3]`.
+        path: File to write.
+        request: What was drawn.
+        version: Version of the model.
+        sketch: What the model wrote, for people to read; empty if it wrote nothing.
+    """
+    chunks = _chunks(request, version) | {"seed": str(request.seed)}
+    png.write(image, path, chunks | ({_SKETCH: sketch} if sketch else {}))
 
 
 def save_sheet(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests with pictures from Python, and what a PNG tells of them; texts: tests/test_sample.py."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,12 @@ import pytest
 
 from omnigen import png
 from omnigen.generation import pretrained, sampler
-from omnigen.generation.generate import generate
+from omnigen.generation.generate import drawn, generate
 from omnigen.generation.prompt import prompt_rows
-from omnigen.generation.sampler import Request, Sampler
+from omnigen.generation.sampler import Drawing, Request, Sampler
 from omnigen.generation.settings import Sampling
 from omnigen.generation.spans import Picture
-from omnigen.models.omni import to_uint8
+from omnigen.models.omni import Omni, to_uint8
 
 GIVEN = Picture(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
 
@@ -24,12 +26,38 @@ def model(omni, params):
 
 
 def test_a_prompt_with_pictures_is_drawn_from_its_seeds(model):
-    drawn = Sampler(model)(["a", GIVEN], seed=3, num_images=2, guidance=2.0)
+    images = Sampler(model)(["a", GIVEN], seed=3, num_images=2, guidance=2.0)
     rows = prompt_rows(model.omni, [["a", GIVEN]], model.params)
     for i in range(2):
         keys = jax.vmap(jax.random.key)(jnp.array([3 + i], jnp.uint32))
         wanted = generate(model.omni, model.params, rows, keys, Sampling(guidance=2.0))
-        np.testing.assert_array_equal(drawn[i], to_uint8(wanted)[0])
+        np.testing.assert_array_equal(images[i], to_uint8(wanted)[0])
+
+
+def test_drawings_tell_what_was_written(omni, params):
+    writing = Omni(dataclasses.replace(omni.config, sketch_length=8))
+    model = pretrained.Pretrained(writing, params, version="v", step=0, path="")
+    request = Request("a", seed=3, num_images=3, head_steps=1)
+    rows = prompt_rows(writing, ["a"])
+    drawings = list(Sampler(model).drawings(request))
+    for i, drawing in enumerate(drawings):
+        keys = jax.vmap(jax.random.key)(jnp.array([3 + i], jnp.uint32))
+        pictures = drawn(writing, params, rows, keys, Sampling(head_steps=1))
+        np.testing.assert_array_equal(drawing.pixels, to_uint8(pictures.images)[0])
+        ids = [int(i) for i in pictures.ids[0] if i < 256]
+        assert drawing.sketch == bytes(ids).decode(errors="replace") != ""
+        assert drawing.explanation.startswith(("nothing; not understood: ", "a thumbnail"))
+    assert len({drawing.sketch for drawing in drawings}) == 3
+    together = list(Sampler(model).drawings(request, batch_size=2))
+    assert [d.sketch for d in together] == [d.sketch for d in drawings]
+
+
+def test_a_model_that_writes_nothing_explains_nothing(model):
+    (drawing,) = Sampler(model).drawings(Request("a", head_steps=1))
+    assert (drawing.sketch, drawing.explanation) == ("", "")
+    assert Drawing(drawing.pixels, "gwm1rC664").explanation == (
+        "a red circle, top left, small; on a gradient of white and mint"
+    )
 
 
 def test_what_is_expected_is_compiled_while_weights_are_read(model, monkeypatch, caplog):
