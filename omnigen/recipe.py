@@ -31,6 +31,7 @@ EVALS = {
     "distillation": ("held_out", "exact/12"),
 }
 UNSEEN = {f"model.{key}": part for key, part in compatibility.UNSEEN.items()}
+MIXTURES = ("mixture", "reading_mixture")  # of the data
 MOST_TOKENIZER_BYTES = 1 << 28
 
 # Widths that each mesh axis splits, by part of the model.
@@ -155,12 +156,14 @@ def _evals(stage: Any) -> tuple[str, ...]:
 def _expanded(recipe: Recipe) -> Recipe:
     """Returns the recipe with `~` in its paths expanded: shells do not reach into values."""
     model, data, train = recipe.model, recipe.data, recipe.train
+    mixtures = {
+        key: {cli.expand(name): weight for name, weight in getattr(data, key).items()}
+        for key in MIXTURES
+    }
     return dataclasses.replace(
         recipe,
         model=dataclasses.replace(model, text=cli.expand(model.text)),
-        data=dataclasses.replace(
-            data, mixture={cli.expand(name): weight for name, weight in data.mixture.items()}
-        ),
+        data=dataclasses.replace(data, **mixtures),
         train=dataclasses.replace(
             train, frozen_from=cli.expand(train.frozen_from), init_from=cli.expand(train.init_from)
         ),
@@ -206,7 +209,8 @@ def schema(recipe: Recipe) -> Schema:
         "train": TrainConfig(),
     }
     defaults = {name: config.to_dict(group) for name, group in groups.items()}
-    del defaults["data"]["mixture"]  # its keys are no settings of which each has a default
+    for key in MIXTURES:
+        del defaults["data"][key]  # its keys are no settings of which each has a default
     defaults |= {"seed": 0, "evals": list(_evals(recipe.stage))}
     return Schema(defaults=defaults, unseen=UNSEEN)
 

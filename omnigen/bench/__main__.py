@@ -61,6 +61,7 @@ def bench_train(
         "compile_s": step.compile_s,
         "step_ms": seconds * 1e3,
         "images_per_s": rates.images / seconds,
+        **({"readings_per_s": rates.readings / seconds} if rates.readings else {}),
         "tokens_per_s": rates.tokens / seconds,
         "fill": rates.tokens / rates.positions,
         "tflops_per_s_per_device": achieved,
@@ -119,20 +120,23 @@ def bench_data(recipe: "Recipe", *, repeats: int) -> dict[str, float]:
     """Times batches as the recipe makes them, after the first."""
     from omnigen import parallel
     from omnigen import recipe as recipes
+    from omnigen.training import metrics
 
     stage, size = recipes.build(recipe, recipes.at_random), recipe.train.global_batch_size
     since = time.perf_counter()
     stream = iter(stage.dataset(size, parallel.DataShard()))
     next(stream)
     first = time.perf_counter() - since
-    since, images = time.perf_counter(), 0.0
+    since, found = time.perf_counter(), []
     for _ in range(repeats):
-        images += stage.rates(next(stream)).images
+        found.append(stage.rates(next(stream)))
+    held = metrics.total(found)
     seconds = time.perf_counter() - since
     return {
         "first_batch_s": first,
         "batch_ms": seconds / repeats * 1e3,
-        "images_per_s": images / seconds,
+        "images_per_s": held.images / seconds,
+        **({"readings_per_s": held.readings / seconds} if held.readings else {}),
         "workers": float(recipe.data.workers),
     }
 

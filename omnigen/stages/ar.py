@@ -172,7 +172,7 @@ class ARStage(Stage):
         context_BNZ = add_noise(latents_BNZ, sigma_BN, keys[1])
         ar = self.omni.ar.bind(params["ar"])
         context_BLZ = gather_slots(context_BNZ, sequence.slot)
-        hidden_BLD = ar.hidden(sequence, context_BLZ, segments=self.data.images_per_row)
+        hidden_BLD = ar.hidden(sequence, context_BLZ, segments=self.data.examples_per_row)
         flow_sum = self._flow_loss(params, frozen, batch, context_BLZ, hidden_BLD, keys[2:])
         text_sum = self._text_loss(ar.logits(hidden_BLD[:, :-1]), sequence)
         flow_loss = flow_sum / jnp.maximum(batch.image_count, 1.0)
@@ -232,6 +232,7 @@ class ARStage(Stage):
         rows = np.arange(len(segment))[:, None] * (segment.max() + 1)
         lengths = np.bincount((segment + rows)[segment > 0])
         is_image = batch.sequence.modality == Modality.IMAGE
+        drawn = np.bincount((segment + rows)[is_image], minlength=len(lengths))
         image_tokens, elements = float(is_image.sum()), float(lengths.sum())
         size = batch.image.shape[2:4] if batch.image is not None else (config.image_size,) * 2
         images = image_tokens * config.encoder.token_size**2 / np.prod(size)
@@ -248,6 +249,7 @@ class ARStage(Stage):
             flops=3.0 * trained + images * encode,
             positions=float(segment.size),
             executed_flops=self._executed(lengths, segment.shape, size, encode),
+            readings=float(((lengths > 0) & (drawn == 0)).sum()),
         )
 
     def _executed(

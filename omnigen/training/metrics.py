@@ -30,6 +30,7 @@ _LINE = {
     "learning_rate": "lr {:.2e}",
     "skipped": "skipped {:.0f}",
     "images_per_s": "{:,.0f} images/s",
+    "readings_per_s": "{:,.0f} readings/s",
     "tokens_per_s": "{:,.0f} tokens/s",
     "fill": "fill {:.2f}",
     "tflops_per_s_per_device": "{:.3g} TFLOP/s",
@@ -74,6 +75,7 @@ class Rates:
         flops: FLOPs of the model.
         positions: Number of positions, padding included.
         executed_flops: FLOPs with those of padding and of what the backward pass computes again.
+        readings: Number of captions with sketches that have no image.
     """
 
     images: float
@@ -81,6 +83,7 @@ class Rates:
     flops: float
     positions: float
     executed_flops: float
+    readings: float = 0.0
 
     def __mul__(self, times: float) -> "Rates":
         """Returns what so many such batches hold and cost."""
@@ -113,6 +116,7 @@ def rates(
     tflops = batches.flops / seconds / devices / 1e12
     values = {
         "images_per_s": batches.images / seconds,
+        **({"readings_per_s": batches.readings / seconds} if batches.readings else {}),
         "tokens_per_s": batches.tokens / seconds,
         "fill": batches.tokens / batches.positions,
         "tflops_per_s_per_device": tflops,

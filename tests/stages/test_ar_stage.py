@@ -11,13 +11,26 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from omnigen import flow, parallel
+from omnigen.batch import Rows, stack
 from omnigen.evals import registry
 from omnigen.models import flops
 from omnigen.models.omni import Omni
 from omnigen.parallel import MeshConfig
 from omnigen.scenes.scene import Kind
-from omnigen.sequence import Modality, gather_slots
+from omnigen.sequence import (
+    ImageSpan,
+    Modality,
+    Role,
+    Specials,
+    TextSpan,
+    cut,
+    gather_slots,
+    layout,
+    pack,
+    ungrouped,
+)
 from omnigen.stages.ar import ARObjective, ARStage
+from omnigen.text import ByteText
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +221,54 @@ def test_microbatches_sum_to_the_batch(stage, prepare, run, params, rows, keys):
         parts.append(loss(part, keys_B[m::2]))
     for name, value in whole.items():
         np.testing.assert_allclose(sum(part[name] for part in parts), value, rtol=1e-5)
+
+
+def test_a_reading_loses_what_the_sketch_of_a_drawn_example_does(prepare, run, params, keys):
+    """Of the drawn one, all that follows the sketch is left out; pictures are then no matter."""
+    specials, rng, drawn, read = Specials(256), np.random.default_rng(4), [], []
+    for _ in range(4):
+        caption, sketch = (rng.integers(97, 123, size).tolist() for size in (5, 9))
+        spans = [TextSpan(caption, Role.GIVEN), ImageSpan(2, 2, sketch=sketch)]
+        sample = layout(spans, specials, ByteText().encode)
+        end = sample.token.tolist().index(specials.img) + 1
+        weight = np.where(np.arange(len(sample.token)) < end, sample.weight, 0)
+        drawn.append(pack([dataclasses.replace(sample, weight=weight)], 40, specials.pad))
+        read.append(pack([cut(sample, specials, sketched=False)], 40, specials.pad))
+    image = rng.integers(0, 256, (4, 2, 16, 16, 3), np.uint8)
+    batches = [Rows(ungrouped(stack(rows)), image) for rows in (drawn, read)]
+    found = [run(params, prepare(batch), keys(4)) for batch in batches]
+    (losses, grads) = zip(*found, strict=True)
+    assert float(losses[0][1]["flow_mse"]) == float(losses[1][1]["flow_mse"]) == 0
+    assert 4 < float(losses[0][1]["text_nats"]) < 9  # nothing was learnt: about log 264
+    np.testing.assert_allclose(losses[1][1]["text_nats"], losses[0][1]["text_nats"], rtol=1e-6)
+    for one, other in zip(jax.tree.leaves(grads[0]), jax.tree.leaves(grads[1]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_readings_beside_pictures_are_weighed_by_their_text(stage, prepare, run, params, keys):
+    """Text is a mean over all bytes that are learnt, the flow loss one over pictures alone."""
+    specials, read, drawn = Specials(256), [], []
+    for k in range(4):
+        spans = [TextSpan([97 + k], Role.GIVEN), ImageSpan(2, 2, sketch=list(b"abc"))]
+        sample = layout(spans, specials, ByteText().encode)
+        drawn.append(sample)
+        read.append(cut(sample, specials, sketched=False))
+    image = np.random.default_rng(0).integers(0, 256, (4, 2, 16, 16, 3), np.uint8)
+
+    def lost(rows, *, pictures, readings):
+        rows = [pack(samples, 40, specials.pad) for samples in rows]
+        batch = Rows(ungrouped(stack(rows)), image)
+        rates, parts = stage.rates(batch), run(params, prepare(batch), keys(4))[0][1]
+        assert (rates.images, rates.readings) == (pictures, readings)
+        return {name: float(part) for name, part in parts.items()}
+
+    alone = lost([[one] for one in drawn], pictures=4, readings=0)
+    bare = lost([[one] for one in read], pictures=0, readings=4)
+    both = lost([*map(list, zip(drawn, read, strict=True))], pictures=4, readings=4)
+    assert both["flow_mse"] == pytest.approx(alone["flow_mse"], rel=1e-5)
+    counts = 10, 8  # BOI, 2*2, abc and IMG of both; EOI and EOS where there is a picture
+    wanted = np.average([alone["text_nats"], bare["text_nats"]], weights=counts)
+    assert both["text_nats"] == pytest.approx(wanted, rel=1e-5)
 
 
 MESHES = {

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import math
 import os
@@ -36,6 +37,9 @@ def test_rates_on_a_gpu(monkeypatch):
         "mfu_percent": pytest.approx(50),
         "memory_GiB": 3,
     }
+    batches = dataclasses.replace(batches, readings=500.0)
+    read = metrics.rates(batches=batches, steps=8, seconds=2.0, data_wait=0.1, devices=4)
+    assert read == {**found, "readings_per_s": 250}
 
 
 def test_what_takes_long_is_no_silence(monkeypatch):

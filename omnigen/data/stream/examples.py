@@ -30,6 +30,11 @@ SOURCES: tuple[type[Source], ...] = (World, Recorded)
 LEAST_CAPTION_BYTES = 128
 """The words of any scene, quoted, and what holds them fit in this."""
 
+LEAST_READING = 32
+"""Elements of a row for each example that it holds at most, where some are read alone."""
+
+_READING = 1 << 63  # what indices of readings are counted from; those of other examples are lower
+
 
 class Order(enum.StrEnum):
     """The order in which the tokens of a picture are laid out."""
@@ -49,7 +54,11 @@ class DataConfig:
         max_caption_bytes: Longest caption in bytes. Captions of crowded scenes become terser to
             stay within it, those of corpora are cut.
         row_length: Number of elements of a packed row.
-        images_per_row: Largest number of examples in a row.
+        images_per_row: Largest number of pictures in a row.
+        readings: Number of readings for each example with a picture: captions with their sketches
+            alone, which cost no picture tokens. They are never dropped.
+        reading_mixture: Weights as in `mixture` for readings, among them those of kinds that have
+            no pictures; empty for those of `mixture`.
         seed: Seed of the stream; another seed gives other examples.
         split: Split whose compositions occur.
         workers: Number of processes that make batches; 0 for threads, which suffice for small
@@ -74,6 +83,8 @@ class DataConfig:
     max_caption_bytes: int = 240
     row_length: int = 640
     images_per_row: int = 4
+    readings: int = 0
+    reading_mixture: Mapping[str, float] = dataclasses.field(default_factory=dict)
     seed: int = 0
     split: Split = Split.TRAIN
     workers: int = 0
@@ -112,13 +123,14 @@ class DataConfig:
         require("order", self.order, self.order in list(Order), _names(Order))
         require("crop", self.crop, self.crop in list(Crop), _names(Crop))
         require("bad_limit", self.bad_limit, 0 <= self.bad_limit <= 1, "0 to 1")
-        allowed = ", or ".join(kind.NAMES for kind in SOURCES)
-        for name in self.mixture:
-            require("mixture", name, any(kind.takes(name) for kind in SOURCES), allowed)
-        weights = list(self.mixture.values())
-        good = all(w == 0 or (math.isfinite(w) and w >= LEAST_WEIGHT) for w in weights)
-        allowed = f"weights of 0 or at least {LEAST_WEIGHT} that are not all 0"
-        require("mixture", dict(self.mixture), good and sum(weights) > 0, allowed)
+        require("readings", self.readings, self.readings >= 0, "at least 0")
+        _check_mixture("mixture", self.mixture, [kind for kind in SOURCES if kind.PICTURES])
+        if self.reading_mixture:
+            _check_mixture("reading_mixture", self.reading_mixture, SOURCES)
+        if self.readings and not self.sketches:
+            raise ValueError(
+                f"readings is {self.readings}; allowed: 0, or with sketches, which they write"
+            )
         if self.latents and (self.crop != Crop.CENTER or self.buckets):
             raise ValueError("latents is True; allowed: only with crop 'center' and no buckets")
         if self.latents and self.thumbnails:
@@ -126,6 +138,21 @@ class DataConfig:
         _ = self.sizes  # checks what they are made of
         for kind in self.kinds:
             kind.check(self)
+        if self.readings:
+            for kind in self.reading_kinds:
+                kind.check(self.alone)
+
+    @property
+    def examples_per_row(self) -> int:
+        """The largest number of examples in a row, with and without pictures."""
+        if not self.readings:
+            return self.images_per_row
+        return max(self.images_per_row, self.row_length // LEAST_READING)
+
+    @property
+    def alone(self) -> "DataConfig":
+        """The settings of the sources of readings: square, without latents, never dropped."""
+        return dataclasses.replace(self, readings=0, caption_dropout=0.0, buckets="", latents=False)
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -134,13 +161,13 @@ class DataConfig:
 
     @property
     def kinds(self) -> dict[type[Source], dict[str, float]]:
-        """The kinds of scenes in the mixture whose weight is not 0."""
-        found: dict[type[Source], dict[str, float]] = {}
-        for kind in SOURCES:
-            mine = {name: w for name, w in self.mixture.items() if w and kind.takes(name)}
-            if mine:
-                found[kind] = mine
-        return found
+        """The kinds of sources in the mixture whose weight is not 0."""
+        return _by_kind(self.mixture)
+
+    @property
+    def reading_kinds(self) -> dict[type[Source], dict[str, float]]:
+        """The kinds of sources of readings whose weight is not 0."""
+        return _by_kind(self.reading_mixture or self.mixture)
 
     def check_extras(self) -> None:
         """Checks that the packages of all kinds of sources are installed.
@@ -159,6 +186,11 @@ class DataConfig:
         """
         return [s for kind, names in self.kinds.items() for s in kind.open(names, self, encoding)]
 
+    def open_readings(self) -> list[Source]:
+        """Opens all sources of readings; see `open`."""
+        alone, kinds = self.alone, self.reading_kinds
+        return [s for kind, names in kinds.items() for s in kind.open(names, alone, None)]
+
 
 class Examples:
     """All examples, by buckets.
@@ -167,6 +199,7 @@ class Examples:
         content: Digest of the sources that changes with every file in them; empty if they read
             none.
         buckets: Examples of each size that has any.
+        readings: What is read alone; None if nothing is.
     """
 
     def __init__(self, config: DataConfig, encoding: Encoding | None = None) -> None:
@@ -181,18 +214,17 @@ class Examples:
                 missing or stale.
         """
         sources = config.open(encoding)
-        weights = [source.weights() for source in sources]
-        empty = [source for source, w in zip(sources, weights, strict=True) if not any(w)]
-        if empty and (config.split == Split.TRAIN or len(empty) == len(sources)):
-            raise ValueError(
-                f"mixture: {empty[0].name} has no pictures of the split {config.split}"
-            )
+        weights = _weights("mixture", sources, config.split)
         if not any(source.has_held_out() for source in sources):
             cli.logger(__name__).warning(
                 "nothing in data.mixture is held out: samples are of what is trained on, and the "
                 "held-out loss is not measured; prepare a corpus with --test_fraction"
             )
-        contents = [content for source in sources if (content := source.content())]
+        read = config.open_readings() if config.readings else []
+        if config.split == Split.TEST:
+            read = [source for source in read if any(source.weights())]
+        self.readings = Readings(read, config) if read else None
+        contents = [content for source in (*sources, *read) if (content := source.content())]
         self.content = hashlib.sha256("/".join(contents).encode()).hexdigest() if contents else ""
         self.buckets: list[Bucket] = []
         shares: list[float] = []
@@ -243,6 +275,7 @@ class Bucket:
     """The examples of one size by index, from all sources that have any.
 
     Attributes:
+        number: Number of the bucket among the config's sizes.
         size: Size of the pictures.
     """
 
@@ -258,7 +291,7 @@ class Bucket:
             sources: Sources of the examples, with weights.
             seed: Seed of the order.
         """
-        self.size, self._number = size, number
+        self.number, self.size = number, size
         self._sources = [source for source, _ in sources]
         weights = [weight for _, weight in sources]
         self._mixture = Mixture(weights, seed=f"{seed}/{number}" if number else seed)
@@ -276,7 +309,56 @@ class Bucket:
     def _find(self, index: int) -> tuple[Source, Turn]:
         """Returns the source whose turn it is, with the turn."""
         source, ordinal = self._mixture.at(index)
-        return self._sources[source], Turn(self._number, (self._number << 48) + index, ordinal)
+        return self._sources[source], Turn(self.number, (self.number << 48) + index, ordinal)
+
+
+class Readings:
+    """Examples that are read alone, by index: those of all sources that are opened for it."""
+
+    def __init__(self, sources: Sequence[Source], config: DataConfig) -> None:
+        """Mixes the sources.
+
+        Raises:
+            ValueError: If one is empty.
+        """
+        self._sources, self._buckets = sources, len(config.sizes)
+        weights = _weights("reading_mixture", sources, config.split)
+        self._mixture = Mixture(list(map(sum, weights)), seed=f"readings/{config.seed}")
+
+    def at(self, bucket: Bucket, index: int) -> Candidate:
+        """Returns an example of those that go with a bucket's, whose picture nobody needs."""
+        index = index * self._buckets + bucket.number  # no two buckets read the same
+        source, ordinal = self._mixture.at(index)
+        return self._sources[source].candidate(Turn(0, _READING + index, ordinal))
+
+
+def _by_kind(mixture: Mapping[str, float]) -> dict[type[Source], dict[str, float]]:
+    found: dict[type[Source], dict[str, float]] = {}
+    for kind in SOURCES:
+        mine = {name: w for name, w in mixture.items() if w and kind.takes(name)}
+        if mine:
+            found[kind] = mine
+    return found
+
+
+def _weights(name: str, sources: Sequence[Source], split: Split) -> list[Sequence[float]]:
+    """Returns the weights of the sources of a mixture, whose name is `name`; see `Examples`."""
+    weights = [source.weights() for source in sources]
+    empty = [source for source, w in zip(sources, weights, strict=True) if not any(w)]
+    if empty and (split == Split.TRAIN or len(empty) == len(sources)):
+        raise ValueError(f"{name}: {empty[0].name} has no pictures of the split {split}")
+    return weights
+
+
+def _check_mixture(name: str, mixture: Mapping[str, float], kinds: Sequence[type[Source]]) -> None:
+    """Checks names and weights of a mixture, which is the setting `name`."""
+    allowed = ", or ".join(kind.NAMES for kind in kinds)
+    for key in mixture:
+        require(name, key, any(kind.takes(key) for kind in kinds), allowed)
+    weights = list(mixture.values())
+    good = all(w == 0 or (math.isfinite(w) and w >= LEAST_WEIGHT) for w in weights)
+    allowed = f"weights of 0 or at least {LEAST_WEIGHT} that are not all 0"
+    require(name, dict(mixture), good and sum(weights) > 0, allowed)
 
 
 def has_held_out(config: DataConfig) -> bool:

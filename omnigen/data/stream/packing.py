@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What an example takes of a row: elements, and places for pictures."""
+    """What an example takes of a row: elements, and places for pictures, which may be none."""
 
     length: int
     pictures: int = 1
@@ -21,12 +21,14 @@ class Bins:
     Attributes:
         rows: Number of rows.
         length: Number of elements that a row holds.
-        count: Number of examples that a row holds.
+        count: Number of pictures that a row holds.
+        most: Number of examples that a row holds; not less than that of pictures.
     """
 
     rows: int
     length: int
     count: int
+    most: int
 
     def fill(self, loads: Iterable[Load]) -> list[list[int]]:
         """Packs as many of the first examples as fit, leaving out none before the last.
@@ -38,8 +40,7 @@ class Bins:
         fewer examples than they may hold, and the short ones find no row that may take more.
 
         Args:
-            loads: Of the examples, each with a picture at least; read only as far as they can be of
-                use.
+            loads: Of the examples; read only as far as they can be of use.
 
         Returns:
             The indices of the examples in each row, ascending; rows may be empty only if the
@@ -47,8 +48,8 @@ class Bins:
         """
         room, places = self.rows * self.length, self.rows * self.count
         candidates: list[Load] = []
-        for load in itertools.islice(loads, places):
-            assert 0 < load.length <= self.length and 0 < load.pictures <= self.count, load
+        for load in itertools.islice(loads, self.rows * self.most):
+            assert 0 < load.length <= self.length and 0 <= load.pictures <= self.count, load
             room -= load.length
             places -= load.pictures
             if room < 0 or places < 0:
@@ -67,7 +68,9 @@ class Bins:
             fitting = [
                 r
                 for r in range(self.rows)
-                if rooms[r] >= load.length and places[r] >= load.pictures
+                if rooms[r] >= load.length
+                and places[r] >= load.pictures
+                and len(rows[r]) < self.most
             ]
             if not fitting:
                 return None

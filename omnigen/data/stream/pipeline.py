@@ -10,9 +10,11 @@ windows of as many as these rows could hold at most; a window's rows pack the fi
 that fit (see `packing`) and skip the others, which does no harm in an endless stream; of a corpus
 it is others in every epoch. Where the length and the count of a row go together, one in a hundred
 is skipped and rows are 0.96 full (docs/data.md). What fits depends on captions, not on pictures, so
-finding out is cheap.
+finding out is cheap. Readings, which have no pictures, stand behind the example that they come
+with, and are packed and skipped like it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -74,7 +76,7 @@ def sequence_dataset(
     *,
     block: int = 1,
 ) -> "Batches":
-    """Returns a stream of packed rows of captions, each followed by its picture.
+    """Returns a stream of packed rows of captions, each followed by its picture or its sketch.
 
     Args:
         config: What to draw and how to pack it.
@@ -197,17 +199,28 @@ class Drawing:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sketch:
+    """What a sample ends with where it has no picture: the sketch of one, of square form.
+
+    Attributes:
+        ids: Text of the sketch.
+    """
+
+    ids: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
 class Sample:
     """A sample that has its place in a row: texts and pictures in the order of reading.
 
     Attributes:
         index: Of the example in its bucket.
-        parts: Any number of texts and, at least one, pictures. All pictures have the size of the
-            bucket.
+        parts: Any number of texts and, at least one, pictures, or a sketch as the last. All
+            pictures have the size of the bucket.
     """
 
     index: int
-    parts: Sequence[Words | Drawing]
+    parts: Sequence[Words | Drawing | Sketch]
 
     @property
     def drawings(self) -> list[Drawing]:
@@ -217,7 +230,7 @@ class Sample:
     @property
     def text_length(self) -> int:
         """Ids of all texts and sketches."""
-        texts = [part.ids if isinstance(part, Words) else part.sketch for part in self.parts]
+        texts = [p.sketch if isinstance(p, Drawing) else p.ids for p in self.parts]
         return sum(LENGTH if text is None else len(text) for text in texts)
 
 
@@ -260,9 +273,9 @@ class RowBatches(_Course):
         Args:
             text_length: Ids of all its texts.
             grid: Of its pictures; the largest if None.
-            pictures: How many.
+            pictures: How many; 0 for a sketch alone.
         """
-        empty = Sample(0, [Drawing(lambda: np.zeros(0))] * pictures)
+        empty = Sample(0, [Drawing(lambda: np.zeros(0))] * pictures or [Sketch(())])
         return text_length + len(self._laid(empty, (), grid or self.largest).token)
 
     def check(self) -> None:
@@ -302,19 +315,29 @@ class RowBatches(_Course):
 
     def window(self, bucket: Bucket, number: int) -> list[list[Sample]]:
         """Returns the contents of each row of a window of the examples of a bucket."""
-        bins = Bins(WINDOW_ROWS, self.config.row_length, self.config.images_per_row)
-        first, grid = number * bins.rows * bins.count, self.grid(bucket.size)
+        config, grid = self.config, self.grid(bucket.size)
+        bins = Bins(WINDOW_ROWS, config.row_length, config.images_per_row, config.examples_per_row)
         bare = functools.cache(lambda pictures: self.length(0, grid, pictures=pictures))
         found: list[Sample] = []
 
         def loads() -> Iterator[Load]:
-            for index in itertools.count(first):
-                sample = Sample(index, self._parts(bucket.candidate(index)))
+            for sample in self._samples(bucket, number * bins.rows * bins.count):
                 found.append(sample)
                 pictures = len(sample.drawings)
                 yield Load(bare(pictures) + sample.text_length, pictures)
 
         return [[found[i] for i in row] for row in bins.fill(loads())]
+
+    def _samples(self, bucket: Bucket, first: int) -> Iterator[Sample]:
+        """Yields the examples of a bucket from the first on, each with its readings behind it."""
+        readings = self.examples.readings
+        count = self.config.readings if readings else 0
+        for index in itertools.count(first):
+            yield Sample(index, self._parts(bucket.candidate(index)))
+            for number in range(index * count, (index + 1) * count):
+                assert readings is not None
+                with contextlib.suppress(Rejected):  # of a picture whose thumbnail is asked for
+                    yield Sample(index, self._read(readings.at(bucket, number)))
 
     def _parts(self, candidate: Candidate) -> list[Words | Drawing]:
         """Returns what a source's example is as a sample: a caption and its picture.
@@ -324,6 +347,17 @@ class RowBatches(_Course):
         role = Role.GENERATED if self.config.learn_captions else Role.GIVEN
         sketch = None if candidate.sketch is None else self.text.encode(candidate.sketch)
         return [Words(self.text.encode(candidate.caption), role), Drawing(candidate.draw, sketch)]
+
+    def _read(self, candidate: Candidate) -> list[Words | Sketch]:
+        """Returns what a source's example is as a sample without its picture; see `_parts`."""
+        role = Role.GENERATED if self.config.learn_captions else Role.GIVEN
+        sketch = candidate.sketch
+        written = self._written(candidate.draw()) if sketch is None else self.text.encode(sketch)
+        return [Words(self.text.encode(candidate.caption), role), Sketch(written)]
+
+    def _written(self, picture: np.ndarray) -> list[int]:
+        """Returns the ids of a picture's thumbnail."""
+        return [i for c in thumbnail(picture) for i in self.text.encode(c)]
 
     def row(self, samples: Sequence[Sample], size: Size) -> Rows:
         """Returns a row of samples with its pictures, which it draws.
@@ -380,9 +414,12 @@ class RowBatches(_Course):
             if isinstance(part, Words):
                 spans.append(sequence.TextSpan(part.ids, part.role))
                 continue
+            if isinstance(part, Sketch):
+                spans.append(sequence.ImageSpan(*self.token_grid, sketch=part.ids))
+                continue
             picture, sketch, order = next(drawn, None), part.sketch, None
             if sketch is None and picture is not None:
-                sketch = [i for c in thumbnail(picture) for i in self.text.encode(c)]
+                sketch = self._written(picture)
             # Given pictures are in raster order, as prompts have them.
             if self.config.order == Order.RANDOM and part.role == Role.GENERATED:
                 order = np.array(sorted(range(grid[0] * grid[1]), key=lambda _: dice.unit()))
@@ -390,7 +427,9 @@ class RowBatches(_Course):
                 *grid, part.role, order, sketch=sketch or (), block=self.block
             )
             spans.append(span)
-        return sequence.layout(spans, self.specials, self.text.encode)
+        laid = sequence.layout(spans, self.specials, self.text.encode)
+        # A sketch ends where its picture would begin, so all before is as if there were one.
+        return laid if sample.drawings else sequence.cut(laid, self.specials, sketched=False)
 
 
 def _check_shard(batch_size: int, shard: DataShard) -> None:

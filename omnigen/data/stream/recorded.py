@@ -27,12 +27,18 @@ class Recorded(Source):
     NAMES = "a corpus's folder with a slash in its path"
 
     def __init__(
-        self, path: str, number: int, config: "DataConfig", encoding: Encoding | None
+        self,
+        path: str,
+        weight: float,
+        number: int,
+        config: "DataConfig",
+        encoding: Encoding | None,
     ) -> None:
         """Opens the corpus.
 
         Args:
             path: Path of the folder, or of tars.
+            weight: Its weight in the mixture.
             number: Number of the corpus in the mixture; another number gives another order.
             config: What to train on.
             encoding: Encoding whose latents are read instead of pictures; None reads pictures.
@@ -42,7 +48,7 @@ class Recorded(Source):
         """
         self.name, self._number, self._config = repr(path), number, config
         self._records = tars.open_records(path, config.split)
-        self._weight = config.mixture[path]
+        self._weight = weight
         self._latents: Latents | None = None
         if encoding and len(self._records):
             self._latents = Latents(self._records, encoding)
@@ -57,7 +63,10 @@ class Recorded(Source):
         cls, weights: Mapping[str, float], config: "DataConfig", encoding: Encoding | None
     ) -> Sequence[Self]:
         """Opens every path as a source of its own."""
-        return [cls(path, number, config, encoding) for number, path in enumerate(weights)]
+        return [
+            cls(path, weight, number, config, encoding)
+            for number, (path, weight) in enumerate(weights.items())
+        ]
 
     def content(self) -> str:
         """Returns a digest that changes with every picture."""

@@ -2,8 +2,8 @@
 """What a source of examples is: the procedural world, a prepared corpus and tars are such sources.
 
 To add a kind of source, write a class with the members of `Source` and name it in
-`examples.SOURCES`. Then `data.mixture` takes the names that the class claims, and batches,
-previews, buckets, resuming and the place in the data need no further change.
+`examples.SOURCES`. Then `data.mixture` and `data.reading_mixture` take the names that the class
+claims, and batches, previews, buckets, resuming and the place in the data need no further change.
 """
 
 import dataclasses
@@ -69,10 +69,12 @@ class Source(Protocol):
 
     Attributes:
         NAMES: Names that `takes` allows, for messages.
+        PICTURES: Whether it can draw; a source that cannot is for `data.reading_mixture` alone.
         name: Name of this source in messages.
     """
 
     NAMES: ClassVar[str]
+    PICTURES: ClassVar[bool] = True
     name: str
 
     @classmethod

@@ -44,7 +44,8 @@ class World(Source):
 
     def __init__(self, weights: Mapping[str, float], config: "DataConfig") -> None:
         """Takes the kinds of scenes with their weights."""
-        self._config, self._weight = config, sum(weights.values())
+        self._config = dataclasses.replace(config, mixture=weights)
+        self._weight = sum(weights.values())
 
     @classmethod
     def takes(cls, name: str) -> bool:

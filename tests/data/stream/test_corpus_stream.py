@@ -324,6 +324,46 @@ def test_a_square_picture_that_brings_a_sketch_has_that(tmp_path):
         assert seen >= {"own", "long", "wide", "none", ""}
 
 
+def test_readings_of_a_corpus_have_the_sketches_of_its_pictures(tmp_path):
+    """Their own or, if asked, their thumbnails."""
+    own = dataclasses.replace(colored(0), captions=("own",), attributes={"sketch": "<fox>gg8"})
+    own = dataclasses.replace(own, width=32, height=32)
+    folder = corpus(tmp_path / "c", [own, colored(3)], [colored(9)])
+    fields = {"sketches": True, "readings": 2, "reading_mixture": {folder: 1.0}}
+    config = DataConfig(image_size=SIZE, mixture={"shapes": 1.0}, row_length=400, **fields)
+
+    def read(config):
+        found = examples.Examples(config)
+        return [found.readings.at(found.buckets[0], number) for number in range(40)]
+
+    number_3 = "number 3", " ".join(["something else"] * 4)
+    texts = {(one.caption, one.sketch) for one in read(config)}
+    assert texts == {("own", "<fox>gg8"), *((caption, "") for caption in number_3)}
+    shown = dataclasses.replace(config, thumbnails=True)
+    wanted = {thumbnail(one.draw()) for one in read(shown) if one.sketch is None}
+    assert len(wanted) == 1
+    (batch,) = rows(shown, 1, size=8)
+    read_alone = 0
+    for row, segment in enumerate(batch.sequence.segment):
+        for number in range(1, segment.max() + 1):
+            token = batch.sequence.token[row, segment == number].tolist()
+            caption = TEXT.decode(token[1 : token.index(BOI)])
+            if token[-1] == IMG and caption in number_3:
+                assert TEXT.decode(token[token.index(BOI) + 4 : -1]) in wanted
+                read_alone += 1
+    assert read_alone > 3
+    nothing = dataclasses.replace(config, readings=0)
+    assert examples.Examples(config).content and not examples.Examples(nothing).content
+    bare = corpus(tmp_path / "d", [own])
+    test = dataclasses.replace(config, reading_mixture={bare: 1.0}, split=Split.TEST)
+    assert examples.Examples(test).readings is None
+    (batch,) = rows(test, 1, size=4)
+    assert batch.sequence.segment.max() <= config.images_per_row
+    with pytest.raises(ValueError, match="reading_mixture: .* has no pictures of the split train"):
+        empty = corpus(tmp_path / "e", [], [own])
+        examples.Examples(dataclasses.replace(config, reading_mixture={empty: 1.0}))
+
+
 def test_thumbnails_need_pictures_and_letters(two):
     class Words:
         """A tokenizer without single letters."""
