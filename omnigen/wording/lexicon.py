@@ -8,24 +8,44 @@ Its columns:
 - `text`: as it stands within a sentence, in lower case unless always capital.
 - `use`: usual, known or rare.
 - `form`: how the text fits into a sentence. The table below says what forms there are.
-- `plural`: of nouns; empty if there is none.
+- `plural`: of nouns and verbs; empty if there is none.
 - `tags`: separated by commas, of what a user must beware.
 
 | table | meaning | forms, and tags |
 |---|---|---|
-| `colors` | a colour, or the grey, beige, sky blue or mint of a background | `name`; tag `ground` |
-| `modifiers` | a colour | `adjective`, before that colour, such as "dark" |
-| `shapes` | a shape, or "shape" | `noun`; tag `shape_context`: also the name of other things |
-| `elements` | an element of a landscape | `count`, `plural`, `mass` or `the` ("the sun") |
-| `numbers` | a count, or "several" | `word`, `digit`, `times` (3x), `after` (x3), `of` (a pair) |
+| `colors` | a colour | `name`; `#rrggbb` of CSS or xkcd's survey; `not_ground`: see below |
+| `grounds` | the grey, beige, sky blue or mint of a background | `name`; `#rrggbb` |
+| `modifiers` | a colour | `adjective`, before that colour, such as "dark"; `not_ground` |
+| `fills` | plain, gradient, texture | `adjective`, `noun`; of `{c}`, `{d}`: `between`, `whole` |
+| `shapes` | a shape, or "shape" | `noun`, `adjective`; `shape_context`: also another thing's name |
+| `elements` | an element of a landscape | `the`, `count`, `plural`, `mass`, `adjective` |
+| `numbers` | a count, "any", "many" (two or more) or "several" | see `numbers` |
 | `sizes` | small, large | `adjective`, or `after` ("on the small side") |
-| `places` | a place | `phrase`, or `corner`: a noun that "in" precedes |
-| `relations` | a relation | `preposition`, `verb`, `with`, `group` |
-| `skies` | a sky | `adjective` of "sky", `when`, `bare`, `day` |
-| `holders` | a holder, or "letters" | `noun`; tag `inside`: words stand in it, not on it |
-| `requests` | verb, medium, please, context, adjective | as the meaning says |
-| `absent` | "no" or "only" | a phrase with `{no}`, `{nos}` or neither |
+| `places` | a place | `phrase`, `corner`: a noun that "in" precedes, `label`: of lists |
+| `relations` | a relation | `preposition`, `verb`, `with`, `group`, `of`; see below |
+| `skies` | a sky | `adjective` of "sky", `when`, `bare`; tags: an element it hints at, `loose` |
+| `holders` | a holder, or "letters" | `noun`; `inside`: words stand in it; `mass` |
+| `writing` | say, write, written | `verb`, of a holder, before words, after them |
+| `requests` | verb, medium, please, context, adjective | see below |
+| `absent` | no, only, or a noun | see below |
 | `things` | the name of a drawing | `synonym`, or `kind` (what it is one of) |
+
+A colour that is `not_ground` says another colour of a background: light blue is sky blue there.
+
+Of elements, `the` takes the definite article mostly, `count` the indefinite one, `plural` and
+`mass` none; `species` tags a sort ("pines") that a picture may not show, `dialect` a regional word.
+
+Of relations, a `preposition` or `verb` stands between the one and the others; `with` follows the
+one in "the others with the one …", its plural being said of several others; `group` follows all of
+them ("side by side"), and `of` precedes them.
+
+Of requests, `verb` precedes the thing (`question` tags those that ask), `medium` is a noun that is
+joined to it by the `of` form, `please` and `context` stand before or after it all, and an
+`adjective` changes nothing.
+
+Of what is absent, "no" and "only" have phrases `after` a thing or `before` it and whole sentences,
+where `{no}` and `{nos}` is the noun. Of a noun there are adjectives of the whole ("cloudless"), and
+of "text" and "anything else" nouns.
 """
 
 import dataclasses
@@ -38,6 +58,7 @@ from omnigen.dice import Dice
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "lexicon"
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "heart", "ring")
+SEVERAL = "several"
 COLUMNS = ("meaning", "text", "use", "form", "plural", "tags")
 
 
@@ -108,6 +129,26 @@ def entries(name: str, meaning: str, form: str | None = None) -> tuple[Entry, ..
     """Returns the entries of a lexicon with this meaning, and form if one is given."""
     return tuple(
         entry for entry in table(name) if entry.meaning == meaning and form in (None, entry.form)
+    )
+
+
+@functools.cache
+def numbers(count: int | None) -> tuple[Entry, ...]:
+    """Returns ways to tell a count, or with None that there are several.
+
+    Forms are `word`, `digit` and `times` ("3x"), which precede the noun; `after` ("x3"), which
+    follows it; `of` ("a pair of"), which precedes the plural; and `vague` ("several"), whose tag
+    says of what counts it is true, as in "3-9".
+    """
+    if count is None:
+        return entries("numbers", SEVERAL)
+    own = entries("numbers", str(count))
+    names = {"N": str(count)} | ({"n": own[0].text} if own else {})
+    found = (*own, *entries("numbers", "any"), *(entries("numbers", "many") if count > 1 else ()))
+    return tuple(
+        dataclasses.replace(entry, text=entry.text.format_map(names), meaning=str(count))
+        for entry in found
+        if own or "{n}" not in entry.text
     )
 
 

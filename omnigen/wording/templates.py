@@ -49,12 +49,11 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 
-from omnigen.wording.lexicon import SHAPES
+from omnigen.wording.lexicon import SEVERAL, SHAPES
 from omnigen.wording.meaning import COLORS, Meaning, Thing, Words
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "templates"
 SHAPE_LETTERS, DRAWING_LETTERS, WORD_LETTERS = "abcd", "xyz", "wv"
-SEVERAL = "several"
 ANY, ANY_COLOR, PLAIN = "any", "any color", "plain"
 PLURAL_NOUNS = frozenset({"trees", "mountains", "hills", "stars", "birds"})
 NOUNS = (
