@@ -29,7 +29,8 @@ COLORS = dict(zip(Color, "roygbpknxw", strict=True))
 SHAPES = dict(zip(Shape, "CSTADXHR", strict=True))
 SKIES = dict(zip(Sky, "DENO", strict=True))
 ELEMENTS = dict(zip(Element, "JLUCMGRKWTHBFSPA", strict=True))
-GROUNDS = dict(zip(BACKGROUNDS, "wxebsmroygupkn", strict=True))
+# None is a fill's letter, so that the style of a drawing may end in any letter before a background.
+GROUNDS = dict(zip(BACKGROUNDS, "wxebsmroyvulkn", strict=True))
 FONTS = dict(zip(FAMILIES, "abcdefghijklmnopqrst", strict=True))
 
 
