@@ -5,13 +5,16 @@
 millisecond.
 """
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 
 from omnigen.dice import Dice
-from omnigen.scenes import grammar, palette, placement, splits, words
+from omnigen.scenes import grammar, marks, palette, placement, splits, words
+from omnigen.scenes.arrange import GAP, RADII, arranged, size_of
 from omnigen.scenes.fonts import FAMILIES
-from omnigen.scenes.landscape import compose_landscape
+from omnigen.scenes.landscape import Writer, compose_landscape
 from omnigen.scenes.scene import (
     Background,
     Color,
@@ -24,15 +27,6 @@ from omnigen.scenes.scene import (
     Text,
 )
 
-RADII: dict[Size, tuple[float, float]] = {
-    Size.SMALL: (0.055, 0.075),
-    Size.MEDIUM: (0.09, 0.115),
-    Size.LARGE: (0.15, 0.19),
-}
-"""Ranges of the circumscribed radius, apart so that the name of a size is never in doubt."""
-GAP = 0.015
-"""Objects are at least this far from each other."""
-
 GROUPED = 0.12
 """Share of scenes of shapes, of the train split, that are two kinds, one all on one side."""
 BAND = 0.27
@@ -44,7 +38,8 @@ _COUNTS = {
     **{count: 0.05 / 8 for count in range(13, 21)},
 }  # fmt: skip
 _SHAPES = tuple(Shape)
-_GROUNDS = tuple(palette.CALM)
+_CALM, _VIVID = tuple(palette.CALM), tuple(palette.VIVID)
+_MARKED = 0.7  # of the phrases of a scene with marks
 
 
 _FONTS = {
@@ -53,9 +48,48 @@ _FONTS = {
 }
 
 
-def _background(dice: Dice) -> Background:
-    fill = dice.weigh({Fill.PLAIN: 0.5, Fill.GRADIENT: 0.27, Fill.TEXTURE: 0.23})
-    color = dice.pick(_GROUNDS)
+@dataclasses.dataclass(frozen=True)
+class Variety:
+    """Shares of scenes that hold more than those that published numbers are of.
+
+    Attributes:
+        related: Share of scenes of shapes in which one thing is inside, between or next to others,
+            or some stand in a row or a column.
+        vivid: Share of scenes on a canvas whose background has one of the vivid colours.
+        marked: Share of scenes with words in which accents and signs are written.
+    """
+
+    related: float = 0.0
+    vivid: float = 0.0
+    marked: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What one scene may hold, and whether of the test split."""
+
+    held_out: bool
+    related: bool
+    vivid: bool
+    marked: bool
+
+    @property
+    def write(self) -> Writer:
+        """What draws its words."""
+        plain = functools.partial(words.phrase, held_out=self.held_out)
+        if not self.marked:
+            return plain
+        special = functools.partial(marks.phrase, held_out=self.held_out)
+        return lambda dice: (special if dice.chance(_MARKED) else plain)(dice)
+
+
+def _background(dice: Dice, *, vivid: bool) -> Background:
+    if vivid:
+        fill = dice.weigh({Fill.PLAIN: 0.72, Fill.GRADIENT: 0.16, Fill.TEXTURE: 0.12})
+        color = dice.pick(_VIVID)
+    else:
+        fill = dice.weigh({Fill.PLAIN: 0.5, Fill.GRADIENT: 0.27, Fill.TEXTURE: 0.23})
+        color = dice.pick(_CALM)
     partners = () if fill == Fill.PLAIN else palette.partners(fill, color)
     if not partners:
         return Background(Fill.PLAIN, color)
@@ -133,9 +167,9 @@ def _sides(dice: Dice, count: int) -> tuple[list[placement.Circle], list[placeme
     return first, second
 
 
-def _grouped(dice: Dice) -> Scene | None:
+def _grouped(dice: Dice, *, vivid: bool) -> Scene | None:
     """Returns two kinds of object as in `_sides`, with nothing held out, or None if it fails."""
-    background, single = _background(dice), splits.tables().single
+    background, single = _background(dice, vivid=vivid), splits.tables().single
     halves = _sides(dice, dice.weigh({3: 0.4, 4: 0.3, 5: 0.2, 6: 0.1}))
     if halves is None:
         return None
@@ -153,7 +187,7 @@ def _grouped(dice: Dice) -> Scene | None:
         return None
     groups = [
         [
-            Object(shape, color, _size(circle.radius), circle.x, circle.y, circle.radius)
+            Object(shape, color, size_of(circle.radius), circle.x, circle.y, circle.radius)
             for circle in half
         ]
         for (color, shape), half in zip((one, another), halves, strict=True)
@@ -163,24 +197,27 @@ def _grouped(dice: Dice) -> Scene | None:
     return Scene(Kind.SHAPES, background, tuple(itertools.chain(*groups)))
 
 
-def _size(radius: float) -> Size:
-    return next(size for size, (_, most) in RADII.items() if radius <= most)
+def _related(dice: Dice, plan: _Plan) -> Scene | None:
+    background = _background(dice, vivid=plan.vivid)
+    objects = arranged(dice, background)
+    return None if objects is None else Scene(Kind.SHAPES, background, objects)
 
 
-def _shapes(dice: Dice, held_out: bool) -> Scene | None:
+def _shapes(dice: Dice, plan: _Plan) -> Scene | None:
+    if plan.related:
+        return _related(dice, plan)
     # The scenes of the test stay those that published numbers are of.
-    if not held_out and dice.chance(GROUPED):
-        tries = (_grouped(dice) for _ in range(50))
+    if not plan.held_out and dice.chance(GROUPED):
+        tries = (_grouped(dice, vivid=plan.vivid) for _ in range(50))
         return next((scene for scene in tries if scene is not None), None)
-    background = _background(dice)
+    background = _background(dice, vivid=plan.vivid)
     sizes = _sizes(dice, dice.weigh(_COUNTS))
     circles = placement.scatter(dice, [dice.between(*RADII[size]) for size in sizes], gap=GAP)
     if circles is None:
         return None
     colors = palette.object_colors(background)
-    return Scene(
-        Kind.SHAPES, background, _objects(dice, sizes, circles, colors=colors, held_out=held_out)
-    )
+    objects = _objects(dice, sizes, circles, colors=colors, held_out=plan.held_out)
+    return Scene(Kind.SHAPES, background, objects)
 
 
 def lines_of_words(
@@ -191,6 +228,7 @@ def lines_of_words(
     held_out: bool,
     large: float,
     room: float = 1 - 2 * placement.MARGIN,
+    write: Writer | None = None,
 ) -> list[Text]:
     """Returns lines of words still to be placed.
 
@@ -201,7 +239,9 @@ def lines_of_words(
         held_out: Whether fonts and words of the test may occur.
         large: Share of lines with big letters.
         room: Largest width of a line.
+        write: Draws the words; None for those of `words`.
     """
+    write = write or functools.partial(words.phrase, held_out=held_out)
     fonts, lines = _FONTS[held_out], []
     font, color, mixed = dice.pick(fonts), dice.pick(inks), dice.chance(0.3)
     for _ in range(count):
@@ -212,25 +252,27 @@ def lines_of_words(
         )
         text = None
         while text is None:
-            phrase = words.phrase(dice, held_out=held_out)
-            text = placement.line(phrase, color=color, font=font, cap=cap, room=room)
+            text = placement.line(write(dice), color=color, font=font, cap=cap, room=room)
         lines.append(text)
     return lines
 
 
-def _words(dice: Dice, held_out: bool) -> Scene | None:
-    background = _background(dice)
+def _words(dice: Dice, plan: _Plan) -> Scene | None:
+    background = _background(dice, vivid=plan.vivid)
     count = dice.weigh({1: 0.42, 2: 0.34, 3: 0.24})
     inks = palette.ink_colors(background)
-    lines = lines_of_words(dice, count, inks=inks, held_out=held_out, large=0.12)
+    lines = lines_of_words(
+        dice, count, inks=inks, held_out=plan.held_out, large=0.12, write=plan.write
+    )
     return Scene(Kind.WORDS, background, texts=placement.stack(dice, lines))
 
 
-def _mixed(dice: Dice, held_out: bool) -> Scene | None:
-    background = _background(dice)
+def _mixed(dice: Dice, plan: _Plan) -> Scene | None:
+    background = _background(dice, vivid=plan.vivid)
     inks = palette.ink_colors(background)
+    count = dice.weigh({1: 0.7, 2: 0.3})
     lines = lines_of_words(
-        dice, dice.weigh({1: 0.7, 2: 0.3}), inks=inks, held_out=held_out, large=0.0
+        dice, count, inks=inks, held_out=plan.held_out, large=0.0, write=plan.write
     )
     texts = placement.stack(dice, lines)
     sizes = _sizes(dice, dice.weigh({1: 0.3, 2: 0.3, 3: 0.2, 4: 0.12, 5: 0.08}))
@@ -241,12 +283,12 @@ def _mixed(dice: Dice, held_out: bool) -> Scene | None:
     if circles is None:
         return None
     colors = palette.object_colors(background)
-    objects = _objects(dice, sizes, circles, colors=colors, held_out=held_out)
+    objects = _objects(dice, sizes, circles, colors=colors, held_out=plan.held_out)
     return Scene(Kind.MIXED, background, objects, texts) if objects else None
 
 
-def _landscapes(dice: Dice, held_out: bool) -> Scene | None:
-    return compose_landscape(dice, fonts=_FONTS[held_out], held_out=held_out)
+def _landscapes(dice: Dice, plan: _Plan) -> Scene | None:
+    return compose_landscape(dice, fonts=_FONTS[plan.held_out], write=plan.write)
 
 
 _MAKERS = {
@@ -257,7 +299,7 @@ _MAKERS = {
 }
 
 
-def compose(seed: int, kind: Kind, *, held_out: bool) -> Scene:
+def compose(seed: int, kind: Kind, *, held_out: bool, variety: Variety = Variety()) -> Scene:
     """Returns the scene of a seed, the same on every machine.
 
     Args:
@@ -265,10 +307,15 @@ def compose(seed: int, kind: Kind, *, held_out: bool) -> Scene:
         kind: The family of scenes.
         held_out: False gives scenes without a held-out atom, True those with at least one (see
             `splits`).
+        variety: What the scene may hold besides. Scenes that are not chosen for any of it are those
+            that come without.
     """
-    dice = Dice(seed, kind, "test" if held_out else "train")
+    split = "test" if held_out else "train"
+    choice = Dice("variety", seed, kind, split)
+    chosen = [choice.chance(share) for share in (variety.related, variety.vivid, variety.marked)]
+    plan, dice = _Plan(held_out, *chosen), Dice(seed, kind, split)
     for _ in itertools.count():
-        scene = _MAKERS[kind](dice, held_out)
+        scene = _MAKERS[kind](dice, plan)
         if scene is not None and splits.is_held_out(scene) == held_out:
             return scene
     raise AssertionError("unreachable")

@@ -6,10 +6,10 @@ element can be seen.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from omnigen.dice import Dice
-from omnigen.scenes import palette, placement, words
+from omnigen.scenes import palette, placement
 from omnigen.scenes.placement import Box
 from omnigen.scenes.scene import Element, Kind, Landscape, Prop, Scene, Sky, Text
 
@@ -40,6 +40,9 @@ _OPAQUE = (
     Element.BANNER,
 )
 
+
+Writer = Callable[[Dice], tuple[str, ...]]
+"""Draws one to three words that are read together."""
 
 _BOATS = {Element.SEA: 0.6, Element.LAKE: 0.45, Element.RIVER: 0.12}
 
@@ -102,7 +105,7 @@ def _plan(dice: Dice) -> _Plan:
 
 
 def _lines(
-    dice: Dice, *, holder: Element, paper: palette.RGB, fonts: Sequence[str], held_out: bool
+    dice: Dice, *, holder: Element, paper: palette.RGB, fonts: Sequence[str], write: Writer
 ) -> list[Text]:
     """Returns one line of words, or on a banner two to be read on, both about the origin."""
     room = 0.92 - 2 * PADDING[holder][0]
@@ -110,7 +113,7 @@ def _lines(
     cap = dice.between(0.078, 0.115)
     least = 2 if dice.chance(0.4) else 1
     while True:
-        phrase = words.phrase(dice, held_out=held_out)
+        phrase = write(dice)
         if len(phrase) < least:
             continue
         whole = placement.line(phrase, color=color, font=font, cap=cap, room=room)
@@ -139,14 +142,14 @@ def _lines(
 
 
 def _hold(
-    dice: Dice, plan: _Plan, *, fonts: Sequence[str], held_out: bool
+    dice: Dice, plan: _Plan, *, fonts: Sequence[str], write: Writer
 ) -> tuple[Prop, tuple[Text, ...]]:
     """Returns the cloud, sign or banner of a plan, as large as its words need."""
     holder = plan.holder
     assert holder is not None
     seed = dice.seed()
     paper = palette.holder_color(holder, sky=plan.sky, seed=seed)
-    lines = _lines(dice, holder=holder, paper=paper, fonts=fonts, held_out=held_out)
+    lines = _lines(dice, holder=holder, paper=paper, fonts=fonts, write=write)
     boxes = [placement.text_box(text) for text in lines]
     gap = 0.024
     side, above, below = PADDING[holder]
@@ -329,18 +332,18 @@ def _visible(props: Sequence[Prop]) -> bool:
     return True
 
 
-def compose_landscape(dice: Dice, *, fonts: Sequence[str], held_out: bool) -> Scene | None:
+def compose_landscape(dice: Dice, *, fonts: Sequence[str], write: Writer) -> Scene | None:
     """Returns a random landscape, or None if its drawn elements hide one another.
 
     Args:
         dice: Source of all choices.
         fonts: Font families for the words.
-        held_out: Whether words of the test split may be written.
+        write: Draws the words that are written.
     """
     plan = _plan(dice)
     holder, texts = None, ()
     if plan.holder is not None:
-        holder, texts = _hold(dice, plan, fonts=fonts, held_out=held_out)
+        holder, texts = _hold(dice, plan, fonts=fonts, write=write)
     horizon, elements = plan.horizon, plan.elements
     ridge = horizon - (dice.between(0.17, 0.3) if Element.MOUNTAINS in elements else 0.04)
     taken = []

@@ -90,8 +90,10 @@ def line(
 ) -> Text | None:
     """Returns a line about the origin, with smaller letters if it is wider than `room`.
 
-    None if the letters would be less than `LEAST_CAP` high.
+    None if the letters would be less than `LEAST_CAP` high, or the font lacks one.
     """
+    if not fonts.has(" ".join(words), family=font):
+        return None
     measured = fonts.measure(" ".join(words), family=font).width
     cap = min(cap, room / measured)
     if cap < LEAST_CAP:
@@ -119,9 +121,14 @@ def stack(dice: Dice, lines: Sequence[Text]) -> tuple[Text, ...]:
 
 
 def scatter(
-    dice: Dice, radii: Sequence[float], *, gap: float, avoid: Sequence[Box] = ()
+    dice: Dice,
+    radii: Sequence[float],
+    *,
+    gap: float,
+    avoid: Sequence[Box] = (),
+    beside: Sequence[Circle] = (),
 ) -> list[Circle] | None:
-    """Returns places circles at random so that none meets another, the edge or a box.
+    """Places circles at random so that none meets another, one that is there, the edge or a box.
 
     None if there seems to be no room.
     """
@@ -134,7 +141,7 @@ def scatter(
             x, y = dice.between(low, 1 - low), dice.between(low, 1 - low)
             if all(
                 (x - c.x) ** 2 + (y - c.y) ** 2 >= (radius + c.radius + gap) ** 2
-                for c in placed.values()
+                for c in (*beside, *placed.values())
             ) and all(box.distance(x, y) >= radius + gap for box in avoid):
                 placed[index] = Circle(x, y, radius)
                 break

@@ -182,7 +182,7 @@ def render(scene: Scene, size: int) -> np.ndarray:
         draw_background(pen, scene.background)
     if scene.landscape is not None:
         scenery.draw(pen, scene.landscape)
-    for thing in scene.objects:
+    for thing in sorted(scene.objects, key=lambda thing: -thing.radius):  # inner ones on top
         _draw_object(pen, thing)
     for text in scene.texts:
         draw_text(pen, text)

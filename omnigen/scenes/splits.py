@@ -21,7 +21,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import string
 
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.scene import Color, Landscape, Object, Scene, Shape
@@ -97,8 +96,8 @@ def pair_held_out(
 
 
 def normal(word: str) -> str:
-    """Returns a word in the form that is hashed: lower case, without punctuation."""
-    return "".join(c for c in word.casefold() if c not in string.punctuation)
+    """Returns a word in the form that is hashed: lower case, letters and digits alone."""
+    return "".join(filter(str.isalnum, word.casefold()))
 
 
 def word_held_out(word: str) -> bool:

@@ -18,7 +18,7 @@ from omnigen.data.corpus.split import Split
 from omnigen.data.stream.source import MOST_SKETCH_BYTES, Candidate, Captioned, Source, Turn
 from omnigen.dice import Dice
 from omnigen.scenes.caption import caption, is_colored
-from omnigen.scenes.compose import compose
+from omnigen.scenes.compose import Variety, compose
 from omnigen.scenes.scene import Kind, Scene
 from omnigen.scenes.sketch import sketch
 
@@ -118,8 +118,11 @@ def weights_of(config: "DataConfig") -> dict[str, float]:
 
 def scene_at(config: "DataConfig", index: int) -> Scene:
     """Returns the scene of an example; its kind is drawn from those of the mixture."""
-    kind = Dice("kind", config.seed, index).weigh(weights_of(config))
-    return compose(_seed(config, index), Kind(kind), held_out=config.split == Split.TEST)
+    kind = Kind(Dice("kind", config.seed, index).weigh(weights_of(config)))
+    if config.split == Split.TEST:
+        return compose(_seed(config, index), kind, held_out=True)
+    variety = Variety(related=config.related, vivid=config.vivid, marked=config.marked)
+    return compose(_seed(config, index), kind, held_out=False, variety=variety)
 
 
 def caption_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
@@ -135,7 +138,7 @@ def sketch_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
     if not config.sketches:
         return ""
     written = sketch(scene, colored=is_colored(_seed(config, index), config.uncolored))
-    return written if len(written) <= MOST_SKETCH_BYTES else ""
+    return written if len(written.encode()) <= MOST_SKETCH_BYTES else ""
 
 
 def eval_examples(config: "DataConfig", kind: Kind, *, count: int, start: int) -> list[Example]:
