@@ -16,6 +16,7 @@ from omnigen.wording.templates import (
     ANY_COLOR,
     ATTRIBUTES,
     DRAWING_LETTERS,
+    NOUNS,
     PLAIN,
     WORD_ATTRIBUTES,
     Holds,
@@ -80,17 +81,39 @@ def fitting(meaning: Meaning, *, whole: bool = True, style: str | None = None) -
             part of the meaning either way.
         style: Style of drawing, which templates of a style need.
     """
-    candidates = _by_size().get(_size(meaning), ()) if whole else templates.every()
-    found = (fit(one, meaning, whole=whole, style=style) for one in candidates)
+    have = _kinds(meaning.things, meaning.words, meaning.domain)
+    found = (
+        fit(one, meaning, whole=whole, style=style)
+        for needs, group in _by_needs().items()
+        if (have == dict(needs) if whole else all(have.get(kind, 0) >= n for kind, n in needs))
+        for one in group
+    )
     return [one for one in found if one is not None]
 
 
 @functools.cache
-def _by_size() -> dict[tuple[object, ...], list[Template]]:
-    sizes = collections.defaultdict(list)
+def _by_needs() -> dict[tuple[tuple[str, int], ...], list[Template]]:
+    """Returns the templates by how many things of what kind, and words, they speak of."""
+    groups = collections.defaultdict(list)
     for one in templates.every():
-        sizes[_size(one)].append(one)
-    return sizes
+        kinds = [
+            holds.noun or ("drawing" if name in DRAWING_LETTERS else "shape")
+            for name, holds in one.things.items()
+        ]
+        needs = collections.Counter([*kinds, *("w" for _ in one.words)])
+        groups[tuple(sorted(needs.items()))].append(one)
+    return groups
+
+
+def _kinds(things: Sequence[Thing], words: Sequence[Words], domain: str) -> dict[str, int]:
+    kinds = [_kind(thing.noun, domain) for thing in things]
+    return collections.Counter([*kinds, *("w" for _ in words)])
+
+
+def _kind(noun: str, domain: str) -> str:
+    if domain == "things" or noun not in (*SHAPES, "shape", *NOUNS):
+        return "drawing"
+    return "shape" if noun in (*SHAPES, "shape") else noun
 
 
 def _size(one: Meaning | Template) -> tuple[object, ...]:
@@ -192,10 +215,8 @@ def _suits(name: str, holds: Holds, one: Thing | Words, *, whole: bool, domain: 
     else:
         if holds.is_plural and one.count == 1:
             return False
-        is_drawing = domain == "things" or one.noun not in (*SHAPES, "shape")
-        if holds.noun != one.noun and (
-            holds.noun is not None or is_drawing != (name in DRAWING_LETTERS)
-        ):
+        kind = "drawing" if name in DRAWING_LETTERS else "shape"
+        if _kind(one.noun, domain) != (holds.noun or kind):
             return False
         attributes = ATTRIBUTES
     return all(

@@ -30,7 +30,7 @@ separated by spaces; spaces within a name are written `_`.
 
 | term | meaning |
 |---|---|
-| `lake`, `trees`, `circle` | that is there; one, if it can be counted in the singular |
+| `lake`, `trees` | that is there; one, if it can be counted in the singular |
 | `a.count=3`, `boat.place=left`, `w.holder=sign` | what the text says outside of the slot |
 | `cloud.count=several` | some of them, of no told number |
 | `above(a,b)`, `between(a,b,c)`, `on(boat,lake)` | a relation; `w` may take part |
@@ -49,7 +49,7 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 
-from omnigen.wording.lexicon import SEVERAL, SHAPES
+from omnigen.wording.lexicon import SEVERAL
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "templates"
 SHAPE_LETTERS, DRAWING_LETTERS, WORD_LETTERS = "abcd", "xyz", "wv"
@@ -57,7 +57,6 @@ ANY, ANY_COLOR, PLAIN = "any", "any color", "plain"
 QUOTES = "\"'`\u201c\u2018\u201e\u201a\u00ab\u2039\u300c(<[*_="
 QUOTES_APART = ("\u00ab ", "quote ", "quotes ")
 NOUNS = (
-    *SHAPES,
     *("sun", "moon", "stars", "cloud", "mountains", "hills", "river", "lake", "sea", "trees"),
     *("house", "boat", "birds", "snow", "sign", "banner"),
 )

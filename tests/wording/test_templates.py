@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from omnigen.wording import fitting, meaning, templates
+from omnigen.wording import fitting, lexicon, meaning, templates
 from omnigen.wording.meaning import Meaning, Relation, Thing, Words
 from omnigen.wording.templates import Slot, parse
 
@@ -178,11 +178,8 @@ def test_quantities_are_plausible() -> None:
 
 def told_by(one: templates.Template) -> Meaning:
     """A meaning that the template alone defines: what it says, of any thing that will do."""
-    nouns, names, color = (
-        iter(("star", "ring", "heart", "cross")),
-        iter(("panda", "cup", "key")),
-        "red",
-    )
+    nouns = (shape for shape in lexicon.SHAPES[2:] if shape not in one.absent)
+    names, color = iter(("panda", "cup", "key")), "red"
     things = []
     for name, holds in one.things.items():
         noun = holds.noun or next(nouns if name in "abcd" else names)
@@ -210,7 +207,7 @@ def told_by(one: templates.Template) -> Meaning:
     )
     order = [*one.things, *one.words]
     ground = {"any": "blue", "plain": "blue"}.get(one.background or "", one.background)
-    absent = [{"any": "square", "any color": "green"}.get(noun, noun) for noun in one.absent]
+    absent = [{"any": "circle", "any color": "green"}.get(noun, noun) for noun in one.absent]
     is_things = any(name in "xyz" for name in one.things) and not any(
         len(name) > 1 or name in "abcd" for name in one.things
     )
@@ -236,7 +233,7 @@ def test_every_template_says_what_it_says_and_not_another_thing() -> None:
         style = "flat" if one.style == "any" else one.style
         found = fitting.fit(one, told, style=style)
         assert found is not None, (one.text, told)
-        spare = dataclasses.replace(told, things=(*told.things, Thing("diamond", 2)))
+        spare = dataclasses.replace(told, things=(*told.things, Thing("shape", 2)))
         assert fitting.fit(one, spare, style=style) is None, one.text
         if one.relations:
             assert fitting.fit(one, dataclasses.replace(told, relations=()), style=style) is None
