@@ -52,6 +52,7 @@ setuptools.setup(
             "**/*.txt",
             "**/*.tsv",
             "**/*.json",
+            "**/*.jsonl",
             "**/*LICENSE*",
         ]
     },

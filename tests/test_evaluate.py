@@ -83,7 +83,7 @@ def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path
         (["--output", "eval", "--corpus=x"], "--corpus x: is of --suites corpus alone"),
         (
             ["--output", "eval", "--suites=exact,lpips", "--nojudge"],
-            "--nojudge draws --suites exact,text, and takes no --images",
+            "--nojudge draws --suites exact,text,wording, and takes no --images",
         ),
         (["--output", "eval", "--suites=fidelity"], "FID needs --inception_weights: pt_inception"),
         (
@@ -95,7 +95,7 @@ def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path
         (["--output", "eval", "--checkpoint=absent"], "absent: no such checkpoint folder"),
         (
             ["--output", "eval", "--suites=kid_lite0", "--images=."],
-            "--images .: judged by --suites exact,text; with --reference also by fidelity, kid_li",
+            "--images .: judged by --suites exact,text,wording; with --reference also by fidelity",
         ),
         (["--output", "eval", "--reference=."], "--reference .: needs --images"),
         (
@@ -153,7 +153,7 @@ def test_pictures_that_no_suite_judges_are_refused(tmp_path: pathlib.Path, capsy
     arguments = ["--checkpoint=x", f"--images={tmp_path}", f"--output={tmp_path / 'out'}"]
     with pytest.raises(SystemExit):
         evaluate.main(arguments)
-    assert "judged by --suites exact,text" in capsys.readouterr().err
+    assert "judged by --suites exact,text,wording" in capsys.readouterr().err
 
 
 def test_paths_may_begin_at_home(tmp_path: pathlib.Path, monkeypatch) -> None:

@@ -75,6 +75,19 @@ ROWS = (
     Row("words never trained", "text", "word_accuracy_unseen"),
     Row("letters (1 - normalised edit distance)", "text", "ned"),
     Row("pictures with all words right", "text", "exact_all"),
+    Row("wordings: sketches right", "wording", "sketch", 0.92),
+    Row("wordings: pictures right", "wording", "picture", 0.87),
+    *(
+        Row(f"{what} in {kind}", "wording", f"{part}_{name}", target)
+        for part, what in (("sketch", "sketches right"), ("picture", "pictures right"))
+        for kind, name, target in (
+            ("plain words", "plain", None),
+            ("negations", "negation", 0.90),
+            ("capitals, as a share of plain", "capitals_of_plain", 0.92),
+            ("typos, as a share of plain", "typos_of_plain", 0.92),
+        )
+    ),
+    Row("words with special characters", "wording", "picture_special_words", 0.80),
     Row("words of reconstructions", "reconstruction", "word_accuracy", 0.98, of_ceiling=True),
     Row("PSNR of reconstructions, dB", "reconstruction", "psnr_dB"),
     Row("SSIM of reconstructions", "reconstruction", "ssim"),

@@ -15,8 +15,6 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from omnigen import files, progress
 from omnigen.evals import picture_files
 from omnigen.evals.picture_files import Job
@@ -45,7 +43,7 @@ _ALONE = {  # what keeps numpy, XLA and their like to one thread and the CPU
 
 Metadata = Mapping[str, Any]
 Record = dict[str, Any]
-Verdict = Callable[[Metadata, np.ndarray | None], Record]
+Verdict = Callable[..., Record]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +56,11 @@ class Benchmark:
         prompts: Metadata of the prompts, each with `tag`, `prompt` and what the judge needs.
         verdict: Judges a uint8 picture, or None for one that cannot be judged, by metadata; returns
             plain data with `correct`, `atoms` and `seen`. Other processes call it.
+        is_sketched: Whether `verdict` also takes what the model wrote before it drew, None if the
+            picture does not say it.
         scores: Returns the metrics of records.
-        reference: Returns a scene that the metadata describes, for the tokenizer's ceiling.
+        reference: Returns a scene that the metadata describes, for the tokenizer's ceiling; None if
+            the suite has no ceiling.
     """
 
     name: str
@@ -67,7 +68,8 @@ class Benchmark:
     prompts: tuple[Metadata, ...]
     verdict: Verdict
     scores: Callable[[Sequence[Record]], Mapping[str, Estimate | float]]
-    reference: Callable[[Metadata], Scene]
+    reference: Callable[[Metadata], Scene] | None
+    is_sketched: bool = False
 
     def part(self, every: int) -> "Benchmark":
         """Returns a smaller benchmark: each `every`th prompt of each task.
@@ -107,7 +109,7 @@ def judge(
     Returns:
         A record a picture, in order: which it is, its `problem` or "", and the verdict.
     """
-    known, paths = _Journal(journal), picture_files.locate(folder, wanted)
+    known, paths = Journal(journal), picture_files.locate(folder, wanted)
     digests, problems = zip(*map(_digest, paths, problems or [""] * len(wanted)), strict=True)
     keys = [
         _key(benchmark.version, job.metadata, problem, digest)
@@ -115,7 +117,7 @@ def judge(
     ]
     new = [i for i, key in enumerate(keys) if key not in known.verdicts]
     asked = [(paths[i], wanted[i].metadata, problems[i]) for i in new]
-    look = functools.partial(_look, benchmark.verdict)
+    look = functools.partial(_look, benchmark.verdict, benchmark.is_sketched)
     with (
         _mapping(min(workers, 2 * len(new) // POOLED) or 1) as mapped,
         progress.work(f"{folder.name}: judging pictures", len(new)) as done,
@@ -152,22 +154,22 @@ def _key(version: str, metadata: Metadata, problem: str, digest: str) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
-def _look(verdict: Verdict, asked: tuple[pathlib.Path, Metadata, str]) -> Record:
+def _look(verdict: Verdict, is_sketched: bool, asked: tuple[pathlib.Path, Metadata, str]) -> Record:
     """Judges one file."""
     path, metadata, problem = asked
-    image = None
+    image, more = None, (picture_files.read_sketch(path),) if is_sketched else ()
     try:
         image = None if problem else picture_files.read(path)
     except ValueError as error:
         problem = str(error)
     try:
-        return {"problem": problem, **verdict(metadata, image)}
+        return {"problem": problem, **verdict(metadata, image, *more)}
     except MemoryError:
         problem = "unreadable: too large to be judged"
-        return {"problem": problem, **verdict(metadata, None)}
+        return {"problem": problem, **verdict(metadata, None, *more)}
 
 
-class _Journal:
+class Journal:
     """Verdicts by key, one a line; a line that a kill truncated is skipped."""
 
     def __init__(self, path: pathlib.Path) -> None:

@@ -138,7 +138,7 @@ class Prompted:
 
     def _drawn_ceiling(self, weights: Params, output: pathlib.Path) -> pathlib.Path | None:
         """Returns the folder of true pictures that went through the encoder, if there is one."""
-        if self._images is not None or "encoder" not in weights:
+        if self._images is not None or self._suite.reference is None or "encoder" not in weights:
             return self._ceiling
         folder = output / "pictures" / self._column / f"{self.name}{CEILING}"
         self._draw(folder, picture_files.jobs(self._suite.prompts, 1), self._rebuild, weights)
@@ -240,9 +240,9 @@ class Prompted:
         """Renders true pictures, encodes and decodes them."""
         from omnigen.scenes.render import render
 
-        assert self._omni is not None
-        size = self._omni.config.image_size
-        images = np.stack([render(self._suite.reference(job.metadata), size) for job in batch])
+        assert self._omni is not None and self._suite.reference is not None
+        size, true = self._omni.config.image_size, self._suite.reference
+        images = np.stack([render(true(job.metadata), size) for job in batch])
         keys = jax.random.split(jax.random.key(0), len(batch))
         pixels = self._omni.reconstruct(weights, to_pixels(jnp.asarray(images)), keys)
         return Painted(to_uint8(pixels))

@@ -95,6 +95,7 @@ class Suite:
         make: Makes the evaluator.
         reads: Whether it also reads words, if the extra `ocr` is installed.
         input: Name of the flag without which it cannot judge, or "".
+        has_prompts: Whether it judges what each prompt gives alone.
     """
 
     name: str
@@ -104,11 +105,7 @@ class Suite:
     make: "Callable[[Subject], Evaluator]"
     reads: bool = False
     input: str = ""
-
-    @property
-    def has_prompts(self) -> bool:
-        """Returns whether it judges each picture alone, by the prompt that it was drawn from."""
-        return Use.PICTURES in self.uses
+    has_prompts: bool = False
 
     def evaluator(self, subject: Subject) -> "Evaluator":
         """Returns an evaluator of a subject whose `use` is among `uses`.
@@ -171,7 +168,8 @@ def listed(entry: str) -> tuple[Suite, int]:
     if not slash:
         return suite, 1
     if not suite.has_prompts:
-        allowed = ", ".join(f"{name}/N" for name in able(Use.PICTURES))
+        having = (one for one in able(Use.TRAINING) if SUITES[one].has_prompts)
+        allowed = ", ".join(f"{name}/N" for name in having)
         raise ValueError(f"evals {cli.printable(entry)}: {name} has no prompts; allowed: {allowed}")
     if not re.fullmatch("[1-9][0-9]?|100", every):
         allowed = f"{name}/N, which asks every Nth prompt, N from 1 to 100"
@@ -263,6 +261,25 @@ def _text(subject: Subject) -> "Evaluator":
     return _prompted(text.benchmark(judges=subject.use != Use.DRAWING), subject)
 
 
+def _wording(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites import wording
+
+    return _prompted(wording.benchmark(judges=subject.use != Use.DRAWING), subject)
+
+
+def _wording_sketch(subject: Subject) -> "Evaluator":
+    from omnigen.evals.suites.wording_sketch import WordingSketch
+
+    return WordingSketch(
+        subject.model,
+        count=subject.count,
+        seed=subject.seed,
+        every=subject.every,
+        output=subject.output,
+        column=subject.name,
+    )
+
+
 def _prompted(benchmark: "Benchmark", subject: Subject) -> "Evaluator":
     """Judges a model's pictures, or those of a folder, which may hold some of several suites."""
     from omnigen.evals.prompted import CEILING, Prompted
@@ -337,6 +354,7 @@ _TABLE = (
         4,
         {Use.MODEL: ("scenes",), Use.DRAWING: ("scenes",), Use.PICTURES: (), Use.TRAINING: ()},
         _exact,
+        has_prompts=True,
     ),
     Suite(
         "text",
@@ -349,6 +367,28 @@ _TABLE = (
             Use.TRAINING: ("ocr",),
         },
         _text,
+        has_prompts=True,
+    ),
+    Suite(
+        "wording",
+        _GENERATOR,
+        1,
+        {
+            Use.MODEL: ("ocr",),
+            Use.DRAWING: (),
+            Use.PICTURES: ("ocr",),
+            Use.TRAINING: ("ocr",),
+        },
+        _wording,
+        has_prompts=True,
+    ),
+    Suite(
+        "wording_sketch",
+        ("ar", "head"),
+        1,
+        {Use.MODEL: (), Use.TRAINING: ()},
+        _wording_sketch,
+        has_prompts=True,
     ),
     Suite("fidelity", _TOKENIZER, 64, {Use.MODEL: ("scenes",), Use.PAIR: ()}, _fidelity),
     Suite(

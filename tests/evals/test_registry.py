@@ -22,15 +22,18 @@ def test_only_what_is_asked_for_is_imported() -> None:
 
 
 def test_what_suites_can_judge() -> None:
-    assert registry.able(Use.PICTURES) == registry.able(Use.DRAWING) == ("exact", "text")
+    prompted = ("exact", "text", "wording")
+    assert registry.able(Use.PICTURES) == registry.able(Use.DRAWING) == prompted
     assert registry.able(Use.PAIR) == ("fidelity", "kid_lite0")
-    assert registry.able(Use.PICTURES, Use.PAIR) == ("exact", "text", "fidelity", "kid_lite0")
-    assert [name for name, suite in SUITES.items() if suite.has_prompts] == ["exact", "text"]
+    assert registry.able(Use.PICTURES, Use.PAIR) == (*prompted, "fidelity", "kid_lite0")
+    having = [name for name, suite in SUITES.items() if suite.has_prompts]
+    assert having == [*prompted, "wording_sketch"]
 
 
 def test_recipes_list_suites_that_need_nothing_but_the_stage() -> None:
     assert registry.able(Use.TRAINING) == (
-        *("held_out", "reconstruction", "exact", "text", "kid_lite0", "lpips"),
+        *("held_out", "reconstruction", "exact", "text", "wording", "wording_sketch"),
+        *("kid_lite0", "lpips"),
     )
     assert registry.listed("exact") == (SUITES["exact"], 1)
     assert registry.listed("text/12") == (SUITES["text"], 12)

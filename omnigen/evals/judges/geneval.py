@@ -14,7 +14,7 @@ with `count` objects of a class or more. Other objects are free, except under th
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,7 +36,16 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def relations(one: Seen, other: Seen) -> frozenset[str]:
+class Boxed(Protocol):
+    """Whatever has a place: left, top, right and bottom, in fractions of the canvas."""
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The sides of its box."""
+        ...
+
+
+def relations(one: Boxed, other: Boxed) -> frozenset[str]:
     """Returns the relations in which `one` stands to `other`; a diagonal can satisfy two."""
     (left, top, right, bottom), (left2, top2, right2, bottom2) = one.box, other.box
     offset = np.array([left + right - left2 - right2, top + bottom - top2 - bottom2]) / 2

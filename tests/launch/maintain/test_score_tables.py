@@ -80,6 +80,15 @@ def test_every_target_is_of_a_metric_that_exists() -> None:
         "position": 0.93,
         "color_attr": 0.95,
         "scene_20_atoms": 0.8,
+        "sketch": 0.92,
+        "picture": 0.87,
+        **{f"{part}_negation": 0.9 for part in ("sketch", "picture")},
+        **{
+            f"{part}_{kind}_of_plain": 0.92
+            for part in ("sketch", "picture")
+            for kind in ("capitals", "typos")
+        },
+        "picture_special_words": 0.8,
     }
 
 
