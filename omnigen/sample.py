@@ -166,6 +166,8 @@ def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
                 drawer = cli.printable(job.original.software, most=40)
                 note += f", which {drawer} drew; this is {SOFTWARE}"
         progress.say(note)
+        for line in drawing.warnings:
+            progress.say(f"{PROGRAM}: warning: {line}")
         if job.explain:
             cli.say(drawing.explanation or "the model wrote nothing before it drew")
         if job.sheet:

@@ -164,7 +164,8 @@ class _Stub:
         self.drawn = [Drawing(pixels, sketch) for sketch in sketches]
 
     def drawings(self, request: sample.Request):
-        return iter(self.drawn[request.seed :][: request.num_images])
+        for drawing in self.drawn[request.seed :][: request.num_images]:
+            yield dataclasses.replace(drawing, prompt=request.prompt)
 
 
 def test_explains_what_was_meant(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
@@ -186,6 +187,23 @@ def test_explains_what_was_meant(tmp_path: pathlib.Path, monkeypatch, capsys) ->
     sample.main(["--recreate", str(first), "--explain"])
     assert capsys.readouterr().out.startswith("a red circle, top left")
     assert (tmp_path / "a-0-again.png").read_bytes() == first.read_bytes()
+
+
+def test_warns_of_what_is_not_there(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    stub = _Stub("pw3rA6643rA8643rAa64", 'pw1rC664"Hey"xagg8c')
+    monkeypatch.setattr(sample.Sampler, "load", lambda *_, **__: stub)
+    prompt = 'three red stars, a zeppelin and the word "Hey", but no circles'
+    sample.main(["--prompt", prompt, "--output", str(tmp_path / "a.png"), "--num_images=2"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line for line in err.splitlines() if "warning" in line]
+    assert lines == [
+        'omnigen.sample: warning: the sketch shows nothing of "zeppelin"',
+        'omnigen.sample: warning: the sketch does not write "Hey"',
+        'omnigen.sample: warning: the sketch shows nothing of "stars"',
+        'omnigen.sample: warning: the sketch shows nothing of "zeppelin"',
+        'omnigen.sample: warning: the sketch shows "circles", which the prompt rules out',
+    ]
 
 
 def _chunks(texts: dict[str, str]):

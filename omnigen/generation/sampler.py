@@ -79,10 +79,12 @@ class Drawing:
     Attributes:
         pixels: Picture, uint8 `[H, W, 3]`.
         sketch: What the model wrote (`scenes.sketch`); empty if it writes nothing.
+        prompt: Words of the prompt, as they were typed.
     """
 
     pixels: "np.ndarray"
     sketch: str
+    prompt: str = ""
 
     @property
     def explanation(self) -> str:
@@ -90,6 +92,18 @@ class Drawing:
         from omnigen.scenes import explanation, reading
 
         return explanation.explain(reading.read(self.sketch)) if self.sketch else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each noun, count or quoted word of the prompt that the sketch lacks.
+
+        Things that the prompt rules out and the sketch shows have lines, too. Where the prompt is
+        hard to read there are none, and without a sketch neither: see `scenes.omissions`.
+        """
+        from omnigen.scenes import omissions, reading
+
+        found = reading.read(self.sketch)
+        return omissions.omissions(self.prompt, found) if self.sketch else []
 
 
 class Sampler:
@@ -180,6 +194,9 @@ class Sampler:
     def drawings(self, request: Request, *, batch_size: int = 1) -> Iterator[Drawing]:
         """Draws what `batches` does, and tells of each picture what the model wrote of it.
 
+        So one learns what the model understood: `drawing.explanation` says it in English, and
+        `drawing.warnings` what of the prompt is not in it.
+
         Raises:
             ValueError: As in `batches`.
         """
@@ -189,7 +206,7 @@ class Sampler:
         for start, drawn in self._drawn(request, batch_size):
             both = zip(to_uint8(drawn.images), sketches(self._omni, drawn.ids), strict=True)
             for pixels, sketch in itertools.islice(both, request.num_images - start):
-                yield Drawing(pixels, sketch)
+                yield Drawing(pixels, sketch, spans.words(request.prompt))
 
     def _drawn(self, request: Request, batch_size: int) -> Iterator[tuple[int, "Drawn"]]:
         """Yields full batches, each with the number of its first picture."""

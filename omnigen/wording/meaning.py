@@ -36,6 +36,7 @@ PLACES = (
 )
 HOLDERS = ("cloud", "sign", "banner", "sticker", "poster")
 SKIES = ("clear", "sunset", "night", "overcast")
+LONGEST = 6  # most things of a row or column that are told one by one
 RELATIONS: dict[str, tuple[int, ...]] = {
     "left": (1,),
     "right": (1,),
@@ -45,7 +46,8 @@ RELATIONS: dict[str, tuple[int, ...]] = {
     "inside": (1,),
     "around": (1,),
     "between": (1, 2),
-    "row": (0, 1, 2, 3, 4, 5),
+    "row": (0, *range(1, LONGEST)),
+    "column": (0, *range(1, LONGEST)),
     "on": (1,),
 }
 """Names of relations, each with how many others it may take."""
@@ -91,7 +93,8 @@ class Relation:
 
     `one` is left of, above, …, inside or around the other, between the others or between several
     of one group, or on it, as a boat on a lake. Where a group takes part, all of it does. A row is
-    `one` and then the others from left to right; without others, the things of `one` are in a row.
+    `one` and then the others from left to right, a column from the top down; without others, the
+    things of `one` are in a row or column.
 
     Attributes:
         name: One of `RELATIONS`.
@@ -178,9 +181,11 @@ class Meaning:
                 other = relation.others[0]
                 if other >= len(self.things) or not self.things[other].is_plural:
                     raise ValueError("between is of one thing; allowed: two things, or a group")
-            if relation.name == "row" and not relation.others:
+            if relation.name in ("row", "column") and not relation.others:
                 if relation.one >= len(self.things) or not self.things[relation.one].is_plural:
-                    raise ValueError("row is of one thing; allowed: several things, or a group")
+                    raise ValueError(
+                        f"{relation.name} is of one thing; allowed: several things, or a group"
+                    )
         there = {thing.noun for thing in self.things} & {*self.absent}
         if there:
             raise ValueError(f"absent has {sorted(there)}; allowed: only what is not there")

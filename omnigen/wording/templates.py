@@ -19,6 +19,7 @@ words.
 | `{a:is\|are}` | the first if it is one thing, else the second |
 | `{w}` `{w.ink}` `{w.place}` | the words without quotation marks; their colour and place |
 | `{W}` | words that have no small letters, and stand without quotation marks |
+| `{an}` | "a" or "an", as the next word asks |
 | `{bg}` `{bgc}` | a background with its article; its colour alone |
 | `{no}` `{nos}` | what is not there, without article, in the singular and in the plural |
 | `{no.color}` | a colour that is not there |
@@ -29,7 +30,7 @@ separated by spaces; spaces within a name are written `_`.
 
 | term | meaning |
 |---|---|
-| `lake`, `trees`, `circle` | that is there; one, if it can be counted in the singular |
+| `lake`, `trees` | that is there; one, if it can be counted in the singular |
 | `a.count=3`, `boat.place=left`, `w.holder=sign` | what the text says outside of the slot |
 | `cloud.count=several` | some of them, of no told number |
 | `above(a,b)`, `between(a,b,c)`, `on(boat,lake)` | a relation; `w` may take part |
@@ -37,27 +38,25 @@ separated by spaces; spaces within a name are written `_`.
 | `sky=night`, `bg=white`, `style=photo` | the sky, the background, the style |
 | `only` | nothing else is there |
 
-`a.count=1` also marks a text that would be wrong English of several things.
+`a.count=1` also marks a text that would be wrong English of several things. A sign that holds words
+is told by them alone.
 """
 
-import collections
 import dataclasses
 import functools
-import itertools
 import pathlib
 import re
 import string
 from collections.abc import Iterator, Sequence
 
-from omnigen.wording.lexicon import SEVERAL, SHAPES
-from omnigen.wording.meaning import COLORS, Meaning, Thing, Words
+from omnigen.wording.lexicon import SEVERAL
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "templates"
 SHAPE_LETTERS, DRAWING_LETTERS, WORD_LETTERS = "abcd", "xyz", "wv"
 ANY, ANY_COLOR, PLAIN = "any", "any color", "plain"
-PLURAL_NOUNS = frozenset({"trees", "mountains", "hills", "stars", "birds"})
+QUOTES = "\"'`\u201c\u2018\u201e\u201a\u00ab\u2039\u300c(<[*_="
+QUOTES_APART = ("\u00ab ", "quote ", "quotes ")
 NOUNS = (
-    *SHAPES,
     *("sun", "moon", "stars", "cloud", "mountains", "hills", "river", "lake", "sea", "trees"),
     *("house", "boat", "birds", "snow", "sign", "banner"),
 )
@@ -72,7 +71,6 @@ _LETTERED = {
 }
 ATTRIBUTES = ("count", "color", "size", "place")
 WORD_ATTRIBUTES = ("ink", "holder", "style", "place")
-_OPPOSITE = {"right": "left", "below": "above", "around": "inside"}
 _TAKES: dict[str, tuple[str, ...]] = {
     "phrase": ("count", "color", "size"),
     "bare": ("color", "size"),
@@ -97,7 +95,8 @@ class Holds:
     """What a template says of one thing or of one quotation.
 
     Attributes:
-        noun: A noun; None where any will do.
+        noun: A noun; None where any will do. Of words, "W" if they must be capitals, "w" if a
+            single word of letters and digits, since no quotation marks surround it.
         takes: Attributes that the slots of its phrase tell, if the meaning does.
         apart: What the text tells outside of these slots, by attribute: a value, or None where a
             slot of its own takes it.
@@ -144,21 +143,6 @@ class Template:
     style: str | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """A template with what its letters and nouns stand for.
-
-    Attributes:
-        template: The template.
-        things: Index in `Meaning.things` of each letter or noun.
-        words: Index in `Meaning.words` of each letter.
-    """
-
-    template: Template
-    things: dict[str, int]
-    words: dict[str, int]
-
-
 @functools.cache
 def every() -> tuple[Template, ...]:
     """Returns all templates, by table and line."""
@@ -183,6 +167,8 @@ def parse(domain: str, voice: str, text: str, terms: str) -> Template:
     says = _Saying()
     pieces: list[str | Slot] = []
     for literal, field, forms, _ in string.Formatter().parse(text):
+        if field in ("w", "v"):
+            says.is_bare = _is_bare(text, field, "".join(map(str, pieces[-1:])) + literal)
         if literal and pieces and isinstance(pieces[-1], str):
             pieces[-1] += literal
         elif literal:
@@ -192,6 +178,8 @@ def parse(domain: str, voice: str, text: str, terms: str) -> Template:
     for term in terms.split():
         says.term(term.replace("_", " ") if "(" not in term else term)
     says.count()
+    for holds in says.words.values():
+        says.things.pop(holds.apart.get("holder") or "", None)
     for name in {name for relation in says.relations for name in relation[1:]}:
         if name not in says.things and name not in says.words:
             raise ValueError(f"a relation names {name!r}; allowed: {', '.join(says.things)}")
@@ -211,6 +199,19 @@ def parse(domain: str, voice: str, text: str, terms: str) -> Template:
     )
 
 
+def _is_bare(text: str, field: str, before: str) -> bool:
+    """Returns whether words stand among others with neither marks nor a colon to set them off."""
+    after = text.partition(f"{{{field}}}")[2][:1]
+    ends_line = after in ("", "\n")
+    return not (
+        before[-1:]
+        and before[-1] in QUOTES
+        or before.endswith(QUOTES_APART)
+        or (ends_line and before.endswith((": ", "= ", "\n", "# ")))
+        or (ends_line and not before)
+    )
+
+
 class _Saying:
     """What slots and terms add up to."""
 
@@ -224,6 +225,7 @@ class _Saying:
         self.only = False
         self.style: str | None = None
         self.parts: set[tuple[str, str]] = set()
+        self.is_bare = False
 
     def slot(self, field: str, forms: str) -> Slot:
         """Takes in a slot."""
@@ -236,8 +238,13 @@ class _Saying:
                 self.absent.append(absent)
         elif name == "style":
             self.style = ANY
+        elif name == "an":
+            pass
         elif name in (*WORD_LETTERS, "W"):
-            holds = self._words("w" if name == "W" else name, capitals=name == "W")
+            name, kind = ("w", "W") if name == "W" else (name, None)
+            holds = self._words(name)
+            if not part and (kind or self.is_bare):
+                self.words[name] = dataclasses.replace(holds, noun=kind or "w")
             if part:
                 holds.apart[_part(field, part, WORD_ATTRIBUTES)] = None
         else:
@@ -294,8 +301,8 @@ class _Saying:
             raise ValueError(f"{name!r}; allowed: {', '.join(_LETTERED)}, {', '.join(NOUNS)}")
         return self.things.setdefault(name, Holds(None if is_letter else name, set(), {}))
 
-    def _words(self, letter: str, *, capitals: bool = False) -> Holds:
-        return self.words.setdefault(letter, Holds("capitals" if capitals else None, set(), {}))
+    def _words(self, letter: str) -> Holds:
+        return self.words.setdefault(letter, Holds(None, set(), {}))
 
 
 def _part(field: str, part: str, allowed: Sequence[str]) -> str:
@@ -303,146 +310,3 @@ def _part(field: str, part: str, allowed: Sequence[str]) -> str:
     if name not in allowed:
         raise ValueError(f"{field!r}; allowed after the dot: {', '.join(allowed)}")
     return name
-
-
-def fitting(meaning: Meaning, *, whole: bool = True, style: str | None = None) -> list[Fit]:
-    """Returns the templates that say what a meaning holds, each once, in the order of the tables.
-
-    Args:
-        meaning: What is to be told.
-        whole: Whether all of it is to be told, as opposed to a part. What the template says is
-            part of the meaning either way.
-        style: Style of drawing, which templates of a style need.
-    """
-    candidates = _by_size().get(_size(meaning), ()) if whole else every()
-    found = (fit(one, meaning, whole=whole, style=style) for one in candidates)
-    return [one for one in found if one is not None]
-
-
-@functools.cache
-def _by_size() -> dict[tuple[object, ...], list[Template]]:
-    sizes = collections.defaultdict(list)
-    for one in every():
-        sizes[_size(one)].append(one)
-    return sizes
-
-
-def _size(one: Meaning | Template) -> tuple[object, ...]:
-    told = one.background is not None
-    lengths = map(len, (one.things, one.words, one.relations, one.absent))
-    return (one.sky, told, *lengths)
-
-
-def fit(
-    template: Template, meaning: Meaning, *, whole: bool = True, style: str | None = None
-) -> Fit | None:
-    """Returns how a template says what a meaning holds, or None; arguments as of `fitting`."""
-    if (
-        (whole and _size(template) != _size(meaning))
-        or (template.only and not meaning.only)
-        or (template.style is not None and template.style not in (ANY, style))
-        or (template.style == ANY and style is None)
-        or (template.sky is not None and template.sky != meaning.sky)
-        or not _suits_background(template.background, meaning.background)
-        or not _suits_absent(template.absent, meaning.absent)
-        or len(template.things) > len(meaning.things)
-        or len(template.words) > len(meaning.words)
-    ):
-        return None
-    if template.only and (len(template.things), len(template.words)) != (
-        len(meaning.things),
-        len(meaning.words),
-    ):
-        return None
-    wanted = {_straight(r.name, r.one, r.others) for r in meaning.relations}
-    for words in _assigned(template.words, meaning.words, whole=whole, domain=meaning.domain):
-        for things in _assigned(
-            template.things, meaning.things, whole=whole, domain=meaning.domain
-        ):
-            index = things | {name: len(meaning.things) + i for name, i in words.items()}
-            said = {
-                _straight(name, index[one], tuple(index[other] for other in others))
-                for name, one, *others in template.relations
-            }
-            if said == wanted if whole else said <= wanted:
-                return Fit(template, things, words)
-    return None
-
-
-def _suits_background(told: str | None, held: str | None) -> bool:
-    if told is None or held is None:
-        return told is None
-    is_plain = not held.startswith(("gradient", "textured"))
-    return told == ANY or (told == PLAIN and is_plain) or told == held
-
-
-def _suits_absent(told: Sequence[str], held: Sequence[str]) -> bool:
-    left = list(held)
-    for noun in sorted(told, key=lambda noun: noun in (ANY, ANY_COLOR)):
-        fits = (one for one in left if noun == one or noun == _kind_of_absent(one))
-        one = next(fits, None)
-        if one is None:
-            return False
-        left.remove(one)
-    return True
-
-
-def _kind_of_absent(noun: str) -> str | None:
-    if noun in COLORS:
-        return ANY_COLOR
-    return None if noun in ("text", "anything else") else ANY
-
-
-def _straight(name: str, one: int, others: tuple[int, ...]) -> tuple[object, ...]:
-    if name in _OPPOSITE:
-        return _OPPOSITE[name], others[0], one
-    if name == "next_to":
-        return name, *sorted((one, *others))
-    if name == "between":
-        return name, one, *sorted(others)
-    return name, one, *others
-
-
-def _assigned(
-    told: dict[str, Holds], held: Sequence[Thing | Words], *, whole: bool, domain: str
-) -> Iterator[dict[str, int]]:
-    """Yields every way to give each letter or noun one of what the meaning holds."""
-    choices = [
-        [i for i, one in enumerate(held) if _suits(name, holds, one, whole=whole, domain=domain)]
-        for name, holds in told.items()
-    ]
-    for chosen in itertools.product(*choices):
-        if len({*chosen}) == len(chosen):
-            yield dict(zip(told, chosen, strict=True))
-
-
-def _suits(name: str, holds: Holds, one: Thing | Words, *, whole: bool, domain: str) -> bool:
-    if isinstance(one, Words):
-        if holds.noun and not re.fullmatch(r"[A-Z0-9]+( [A-Z0-9]+)*", one.text):
-            return False
-        attributes = WORD_ATTRIBUTES
-    else:
-        if holds.is_plural and one.count == 1:
-            return False
-        is_drawing = domain == "things" or one.noun not in (*SHAPES, "shape")
-        if holds.noun != one.noun and (
-            holds.noun is not None or is_drawing != (name in DRAWING_LETTERS)
-        ):
-            return False
-        attributes = ATTRIBUTES
-    return all(
-        _suits_attribute(holds, attribute, getattr(one, attribute), whole=whole)
-        for attribute in attributes
-    )
-
-
-def _suits_attribute(holds: Holds, attribute: str, value: object, *, whole: bool) -> bool:
-    if attribute in holds.apart:
-        told = holds.apart[attribute]
-        if told == SEVERAL:
-            return value is None
-        return value is not None if told is None else str(value) == told
-    if attribute == "count":
-        usual = None if holds.noun in PLURAL_NOUNS else 1
-        return "count" in holds.takes or value == usual or (not (whole or usual) and value != 1)
-    return value is None or not whole or attribute in holds.takes

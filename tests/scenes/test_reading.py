@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnigen.data.corpora import composites, drawings
-from omnigen.data.corpora.recipes import Art
-from omnigen.data.corpora.recipes import Kind as ArtKind
+from omnigen.data.corpora import arrangement, composites, description, drawings
 from omnigen.data.corpora.subjects import Subject
 from omnigen.data.corpus.split import Split
 from omnigen.dice import Dice
@@ -66,11 +64,6 @@ def test_scenes_are_read_from_their_sketches(kind, colored):
 STYLES = ("Noto", "Fluent flat", "game icon", "EmojiOne line")
 
 
-def art(style, is_mono):
-    fields = {f.name: "" for f in dataclasses.fields(Art) if f.default is dataclasses.MISSING}
-    return Art(**fields | {"kind": ArtKind.EMOJI, "style": style, "is_mono": is_mono})
-
-
 @pytest.mark.parametrize("style", STYLES)
 def test_composites_are_read_from_their_sketches(style):
     names = ("red apple", "panda", "t-shirt", "Baby", "four leaf clover", "1st place medal", "owl")
@@ -78,10 +71,10 @@ def test_composites_are_read_from_their_sketches(style):
     layouts = collections.Counter()
     for seed in range(200):
         dice = Dice("composite", seed)
-        made = composites.compose(dice, pools, art(style, seed % 2 == 1))
+        made = arrangement.arrange(dice, pools, is_mono=seed % 2 == 1)
         ground = composites.choose_ground(dice, [[(250, 40, 40)] * 4], made)
-        text = composites._text(dice, made, [Color.BLACK, Color.RED])
-        found = read(composites.write(made, ground, text, style=style))
+        text = arrangement.letter(dice, made, [Color.BLACK, Color.RED])
+        found = read(description.write(made, ground, text, style=style))
         assert (found.style, found.rest, found.objects) == (style, (), ())
         assert found.background == dataclasses.replace(ground, seed=0)
         titles = [f.title for f in made.figures] + [f"{made.board} sign"] * bool(made.board)

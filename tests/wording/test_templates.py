@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Templates say what their slots and terms add up to, and fit the meanings that hold it."""
 
+import dataclasses
+
 import pytest
 
-from omnigen.wording import templates
+from omnigen.wording import fitting, lexicon, meaning, templates
 from omnigen.wording.meaning import Meaning, Relation, Thing, Words
 from omnigen.wording.templates import Slot, parse
 
 
-def fits(text: str, terms: str, meaning: Meaning, *, whole: bool = True, style: str | None = None):
+def fits(text: str, terms: str, told: Meaning, *, whole: bool = True, style: str | None = None):
     """What the letters of one template stand for, or None if it does not fit."""
-    found = templates.fit(parse("t", "v", text, terms), meaning, whole=whole, style=style)
+    found = fitting.fit(parse("t", "v", text, terms), told, whole=whole, style=style)
     return found and found.things | found.words
 
 
@@ -99,14 +101,14 @@ def test_what_is_told_of_the_whole(text, terms, held, fits_it) -> None:
 def test_words_and_landscapes() -> None:
     boat = Meaning(
         "landscapes",
-        (Thing("lake"), Thing("boat"), Thing("trees", None), Thing("sign")),
+        (Thing("lake"), Thing("boat"), Thing("trees", None)),
         (Relation("on", 1, (0,)),),
         (Words("STOP", "red", "sign"),),
         sky="night",
     )
     text = "a boat on a lake at night, trees, a sign: {w}, in {w.ink}"
     terms = "boat lake trees sign on(boat,lake) w.holder=sign sky=night"
-    expected = {"boat": 1, "lake": 0, "trees": 2, "sign": 3, "w": 0}
+    expected = {"boat": 1, "lake": 0, "trees": 2, "w": 0}
     assert fits(text, terms, boat) == expected
     assert fits(text.replace("{w}", "{W}"), terms, boat) == expected
     assert fits(text, terms + " style=photo", boat) is None
@@ -145,3 +147,115 @@ def test_the_line_is_named(tmp_path) -> None:
 def test_every_template_parses_and_is_there_once() -> None:
     texts = [one.text for one in templates.every()]
     assert len(texts) == len(set(texts))
+
+
+EVERY = templates.every()
+
+
+def test_slots_and_terms_agree() -> None:
+    """A letter that a term names has a slot, or a noun that a relation names is there."""
+    for one in EVERY:
+        shown = {piece.name for piece in one.pieces if isinstance(piece, Slot)}
+        letters = {name for name in (*one.things, *one.words) if len(name) == 1}
+        assert letters <= {"w" if name == "W" else name for name in shown}, one.text
+        for _, *names in one.relations:
+            assert len(names) == len({*names}), one.text
+
+
+def test_quantities_are_plausible() -> None:
+    for one in EVERY:
+        for holds in one.things.values():
+            count = holds.apart.get("count")
+            assert count in (None, "several") or 1 <= int(count) <= 20, one.text
+            assert holds.apart.get("place", "top") in (None, *meaning.PLACES), one.text
+            assert holds.apart.get("size", "small") in (None, *meaning.SIZES), one.text
+        for holds in one.words.values():
+            assert holds.apart.get("holder", "sign") in meaning.HOLDERS, one.text
+            assert holds.apart.get("ink", "red") in (None, *meaning.COLORS), one.text
+        assert one.sky in (None, *meaning.SKIES), one.text
+        assert {name for name, *_ in one.relations} <= meaning.RELATIONS.keys(), one.text
+
+
+def told_by(one: templates.Template) -> Meaning:
+    """A meaning that the template alone defines: what it says, of any thing that will do."""
+    nouns = (shape for shape in lexicon.SHAPES[2:] if shape not in one.absent)
+    names, color = iter(("panda", "cup", "key")), "red"
+    things = []
+    for name, holds in one.things.items():
+        noun = holds.noun or next(nouns if name in "abcd" else names)
+        count = holds.apart.get("count", None if noun in fitting.PLURAL_NOUNS else 1)
+        if "count" in holds.apart and count is None:
+            count = 3
+        things.append(
+            Thing(
+                noun,
+                None if count in (None, "several") else int(count),
+                color if "color" in holds.apart else None,
+                (holds.apart["size"] or "small") if "size" in holds.apart else None,
+                (holds.apart["place"] or "top") if "place" in holds.apart else None,
+            )
+        )
+    words = tuple(
+        Words(
+            "AB" if name == "w" else "C",
+            (holds.apart["ink"] or color) if "ink" in holds.apart else None,
+            holds.apart.get("holder"),
+            None,
+            (holds.apart["place"] or "top") if "place" in holds.apart else None,
+        )
+        for name, holds in one.words.items()
+    )
+    order = [*one.things, *one.words]
+    ground = {"any": "blue", "plain": "blue"}.get(one.background or "", one.background)
+    absent = [{"any": "circle", "any color": "green"}.get(noun, noun) for noun in one.absent]
+    is_things = any(name in "xyz" for name in one.things) and not any(
+        len(name) > 1 or name in "abcd" for name in one.things
+    )
+    return Meaning(
+        "things" if is_things else "mixed",
+        tuple(things),
+        tuple(
+            Relation(name, order.index(first), tuple(map(order.index, others)))
+            for name, first, *others in one.relations
+        ),
+        words,
+        ground,
+        one.sky,
+        tuple(absent),
+        one.only,
+    )
+
+
+def test_every_template_says_what_it_says_and_not_another_thing() -> None:
+    """The meaning made of it is one that it fits; with a fact taken away or added it does not."""
+    for one in EVERY:
+        told = told_by(one)
+        style = "flat" if one.style == "any" else one.style
+        found = fitting.fit(one, told, style=style)
+        assert found is not None, (one.text, told)
+        spare = dataclasses.replace(told, things=(*told.things, Thing("shape", 2)))
+        assert fitting.fit(one, spare, style=style) is None, one.text
+        if one.relations:
+            assert fitting.fit(one, dataclasses.replace(told, relations=()), style=style) is None
+        if one.only:
+            assert fitting.fit(one, dataclasses.replace(told, only=False), style=style) is None
+        if one.sky:
+            other = dataclasses.replace(told, sky="clear" if one.sky != "clear" else "night")
+            assert fitting.fit(one, other, style=style) is None
+        written = found.fill(told, lambda slot: f"<{slot.name}.{slot.part}>")
+        assert "{" not in written.replace("{ sky", "")
+
+
+def test_templates_are_found() -> None:
+    """By size and whole, or as parts of what is told."""
+    told = Meaning("shapes", (CIRCLE, BLUE), (Relation("above", 0, (1,)),))
+    found = fitting.fitting(told)
+    assert len(found) > 100
+    assert {one.template.domain for one in found} == {"shapes"}
+    assert all(fitting.fit(one.template, told) == one for one in found)
+    part = dataclasses.replace(told, background="blue")
+    assert {one.template.text for one in fitting.fitting(part, whole=False)} > {
+        one.template.text for one in found
+    }
+    view = Meaning("landscapes", (Thing("lake"), Thing("mountains", None)), sky="sunset")
+    assert "sunset, mountains, lake" in {one.template.text for one in fitting.fitting(view)}

@@ -62,8 +62,8 @@ def build(
     Raises:
         ValueError: If a tier or style is unknown, or a package cannot be fetched.
     """
+    from omnigen.data.corpora import arrangement, description, drawings, recipes, subjects
     from omnigen.data.corpora import composites as composing
-    from omnigen.data.corpora import drawings, recipes, subjects
     from omnigen.data.prepare import ingest
     from omnigen.scenes import grammar
 
@@ -81,7 +81,12 @@ def build(
         for table in ("cldr", "emojibase", "iamcal")
     ]
     emoji = subjects.Emoji(recipes.read_json(names, "package/en/data.json"), nicknames)
-    modules = (drawings, subjects, grammar, *([composing] if composites else []))
+    modules = (
+        drawings,
+        subjects,
+        grammar,
+        *((composing, arrangement, description) if composites else ()),
+    )
     code = [pathlib.Path(str(module.__file__)).read_bytes() for module in modules]
     digest = hashlib.sha256(b"".join(code)).hexdigest()
     parts, lines, every = [], [NOTICE], []

@@ -8,20 +8,21 @@ import json
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from omnigen.data.corpora import recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind
 from omnigen.data.corpora.subjects import Emoji, Subject
-from omnigen.data.corpus import pictures
+from omnigen.data.corpus import meanings, pictures
 from omnigen.data.corpus.records import Raw, Reason, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare.inputs.part import NOTHING, Lost
 from omnigen.dice import Dice
 from omnigen.scenes import sketch
 from omnigen.scenes.scene import Background, Fill
+from omnigen.wording.meaning import COLORS, Meaning, Thing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -106,8 +107,14 @@ class Drawings:
                 said = self._captions(subject, ink, ground)
                 title = f"{ink} {subject.name}" if ink else subject.name
                 behind = f"p({ground})" if ground else sketch.ground(WHITE)
-                written = f"~{self.art.style}{behind}{figure(title, 0.5, 0.5, INNER)}"
-                yield Raw(own, image, said, {**self._attributes(subject), "sketch": written})
+                placed = figure(title, 0.5, 0.5, INNER)
+                known = {
+                    **self._attributes(subject),
+                    "sketch": f"~{self.art.style}{behind}{placed}",
+                }
+                if subject.is_countable:
+                    known[meanings.ATTRIBUTE] = meanings.write(meaning(subject, ink, ground))
+                yield Raw(own, image, said, known)
 
     def _drawn(self, name: str, ink: str) -> "Image.Image | Rejected":
         """Returns a drawing as RGBA, or why there is none."""
@@ -267,6 +274,19 @@ def _svg(icons: dict, name: str) -> str:
 def _is_wide(svg: str) -> bool:
     found = re.search(r'viewBox="[-\d.]+[ ,]+[-\d.]+[ ,]+([\d.]+)[ ,]+([\d.]+)"', svg)
     return not found or float(found[1]) >= float(found[2])
+
+
+def meaning(subject: Subject, ink: str, ground: str) -> Meaning:
+    """Returns all that captions may tell of a drawing that stands alone."""
+    thing = inked(subject.name, ink)
+    return Meaning("things", (thing,), background=ground or "white", only=True)
+
+
+def inked(name: str, ink: str, **told: Any) -> Thing:
+    """Returns a drawing in a colour as a thing; a colour that no thing has is part of its name."""
+    if ink and ink not in COLORS:
+        return Thing(f"{ink} {name}", **told)
+    return Thing(name, color=ink or None, **told)
 
 
 def figure(title: str, x: float, y: float, side: float) -> str:

@@ -47,6 +47,12 @@ class Subject:
         return bool(words & SHAPES) and words <= OF_SCENES
 
     @property
+    def is_countable(self) -> bool:
+        """Whether `plural` is right of its name, which may be more than a noun."""
+        has_article = phrase(self.name).startswith(("a ", "an "))
+        return has_article and not _JOINED & set(self.name.split())
+
+    @property
     def is_held_out(self) -> bool:
         """Whether it is for the test, in whatever style it is drawn."""
         digest = hashlib.sha256(f"subject/{self.key}".encode()).digest()
@@ -122,6 +128,24 @@ _CONSONANTS = (
     "one ",
     "once",
 )  # that begin with a vowel's letter
+_PLURALS = (
+    ("(?<!hu)man$", "men"),
+    ("child$", "children"),
+    ("person$", "people"),
+    ("foot$", "feet"),
+    ("tooth$", "teeth"),
+    ("goose$", "geese"),
+    ("mouse$", "mice"),
+    (r"\box$", "oxen"),
+    ("(sheep|deer|fish|bison)$", r"\1"),
+    ("(lea|loa|wol|shel|el)f$", r"\1ves"),
+    ("knife$", "knives"),
+    ("(tomat|potat|mang|volcan|torped|her)o$", r"\1oes"),
+    ("(s|x|z|ch|sh)$", r"\1es"),
+    ("([^aeiou])y$", r"\1ies"),
+    ("$", "s"),
+)
+_JOINED = frozenset("and at for from in of on over to under with without".split())
 _VOWELS = ("hour", "hono", "heir")
 
 
@@ -137,6 +161,11 @@ def phrase(name: str) -> str:
     said = f"{name} ".lower()
     is_vowel = said.startswith(_VOWELS) or not said.startswith(_CONSONANTS) and said[0] in "aeiou"
     return f"{'an' if is_vowel else 'a'} {name}"
+
+
+def plural(name: str) -> str:
+    """Returns the plural of a name that ends in its noun, as of "ladder" and "red fox"."""
+    return next(re.sub(end, ends, name) for end, ends in _PLURALS if re.search(end, name))
 
 
 def captions(subject: Subject, *, style: str, medium: str, color: str, ground: str) -> list[str]:

@@ -8,10 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from omnigen.data.corpora import composites, drawings
+from omnigen.data.corpora import arrangement, composites, drawings, subjects
 from omnigen.data.corpora.recipes import Art, Kind, Tier
-from omnigen.data.corpus import pictures
+from omnigen.data.corpus import meanings, pictures
 from omnigen.data.corpus.records import Corpus, Reason, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.data.prepare import ingest
@@ -156,7 +157,7 @@ def test_rows_are_told_in_order(made):
             places = [centre(pixels(raw), ink)[axis] for ink in found.groups()[:3]]
             assert places == sorted(places)
             seen += 1
-    assert seen > 8
+    assert seen > 5
 
 
 def test_signs_stand_where_captions_say(made):
@@ -169,7 +170,7 @@ def test_signs_stand_where_captions_say(made):
         )
         assert found, raw.captions
         image = pixels(raw)
-        rows, _ = np.nonzero(near(image, composites._BOARDS[found[1]]))
+        rows, _ = np.nonzero(near(image, arrangement.BOARDS[found[1]]))
         assert len(rows) > 0.05 * SIDE**2
         assert (rows.mean() < SIDE / 2) == (found[2] == "above")
         seen += 1
@@ -186,12 +187,12 @@ def test_every_caption_quotes_all_words(made):
 def test_sketches_say_what_is_where(made):
     """The oracle reads them by a pattern and finds figures by colour and words by captions."""
     thing = r"<(\w+) \w+>(\w)(\w)(\w)"
-    shades = dict(zip("wxebsm", palette.CALM, strict=True))
+    shades = dict(zip("wxebsmroyvulkn", palette.BACKGROUNDS, strict=True))
     seen = Counter()
     for raw in made:
         sketch, image = raw.attributes["sketch"], pixels(raw)
         found = re.fullmatch(
-            rf"~Plain([pgt])([wxebsm])([wxebsm]?)((?:{thing})+)((?:\"[^\"]+\"\w{{6}})?)", sketch
+            rf"~Plain([pgt])([a-z])([a-z]?)((?:{thing})+)((?:\"[^\"]+\"\w{{6}})?)", sketch
         )
         assert found and len(sketch) <= 127, sketch
         fill, first, second, words = found[1], found[2], found[3], found[9]
@@ -208,7 +209,115 @@ def test_sketches_say_what_is_where(made):
             assert abs(drawn - side * 12 / 16) < SIDE / 16  # a square of 12 of 16 units
             seen["figures"] += 1
         seen[layout_of(raw)] += 1
-    assert seen["figures"] > 100 and len(seen) == 5
+    assert seen["figures"] > 80 and len(seen) == 5
+
+
+def places_by_ink(raw):
+    """Centres of the squares of each ink in a picture, from the left."""
+    image, found = pixels(raw), {}
+    for ink, rgb in drawings.INKS.items():
+        labels, count = ndimage.label(near(image, tuple(bytes.fromhex(rgb[1:]))))
+        centres = ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))
+        if count:
+            found[ink] = sorted((x / SIDE, y / SIDE) for y, x in centres)
+    return found
+
+
+HOLDS = {
+    "left": lambda one, other: max(x for x, _ in one) < min(x for x, _ in other),
+    "above": lambda one, other: max(y for _, y in one) < min(y for _, y in other),
+    "next_to": lambda one, other: (
+        abs(one[0][1] - other[0][1]) < 0.03 < abs(one[0][0] - other[0][0])
+    ),
+}
+
+
+def is_line(places, axis):
+    """Whether places in the order of telling are in a straight line from the left or the top."""
+    along, across = ([place[k] for place in places] for k in (axis, 1 - axis))
+    return along == sorted(along) and max(across) - min(across) < 0.03
+
+
+def test_meanings_are_those_of_the_picture(made):
+    """The oracle finds squares by colour: how many, where, and how they lie to each other."""
+    seen = Counter()
+    for raw in made:
+        meaning = meanings.read(raw.attributes["meaning"])
+        assert meaning.domain == "things" and meanings.write(meaning) == raw.attributes["meaning"]
+        quoted = re.findall(r'"([^"]*)"', raw.captions[0])
+        assert [one.text for one in meaning.words] == quoted
+        named = [f"<{thing.color or ''}" for thing in meaning.things]
+        assert all(raw.attributes["sketch"].count(name) >= 1 for name in named)
+        inks = [thing.color or "teal" for thing in meaning.things]
+        assert all(thing.color or thing.noun.startswith("teal ") for thing in meaning.things)
+        if layout_of(raw) != "group":
+            (relation,) = meaning.relations
+            assert (relation.one, relation.others) == (1, (0,))
+            where = {"above": "top", "below": "bottom"}[relation.name]
+            assert meaning.words[0].place == where
+            seen[meaning.words[0].holder] += 1
+            continue
+        if len(set(inks)) < len(inks):
+            continue
+        found = places_by_ink(raw)
+        assert [len(found.get(ink, ())) for ink in inks] == [t.count for t in meaning.things]
+        for relation in meaning.relations:
+            told = [found[inks[k]] for k in (relation.one, *relation.others)]
+            if relation.name in ("row", "column"):
+                flat = [p for one in told for p in one]
+                axis = int(relation.name == "column")
+                flat = sorted(flat, key=lambda p: p[axis]) if not relation.others else flat
+                assert is_line(flat, axis)
+            elif relation.name == "between":
+                ((x, y),), ends = told[0], [place for one in told[1:] for place in one]
+                assert len(ends) == 2
+                assert abs(x - sum(e[0] for e in ends) / 2) < 0.03
+                assert abs(y - sum(e[1] for e in ends) / 2) < 0.03
+            else:
+                assert HOLDS[relation.name](*told), (relation, told)
+            seen[relation.name] += 1
+        if len(meaning.things) == 1 and meaning.things[0].count == 1:
+            ((x, y),), thing = found[inks[0]], meaning.things[0]
+            words = {"left": x < 0.4, "right": x > 0.6, "top": y < 0.4, "bottom": y > 0.6}
+            for word in thing.place.split() if thing.place else ():
+                assert words.get(word, 0.4 < x < 0.6), thing
+            area = near(pixels(raw), tuple(bytes.fromhex(drawings.INKS[inks[0]][1:]))).mean()
+            side = area**0.5 * 16 / 12
+            assert {"small": side < 0.28, "large": side > 0.53, None: 0.28 < side < 0.44}[
+                thing.size
+            ]
+            seen[thing.size] += 1
+        seen[sum(thing.count for thing in meaning.things)] += 1
+    wanted = {"left", "above", "next_to", "row", "column", "between", "small", "large", None}
+    assert wanted | {"sticker", "poster", "sign", 1, 2, 3, 4, 5, 6} <= seen.keys(), seen
+
+
+def test_several_of_a_subject_are_told_in_the_plural(made):
+    several = 0
+    for raw in made:
+        things = meanings.read(raw.attributes["meaning"]).things
+        if len(things) == 1 and things[0].count > 1:
+            name = f"{things[0].color} {things[0].noun}s" if things[0].color else things[0].noun
+            number = grammar.number(things[0].count, digits=False)
+            assert all(f"{number} {name}" in caption.lower() for caption in raw.captions)
+            several += 1
+    assert several > 15
+
+
+@pytest.mark.parametrize(
+    "singular, plural",
+    [
+        ("panda", "pandas"), ("red fox", "red foxes"), ("woman", "women"), ("human", "humans"),
+        ("ox", "oxen"), ("box", "boxes"), ("butterfly", "butterflies"), ("monkey", "monkeys"),
+        ("four leaf", "four leaves"), ("tropical fish", "tropical fish"), ("bus", "buses"),
+        ("wolf", "wolves"), ("church", "churches"), ("tomato", "tomatoes"), ("piano", "pianos"),
+        ("mouse", "mice"), ("giraffe", "giraffes"),
+    ],
+)  # fmt: skip
+def test_plurals(singular, plural):
+    assert subjects.plural(singular) == plural
+    assert subjects.Subject(singular).is_countable
+    assert not subjects.Subject(f"{singular} in the rain").is_countable
 
 
 def test_what_is_held_out_is_in_the_test_split_alone(made, style):
@@ -269,7 +378,7 @@ def test_a_background_shows_most_of_an_outline_or_the_most_that_any_shows():
     def far(rgb, ground):
         return min(palette.distance(rgb, shade) for shade in palette.shades(ground))
 
-    rims = [[rgb] for rgb in palette.CALM.values()]
+    rims = [[rgb] for rgb in palette.BACKGROUNDS.values()]
     shown = {g: min(far(rgb, g) for (rgb,) in rims) for g in composites._grounds()[0]}
     found = composites.choose_ground(Dice(1), rims, scene)
     shown_here = min(far(rgb, found) for (rgb,) in rims)

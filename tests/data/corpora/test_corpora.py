@@ -17,11 +17,12 @@ from omnigen.data.corpora import __main__ as door
 from omnigen.data.corpora import drawings, recipes, subjects
 from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.corpora.subjects import Emoji, Subject
-from omnigen.data.corpus import pictures
+from omnigen.data.corpus import meanings, pictures
 from omnigen.data.corpus.records import Corpus, Rejected
 from omnigen.data.corpus.split import Split
 from omnigen.dice import Dice
 from omnigen.scenes import grammar
+from omnigen.wording.meaning import Meaning, Thing
 
 SQUARE = '<rect x="2" y="2" width="12" height="12" fill="{}"/>'
 ROWS = [
@@ -237,6 +238,13 @@ def test_a_drawing_stands_on_as_many_backgrounds_as_asked(tmp_path):
         assert tuple(image[32, 32]) == (255, 0, 0)
         behind = f"p({said[1]})" if said else "pw"
         assert raw.attributes["sketch"] == f"~Plain{behind}<red apple>ggs"  # 28 / 32 = 0.88
+        meaning = meanings.read(raw.attributes["meaning"])
+        assert meaning == Meaning(
+            "things",
+            (Thing("red apple"),),
+            background=said[1] if said else "white",
+            only=True,
+        )
     assert len({raw.captions[0] for raw in made[11]}) == 11
     for change in ({"is_mono": True}, {"kind": Kind.FLAG}):
         white = drawings.parts(
@@ -288,6 +296,8 @@ def test_drawings_in_one_colour_get_one_that_the_caption_says(tmp_path):
         assert tuple(image[16, 16]) == tuple(bytes.fromhex(drawings.INKS[ink][1:]))
         assert (image[0] == 255).all()
         assert re.fullmatch(rf"~Plainpw<{ink} thing [a-l]>ggs", raw.attributes["sketch"])
+        (thing,) = meanings.read(raw.attributes["meaning"]).things
+        assert f"{thing.color or ''} {thing.noun}".strip()[:-1] == f"{ink} thing "
         seen.add(ink)
     assert len(seen) > 3 and len(part) == 12  # nothing red by name is drawn in blue
 
