@@ -65,7 +65,7 @@ def test_requests_of_numpys_numbers_are_plain() -> None:
     )
     assert given == sample.Request("x", seed=3, head_steps=4, temperature=0.5, guidance=2.0)
     assert {type(value) for value in dataclasses.asdict(given).values()} <= {
-        str, int, float, type(None)
+        str, int, float, bool, type(None)
     }  # fmt: skip
 
 

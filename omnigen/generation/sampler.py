@@ -19,6 +19,7 @@ from omnigen import cli, config, png
 from omnigen.generation import spans
 from omnigen.generation.settings import Sampling, number
 from omnigen.generation.spans import Prompt
+from omnigen.wording.quotes import straightened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ MAX_SEED = 2**32 - 1
 _MOST_SETTINGS = 4096  # characters
 _PICTURES = "pictures"  # the chunk that tells SHA-256 of given pictures
 _SKETCH = "sketch"  # the chunk that tells what the model wrote
+_READ = "read"  # the chunk that tells the prompt as it was read, if not as it was typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +47,14 @@ class Request(Sampling):
         prompt: Description of the picture.
         seed: Seed of all noise; picture i of several has the seed `seed + i`.
         num_images: Number of pictures.
+        straighten: Whether the model reads typographic quotation marks, such as phones type, as
+            straight ones; what they quote stays as it is (`wording.quotes`).
     """
 
     prompt: Prompt
     seed: int = 0
     num_images: int = 1
+    straighten: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,6 +75,16 @@ class Request(Sampling):
             raise ValueError(f"num_images is {self.num_images}; it must be at least 1")
         if not 0 <= self.seed <= self.seed + self.num_images - 1 <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}; seeds must lie in 0 ... {MAX_SEED}")
+
+    @property
+    def as_read(self) -> Prompt:
+        """The prompt as the model reads it."""
+        if not self.straighten:
+            return self.prompt
+        if isinstance(self.prompt, str):
+            return straightened(self.prompt)
+        found = spans.spans(self.prompt)
+        return tuple(straightened(span) if isinstance(span, str) else span for span in found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +171,7 @@ class Sampler:
                 dtype = omni.config.encoder.dtype
                 zeros = lambda leaf: jnp.zeros(leaf.shape, dtype)  # noqa: E731
                 weights = {"encoder": jax.tree.map(zeros, omni.encoder.shapes())}
-            compile(omni, prompt_rows(omni, [expected.prompt], weights), expected)
+            compile(omni, prompt_rows(omni, [expected.as_read], weights), expected)
 
         needed = ("decoder", "ar", "head")
         return cls(pretrained.load(checkpoint, needed=needed, meanwhile=expected and prepare))
@@ -218,7 +233,7 @@ class Sampler:
 
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        rows = prompt_rows(self._omni, [request.prompt] * batch_size, self._params)
+        rows = prompt_rows(self._omni, [request.as_read] * batch_size, self._params)
         make_keys = jax.jit(jax.vmap(jax.random.key))
         for start in range(0, request.num_images, batch_size):
             seeds = [min(request.seed + start + i, MAX_SEED) for i in range(batch_size)]
@@ -256,8 +271,10 @@ def save_sheet(
 def _chunks(request: Request, version: str) -> dict[str, str]:
     """Returns what a PNG says of a request; of given pictures only which they were."""
     given = " ".join(picture.digest for picture in spans.pictures(request.prompt))
+    typed, read = spans.words(request.prompt), spans.words(request.as_read)
     return {
-        "prompt": spans.words(request.prompt),
+        "prompt": typed,
+        **({_READ: read} if read != typed else {}),
         **({_PICTURES: given} if given else {}),
         "settings": json.dumps(request.settings()),
         "model": version,
@@ -296,7 +313,9 @@ def read(path: pathlib.Path) -> Recreation:
             raise ValueError(f"settings are {settings!r}; allowed: {', '.join(known)}")
         if not re.fullmatch("[0-9]{1,10}", texts["seed"]):
             raise ValueError(f"seed is {texts['seed'][:20]!r}; allowed: 0 ... {MAX_SEED}")
-        settings |= {"seed": int(texts["seed"]), "prompt": texts["prompt"]}
+        typed = texts["prompt"]
+        settings |= {"seed": int(texts["seed"]), "prompt": typed}
+        settings["straighten"] = _READ in texts or straightened(typed) == typed
         request = config.build(Request, settings)
         software = texts.get("software", "an unknown version")
         return Recreation(request, texts["model"], software, found.pixels)

@@ -98,3 +98,23 @@ def test_a_png_tells_which_pictures_were_given_and_cannot_be_drawn_again(tmp_pat
         sampler.read(path)
     sampler.save(GIVEN.pixels, path, Request(["a", "b"]), version="v")
     assert sampler.read(path).request.prompt == "ab"
+
+
+def test_typographic_marks_are_read_as_straight_ones(model, tmp_path):
+    drawer, path = Sampler(model), tmp_path / "out.png"
+    typed, straight = "the word “Don’t”", 'the word "Don’t"'
+    same, other = ({"seed": 1, "straighten": one} for one in (True, False))
+    as_typed = drawer(typed, **other)
+    np.testing.assert_array_equal(drawer(typed, **same), drawer(straight, **same))
+    assert (as_typed != drawer(straight, **same)).any()
+    np.testing.assert_array_equal(
+        drawer(["a", GIVEN, typed], seed=1), drawer(["a", GIVEN, straight], seed=1)
+    )
+    for request, read in ((Request(typed), straight), (Request(typed, straighten=False), None)):
+        sampler.save(GIVEN.pixels, path, request, version="v")
+        texts = png.read(path).texts
+        assert (texts["prompt"], texts.get("read")) == (typed, read)
+        assert sampler.read(path).request == request  # also of versions that straightened nothing
+    sampler.save(GIVEN.pixels, path, Request(straight, straighten=False), version="v")
+    assert "read" not in png.read(path).texts
+    assert sampler.read(path).request.as_read == straight
