@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captions of scenes: all is true, every word in the picture is quoted, the rest may be left out.
 
-A caption is a template whose slots the scene fills. Templates are drawn at random, mostly such that
-every object is named; the first that the scene can fill within the byte limit is the caption.
-Behind them stand ever terser ones, for crowded scenes.
+Captions speak in two voices. Most are in free wording (`omnigen.wording`), as people ask for
+pictures. The rest, and all examples of evaluation, are in a grammar of their own, which is this.
+There, a caption is a template whose slots the scene fills. Templates are drawn at random, mostly
+such that every object is named; the first that the scene can fill within the byte limit is the
+caption. Behind them stand ever terser ones, for crowded scenes.
 """
 
 import itertools
@@ -12,9 +14,12 @@ from collections.abc import Sequence
 from omnigen.dice import Dice
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.caption_landscape import Outdoors
+from omnigen.scenes.meaning import meaning
 from omnigen.scenes.scene import Kind, Scene
+from omnigen.wording.phrase import phrase
 
-LOOSE = 0.2  # share of captions that need not name every object
+GRAMMAR = 0.34  # share of captions in the grammar
+LOOSE = 0.2  # share of those that need not name every object
 TRIES = 6  # templates drawn before falling back to the terse ones
 
 SHAPES = (
@@ -143,7 +148,30 @@ def is_colored(seed: int, uncolored: float) -> bool:
 
 
 def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) -> str:
-    """Describes a scene in English.
+    """Describes a scene in English, in free wording or in the grammar.
+
+    Args:
+        scene: What is in the picture.
+        seed: Decides between the true captions of the scene.
+        max_bytes: Bytes of UTF-8 that the caption may have.
+        uncolored: Share of the captions that do not tell colours of objects (`is_colored`); those
+            in the grammar do so where they tell sizes.
+
+    Returns:
+        A caption, at times of several lines. All words of the scene are in it verbatim, mostly in
+        quotation marks of one kind or another.
+    """
+    dice = Dice("free", seed)
+    if not dice.chance(GRAMMAR):
+        told = meaning(scene, dice, colored=is_colored(seed, uncolored))
+        text = phrase(told, dice, max_bytes)
+        if text is not None:
+            return text
+    return in_grammar(scene, seed, max_bytes, uncolored=uncolored)
+
+
+def in_grammar(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) -> str:
+    """Describes a scene in the grammar.
 
     Args:
         scene: What is in the picture.

@@ -153,8 +153,8 @@ def capital(sentence: str) -> str:
 
 def place(boxes: Sequence[Box], dice: Dice) -> str | None:
     """Returns the part of the canvas that holds all centres, or None if it has no plain name."""
-    rows = {_third(box.y) for box in boxes}
-    columns = {_third(box.x) for box in boxes}
+    rows = {third(box.y) for box in boxes}
+    columns = {third(box.x) for box in boxes}
     row = rows.pop() if len(rows) == 1 else None
     column = columns.pop() if len(columns) == 1 else None
     if row is not None and column is not None:
@@ -167,19 +167,20 @@ def place(boxes: Sequence[Box], dice: Dice) -> str | None:
 
 def column(boxes: Sequence[Box], dice: Dice) -> str | None:
     """Returns the side of the canvas on which all centres are, or None if they are on neither."""
-    columns = {_third(box.x) for box in boxes}
+    columns = {third(box.x) for box in boxes}
     names = EDGES["column"].get(columns.pop() or 0) if len(columns) == 1 else None
     return dice.pick(names) if names else None
+
+
+def third(coordinate: float) -> int | None:
+    """Returns which third a centre is in, -1, 0 or 1, or None if it is between two."""
+    return next((third for low, high, third in THIRDS if low <= coordinate <= high), None)
 
 
 def side(subject: Sequence[Box], reference: Sequence[Box]) -> str | None:
     """Returns the side of every reference on which every subject is, or None if disputable."""
     sides = {_side(one, other) for one in subject for other in reference}
     return sides.pop() if len(sides) == 1 else None
-
-
-def _third(coordinate: float) -> int | None:
-    return next((third for low, high, third in THIRDS if low <= coordinate <= high), None)
 
 
 def _side(one: Box, other: Box) -> str | None:

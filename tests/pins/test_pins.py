@@ -186,9 +186,9 @@ def losses(stage, batch: Batch) -> np.ndarray:
 
 
 def scenes() -> str:
-    """A digest of scenes of every kind and split, with their captions and sketches."""
+    """A digest of scenes of every kind and split, with captions in the grammar and sketches."""
     from omnigen.data.corpus.split import Split
-    from omnigen.scenes.caption import caption
+    from omnigen.scenes.caption import in_grammar
     from omnigen.scenes.compose import compose
     from omnigen.scenes.scene import Kind
     from omnigen.scenes.sketch import sketch
@@ -198,7 +198,7 @@ def scenes() -> str:
         for split in Split:
             for seed in range(24):
                 scene = compose(seed, kind, held_out=split == Split.TEST)
-                described.append([kind, split, caption(scene, seed, 300), sketch(scene)])
+                described.append([kind, split, in_grammar(scene, seed, 300), sketch(scene)])
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ import pytest
 from omnigen.data.corpus.split import Split
 from omnigen.dice import Dice
 from omnigen.scenes import caption as captions
-from omnigen.scenes.caption import caption
+from omnigen.scenes.caption import in_grammar
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.caption_landscape import Outdoors
 from omnigen.scenes.compose import compose
@@ -104,7 +104,7 @@ def find(scene, *, size=None, color=None, shape=None):
 @pytest.mark.parametrize("split", Split)
 def test_every_word_is_quoted_and_the_limit_is_kept(kind, split):
     for seed, scene in enumerate(scenes(kind, split=split)):
-        text = caption(scene, seed, 240)
+        text = in_grammar(scene, seed, 240)
         assert 0 < len(text.encode()) <= 240
         assert "\n" not in text and "  " not in text and "{" not in unquoted(text)
         for phrase in quoted_phrases(scene):
@@ -116,20 +116,20 @@ def test_the_terse_captions_fit_small_limits(kind):
     for seed, scene in enumerate(scenes(kind)):
         needed = sum(len(phrase) + 8 for phrase in quoted_phrases(scene))
         limit = 40 + needed
-        assert len(caption(scene, seed, limit).encode()) <= limit
+        assert len(in_grammar(scene, seed, limit).encode()) <= limit
 
 
 def test_a_limit_that_the_words_alone_exceed():
     scene = words_scene(Text(("word",), Color.RED, "Poppins", 0.5, 0.5, 0.1, 0.4))
     with pytest.raises(AssertionError, match="at most 5 bytes"):
-        caption(scene, 0, 5)
+        in_grammar(scene, 0, 5)
 
 
 @pytest.mark.parametrize("kind", [Kind.SHAPES, Kind.MIXED])
 def test_counts_colors_shapes_sizes_and_places_are_true(kind):
     complete = placed = 0
     for seed, scene in enumerate(scenes(kind)):
-        text = unquoted(caption(scene, seed, 240))
+        text = unquoted(in_grammar(scene, seed, 240))
         told = 0
         for number, size, color, shape, plural, place in COUNTED.findall(text):
             if number == "the" and plural:
@@ -150,7 +150,7 @@ def test_relations_are_true():
     seen = 0
     for seed, scene in enumerate(scenes(Kind.MIXED, count=3 * COUNT)):
         for color, shape, relation, other_color, other_shape in RELATED.findall(
-            unquoted(caption(scene, seed, 240))
+            unquoted(in_grammar(scene, seed, 240))
         ):
             things = []
             for hue, form in ((color, shape), (other_color, other_shape)):
@@ -169,7 +169,7 @@ def test_relations_of_several_are_true_and_come():
     """All of one kind are on that side of all of the other; a model has to see it to draw it."""
     seen = collections.Counter()
     for seed, scene in enumerate(scenes(Kind.SHAPES, count=4000)):
-        text = unquoted(caption(scene, seed, 240))
+        text = unquoted(in_grammar(scene, seed, 240))
         for color, shape, relation, other_color, other_shape in SIDED.findall(text):
             ones = find(scene, color=color, shape=shape)
             others = find(scene, color=other_color, shape=other_shape)
@@ -189,7 +189,7 @@ def test_backgrounds_are_true():
     plain = re.compile(f"plain {shade} background|the background is {shade}[.]?$")
     seen = dict.fromkeys(Fill, 0)
     for seed, scene in enumerate(scenes(Kind.SHAPES) + scenes(Kind.WORDS)):
-        text = unquoted(caption(scene, seed, 240)).replace("gray", "grey")
+        text = unquoted(in_grammar(scene, seed, 240)).replace("gray", "grey")
         ground = scene.background
         if told := blend.search(text):
             assert {ground.color, ground.second} == set(filter(None, told.groups()))
@@ -219,7 +219,7 @@ def test_landscapes_name_only_what_is_there():
     }
     complete = 0
     for seed, scene in enumerate(scenes(Kind.LANDSCAPES)):
-        text = unquoted(caption(scene, seed, 240))
+        text = unquoted(in_grammar(scene, seed, 240))
         landscape = scene.landscape
         named = set()
         for element in Element:
@@ -240,7 +240,7 @@ def test_landscapes_name_only_what_is_there():
 def test_inks_are_true():
     seen = 0
     for seed, scene in enumerate(scenes(Kind.WORDS)):
-        text = caption(scene, seed, 240)
+        text = in_grammar(scene, seed, 240)
         inks = {f'"{line.string}"': line.color for line in scene.texts}
         for quote, ink in inks.items():
             after = re.search(rf"{re.escape(quote)} (?:written )?in ({COLORS})\b", text)
@@ -259,8 +259,8 @@ def test_inks_are_true():
 
 def test_captions_depend_on_scene_and_seed_alone():
     scene = compose(3, Kind.MIXED, held_out=False)
-    first = [caption(scene, seed, 240) for seed in range(50)]
-    assert first == [caption(copy.deepcopy(scene), seed, 240) for seed in range(50)]
+    first = [in_grammar(scene, seed, 240) for seed in range(50)]
+    assert first == [in_grammar(copy.deepcopy(scene), seed, 240) for seed in range(50)]
     assert len(set(first)) > 40
 
 
@@ -298,7 +298,7 @@ def test_lines_in_a_cloud_are_one_quotation_as_in_the_prompt_that_people_try():
         "generate a pic with a cloud floating on the blue sky and there are mountains and river "
         'down below. There are words "AGC is Awesome!" in the cloud.'
     )
-    spoken = [caption(cloud_scene(), seed, 240) for seed in range(4000)]
+    spoken = [in_grammar(cloud_scene(), seed, 240) for seed in range(4000)]
     assert all('"AGC is Awesome!"' in text for text in spoken)
     opening, closing = prompt.split(". ")
     for part in (
@@ -316,14 +316,14 @@ def test_lines_in_a_cloud_are_one_quotation_as_in_the_prompt_that_people_try():
 
 def test_an_empty_scene_is_its_background():
     empty = Scene(Kind.SHAPES, Background(Fill.PLAIN, "mint"))
-    assert all("mint background" in caption(empty, seed, 240).lower() for seed in range(20))
+    assert all("mint background" in in_grammar(empty, seed, 240).lower() for seed in range(20))
 
 
 def test_single_objects_and_groups():
     circle = Object(Shape.CIRCLE, Color.RED, Size.SMALL, 0.2, 0.2, 0.07)
     twin = dataclasses.replace(circle, y=0.5)
     scene = Scene(Kind.SHAPES, Background(Fill.PLAIN, "white"), (circle, twin))
-    spoken = {caption(scene, seed, 240).lower().strip(".") for seed in range(300)}
+    spoken = {in_grammar(scene, seed, 240).lower().strip(".") for seed in range(300)}
     assert "two red circles" in spoken and "2 red circles" in spoken
     assert any("two small red circles on the left" in text for text in spoken)
     assert not any("in the top left" in text for text in spoken)
@@ -332,7 +332,7 @@ def test_single_objects_and_groups():
 def test_uncolored_captions_name_objects_by_their_shapes():
     unsized = related = 0
     for seed, scene in enumerate(scenes(Kind.SHAPES)):
-        text = caption(scene, seed, 240, uncolored=1.0)
+        text = in_grammar(scene, seed, 240, uncolored=1.0)
         related += bool(
             re.search(rf"({SHAPES}) (is )?(to the )?(left|right) of \w+ ({SHAPES})", text)
         )
@@ -344,9 +344,9 @@ def test_uncolored_captions_name_objects_by_their_shapes():
 
 def test_the_share_of_uncolored_captions():
     found = scenes(Kind.SHAPES)
-    usual = [caption(scene, seed, 240) for seed, scene in enumerate(found)]
-    some = [caption(scene, seed, 240, uncolored=0.3) for seed, scene in enumerate(found)]
-    every = [caption(scene, seed, 240, uncolored=1.0) for seed, scene in enumerate(found)]
+    usual = [in_grammar(scene, seed, 240) for seed, scene in enumerate(found)]
+    some = [in_grammar(scene, seed, 240, uncolored=0.3) for seed, scene in enumerate(found)]
+    every = [in_grammar(scene, seed, 240, uncolored=1.0) for seed, scene in enumerate(found)]
     apart = [i for i in range(COUNT) if usual[i] != every[i]]
     taken = [i for i in apart if some[i] == every[i]]
     assert all(some[i] in (usual[i], every[i]) for i in range(COUNT))

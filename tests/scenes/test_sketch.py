@@ -10,7 +10,7 @@ import pytest
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream.source import MOST_SKETCH_BYTES
 from omnigen.dice import Dice
-from omnigen.scenes.caption import caption
+from omnigen.scenes.caption import in_grammar
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.compose import compose
 from omnigen.scenes.fonts import FAMILIES
@@ -350,7 +350,7 @@ def test_whole_captions_name_groups_in_the_order_of_sketches():
     scene = Scene(Kind.SHAPES, Background(Fill.PLAIN, "white"), OBJECTS)
     found = 0
     for seed in range(200):
-        text = caption(scene, seed, 240).lower()
+        text = in_grammar(scene, seed, 240).lower()
         nouns = re.findall(r"(red squares|blue circle|pink square)", text)
         if not re.search(r"small|medium|large|the (red|blue|pink)|shapes", text) and nouns:
             order = ["red squares", "blue circle", "pink square"]

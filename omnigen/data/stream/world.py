@@ -17,7 +17,7 @@ from omnigen.data.corpus.pictures import Size
 from omnigen.data.corpus.split import Split
 from omnigen.data.stream.source import MOST_SKETCH_BYTES, Candidate, Captioned, Source, Turn
 from omnigen.dice import Dice
-from omnigen.scenes.caption import caption, is_colored
+from omnigen.scenes.caption import caption, in_grammar, is_colored
 from omnigen.scenes.compose import Variety, compose
 from omnigen.scenes.scene import Kind, Scene
 from omnigen.scenes.sketch import sketch
@@ -159,7 +159,7 @@ def eval_examples(config: "DataConfig", kind: Kind, *, count: int, start: int) -
     examples = []
     for seed in range(start, start + count):
         scene = compose(seed, kind, held_out=True)
-        words = caption(scene, seed, config.max_caption_bytes)
+        words = in_grammar(scene, seed, config.max_caption_bytes)
         examples.append(Example(words, render(scene, config.image_size), scene))
     return examples
 
