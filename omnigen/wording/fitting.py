@@ -16,6 +16,7 @@ from omnigen.wording.templates import (
     ANY_COLOR,
     ATTRIBUTES,
     DRAWING_LETTERS,
+    ELEMENT_LETTERS,
     NOUNS,
     PLAIN,
     WORD_ATTRIBUTES,
@@ -24,7 +25,7 @@ from omnigen.wording.templates import (
     Template,
 )
 
-ANYTHING = "anything else"
+ANYTHING, ELEMENT = "anything else", "element"
 NEVER = frozenset(
     "people person animals frame border outline shadow decoration ornament clutter rainbow smoke "
     "pictures photo background cars buildings grass flowers fog rain".split()
@@ -81,11 +82,12 @@ def fitting(meaning: Meaning, *, whole: bool = True, style: str | None = None) -
             part of the meaning either way.
         style: Style of drawing, which templates of a style need.
     """
-    have = _kinds(meaning.things, meaning.words, meaning.domain)
+    kinds = [_kind(thing.noun, meaning.domain) for thing in meaning.things]
+    have = collections.Counter([*kinds, *("w" for _ in meaning.words)])
     found = (
         fit(one, meaning, whole=whole, style=style)
         for needs, group in _by_needs().items()
-        if (have == dict(needs) if whole else all(have.get(kind, 0) >= n for kind, n in needs))
+        if _suffices(have, dict(needs), whole=whole)
         for one in group
     )
     return [one for one in found if one is not None]
@@ -96,18 +98,26 @@ def _by_needs() -> dict[tuple[tuple[str, int], ...], list[Template]]:
     """Returns the templates by how many things of what kind, and words, they speak of."""
     groups = collections.defaultdict(list)
     for one in templates.every():
-        kinds = [
-            holds.noun or ("drawing" if name in DRAWING_LETTERS else "shape")
-            for name, holds in one.things.items()
-        ]
+        kinds = [holds.noun or _kind_of_letter(name) for name, holds in one.things.items()]
         needs = collections.Counter([*kinds, *("w" for _ in one.words)])
         groups[tuple(sorted(needs.items()))].append(one)
     return groups
 
 
-def _kinds(things: Sequence[Thing], words: Sequence[Words], domain: str) -> dict[str, int]:
-    kinds = [_kind(thing.noun, domain) for thing in things]
-    return collections.Counter([*kinds, *("w" for _ in words)])
+def _suffices(have: dict[str, int], needs: dict[str, int], *, whole: bool) -> bool:
+    """Returns whether there is enough of each kind, and in the whole nothing more."""
+    if any(have.get(kind, 0) < needed for kind, needed in needs.items() if kind != ELEMENT):
+        return False
+    if whole and sum(have.values()) != sum(needs.values()):
+        return False
+    spare = sum(n - needs.get(kind, 0) for kind, n in have.items() if kind in NOUNS)
+    return spare >= needs.get(ELEMENT, 0)
+
+
+def _kind_of_letter(name: str) -> str:
+    if name in ELEMENT_LETTERS:
+        return ELEMENT
+    return "drawing" if name in DRAWING_LETTERS else "shape"
 
 
 def _kind(noun: str, domain: str) -> str:
@@ -119,7 +129,7 @@ def _kind(noun: str, domain: str) -> str:
 def _size(one: Meaning | Template) -> tuple[object, ...]:
     told = one.background is not None
     lengths = map(len, (one.things, one.words, one.relations))
-    return (one.sky, told, *lengths)
+    return (one.sky is not None, told, *lengths)
 
 
 def fit(
@@ -132,7 +142,8 @@ def fit(
         or (whole and ANYTHING in meaning.absent and not template.only)
         or (template.style is not None and template.style not in (ANY, style))
         or (template.style == ANY and style is None)
-        or (template.sky is not None and template.sky != meaning.sky)
+        or (template.sky == ANY and meaning.sky is None)
+        or (template.sky not in (None, ANY, meaning.sky))
         or not _suits_background(template.background, meaning.background)
         or not _suits_absent(template.absent, meaning, whole=whole)
         or len(template.things) > len(meaning.things)
@@ -215,8 +226,8 @@ def _suits(name: str, holds: Holds, one: Thing | Words, *, whole: bool, domain: 
     else:
         if holds.is_plural and one.count == 1:
             return False
-        kind = "drawing" if name in DRAWING_LETTERS else "shape"
-        if _kind(one.noun, domain) != (holds.noun or kind):
+        kind, wanted = _kind(one.noun, domain), holds.noun or _kind_of_letter(name)
+        if kind != wanted and (wanted != ELEMENT or kind not in NOUNS):
             return False
         attributes = ATTRIBUTES
     return all(

@@ -4,8 +4,8 @@ r"""Sentences written by hand, with slots, and what each says.
 They are tables in `data/templates/`: tab-separated, one template a line, of voice, text, and what
 it says. A line break of the text is written `\n`, a brace `{{` or `}}`.
 
-Things go by letters: `a b c d` are shapes, `x y z` are drawings of any name, `w v` are quoted
-words.
+Things go by letters: `a b c d` are shapes, `x y z` drawings of any name, `p q r s` elements of a
+landscape, `w v` quoted words.
 
 | slot | stands for |
 |---|---|
@@ -23,6 +23,7 @@ words.
 | `{bg}` `{bgc}` | a background with its article; its colour alone |
 | `{no}` `{nos}` | what is not there, without article, in the singular and in the plural |
 | `{no.color}` | a colour that is not there |
+| `{sky}` `{sky.when}` `{sky.adjective}` | a noun ("sunset"), "at sunset", an adjective of "sky" |
 | `{style}` | the name of a style of drawings |
 
 What a template says follows from its slots, and from the terms of the third column, which are
@@ -52,7 +53,7 @@ from collections.abc import Iterator, Sequence
 from omnigen.wording.lexicon import SEVERAL
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "templates"
-SHAPE_LETTERS, DRAWING_LETTERS, WORD_LETTERS = "abcd", "xyz", "wv"
+SHAPE_LETTERS, DRAWING_LETTERS, ELEMENT_LETTERS, WORD_LETTERS = "abcd", "xyz", "pqrs", "wv"
 ANY, ANY_COLOR, PLAIN = "any", "any color", "plain"
 QUOTES = "\"'`\u201c\u2018\u201e\u201a\u00ab\u2039\u300c(<[*_="
 QUOTES_APART = ("\u00ab ", "quote ", "quotes ")
@@ -62,7 +63,7 @@ NOUNS = (
 )
 _LETTERED = {
     form: part
-    for letter in SHAPE_LETTERS + DRAWING_LETTERS
+    for letter in SHAPE_LETTERS + DRAWING_LETTERS + ELEMENT_LETTERS
     for form, part in (
         (letter, "phrase"),
         (letter.upper(), "bare"),
@@ -123,7 +124,7 @@ class Template:
         relations: Name, and letters or nouns, of each relation.
         background: `ANY` where a slot says it, `PLAIN` where it can be but one colour, or what the
             text says; None if not told.
-        sky: A sky, or None if not told.
+        sky: A sky, `ANY` where a slot says it, or None if not told.
         absent: What it says is not there; `ANY` where a slot says it.
         only: Whether it says that nothing else is there.
         style: Style of drawing that it tells, `ANY` where a slot says it, or None.
@@ -238,6 +239,8 @@ class _Saying:
                 self.absent.append(absent)
         elif name == "style":
             self.style = ANY
+        elif name == "sky":
+            self.sky = ANY
         elif name == "an":
             pass
         elif name in (*WORD_LETTERS, "W"):
@@ -287,7 +290,8 @@ class _Saying:
     def count(self) -> None:
         """Notes the number that a noun's form alone tells."""
         for letter, part in sorted(self.parts):
-            holds, is_plural = self.things[letter], part in ("bares", "nouns")
+            holds = self.things[letter]
+            is_plural = part in ("bares", "nouns") and holds.apart.get("count") != "1"
             if "count" not in holds.takes:
                 holds.apart.setdefault("count", SEVERAL if is_plural else "1")
                 self.things[letter] = dataclasses.replace(holds, is_plural=is_plural)
