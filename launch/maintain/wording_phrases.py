@@ -68,7 +68,6 @@ ITS = {
 }
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 PAPERS = ("white", "black")
-BEHIND = ("white", "black", "pink")  # what drawings may stand on
 APART = 40.0  # CIE 1976, between things and the background that is asked for
 ABSENT = {  # from landscapes: of one, of many, and in a word
     "cloud": ("cloud", "clouds", "cloudless"),
@@ -98,8 +97,10 @@ class Place(str):
 
 
 def plural(noun: str) -> str:
-    """Returns the plural of a shape's noun."""
-    return noun + ("es" if noun.endswith("s") else "s")
+    """Returns the plural of a noun."""
+    if re.search("[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def article(phrase: str) -> str:
@@ -162,11 +163,11 @@ class Group:
             return Place(self.said).bare
         if self.count == 1:
             return f"{self.before} {self.nouns[0]}".strip()
-        said = f"{self.before} {self.nouns[1]}"
+        said = f"{self.before} {self.nouns[1]}".strip()
         if self.number.startswith("("):
             return f"{said} {self.number}"
         if self.number.endswith("x") and self.count % 2:
-            said = f"{self.before} {self.nouns[0]}"
+            said = f"{self.before} {self.nouns[0]}".strip()
         return f"{self.number} {said}"
 
     def __str__(self) -> str:
@@ -333,8 +334,7 @@ class Slots:
         return f"{self._chosen(PAPERS)} background"
 
     def _ground(self, _: str) -> str:
-        is_drawing = self.content.domain == "things"
-        return self._chosen(BEHIND if is_drawing else [str(color) for color in Color])
+        return self._chosen([str(color) for color in Color])
 
     def _chosen(self, names: Sequence[str]) -> str:
         """Returns a background on which everything that has a colour stands out."""

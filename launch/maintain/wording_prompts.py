@@ -46,7 +46,7 @@ PLAN: dict[str, dict[str, int]] = {  # prompts of each kind, by what they speak 
     "chatty": _MIXED,
     "nouns": {"list": 16, "relation": 8, "landscape": 19, "mixed": 2},
     "hues": {"list": 20, "relation": 14, "mixed": 6},
-    "counts": {"list": 40, "mixed": 5},
+    "counts": {"list": 36, "things": 6, "mixed": 3},
     "relations": {"relation": 36, "things_related": 9},
     "arrangements": {"inside": 11, "between": 11, "beside": 12, "row": 10, "column": 6},
     "sizes": {"list": 26, "relation": 10, "mixed": 4},
@@ -193,10 +193,13 @@ def _drawings(dice: Dice, count: int) -> list[dict[str, Any]]:
 
 
 def _things(dice: Dice, kind: str, *, held_out: bool) -> Content:
-    if kind not in ("grounds", "adjectives") and dice.chance(0.4):
+    if kind not in ("grounds", "adjectives", "counts") and dice.chance(0.4):
         return _things_related(dice, kind, held_out=held_out)
-    count = 1 if kind == "grounds" else dice.pick((1, 1, 2))
-    return Content("list", "things", _drawings(dice, count))
+    count = 1 if kind in ("grounds", "counts") else dice.pick((1, 1, 2))
+    include = _drawings(dice, count)
+    if kind == "counts" or (count == 1 and dice.chance(0.3)):
+        include[0]["count"] = dice.pick((2, 3, 4) if kind == "counts" else (2, 3))
+    return Content("list", "things", include)
 
 
 def _things_related(dice: Dice, kind: str, *, held_out: bool) -> Content:
@@ -325,8 +328,9 @@ def _title(found: re.Match[str]) -> str:
 def _typos(prompt: dict[str, Any], number: int) -> dict[str, Any]:
     """Returns a plain prompt with one or two slips of the finger, none in quoted words."""
     dice = Dice("wording", "typos", number)
-    parts = re.split(r'("[^"]*"|[A-Za-z]{4,})', prompt["prompt"])
-    places = [i for i, part in enumerate(parts) if part.isalpha() and len(part) >= 4]
+    parts = re.split(r'("[^"]*"|[A-Za-z]{3,})', prompt["prompt"])
+    words = [i for i, part in enumerate(parts) if part.isalpha()]
+    places = [i for i in words if len(parts[i]) >= 4] or words
     for place in sorted({dice.pick(places) for _ in range(1 if len(places) < 4 else 2)}):
         parts[place] = _slip(dice, parts[place])
     return {**prompt, "tag": "typos", "prompt": "".join(parts)}

@@ -19,7 +19,7 @@ from omnigen.models.omni import OmniConfig, to_pixels
 from omnigen.scenes.render import render
 from omnigen.scenes.sketch import sketch
 
-DIGEST = "db31b2942fd539bbbfb0a20b53b3983df2a91e5e801f40ac14759c04c872e57c"
+DIGEST = "dacf46168671ca41002e27b04a73bfd376d5c3161a4500ed90f02f24f84b05f3"
 RING = {"class": "ring", "count": 1, "color": "red"}
 STAR = {"class": "star", "count": 1, "color": "blue"}
 
