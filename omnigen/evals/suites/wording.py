@@ -32,7 +32,7 @@ VERSION = f"requirements {requirements.VERSION}, sketches {sketches.VERSION}"
 PROMPTS = pathlib.Path(__file__).with_name("wording.jsonl")
 PLAIN, LIKE_PLAIN = "plain", ("capitals", "typos")
 SPECIAL = "special"
-MARKS = frozenset("%#+@$()=/&*<>[]^_£©°±×¥½¿¡²")
+MARKS = frozenset("%#+@$()=/&*<>[]^_£©°±¥")
 """What a word may hold besides letters and digits, and readers can read."""
 DOMAINS = ("shapes", "relations", "words", "landscapes", "things", "mixtures")
 
@@ -44,7 +44,7 @@ _PAPERS = {
     "sky blue": (154, 212, 246),
     "mint": (182, 236, 206),
 }  # that are none of the ten colours
-_PLAIN_LETTERS = str.maketrans({"ß": "B", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE"})
+_PLAIN_LETTERS = str.maketrans({"ß": "B", "ø": "o", "Ø": "O", "æ": "e", "Æ": "E", "×": "x"})
 _BORDER = 3  # pixels of the edge whose median is the background
 _AROUND = 0.02  # of the canvas, by which boxes of words reach further than they were read
 

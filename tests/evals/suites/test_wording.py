@@ -19,7 +19,7 @@ from omnigen.models.omni import OmniConfig, to_pixels
 from omnigen.scenes.render import render
 from omnigen.scenes.sketch import sketch
 
-DIGEST = "dacf46168671ca41002e27b04a73bfd376d5c3161a4500ed90f02f24f84b05f3"
+DIGEST = "61b43027f93dd4876d0d8825daf6085ab07867ba9cd736874fac837bba5a636a"
 RING = {"class": "ring", "count": 1, "color": "red"}
 STAR = {"class": "star", "count": 1, "color": "blue"}
 
