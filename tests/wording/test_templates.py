@@ -3,7 +3,6 @@
 
 import collections
 import dataclasses
-import re
 
 import pytest
 
@@ -200,7 +199,7 @@ def told_by(one: templates.Template) -> Meaning:
         count = holds.apart.get("count", None if noun in fitting.PLURAL_NOUNS else 1)
         if "count" in holds.apart and count is None:
             count = 3
-        if ("row", name) in one.relations and count != "several":
+        if ("row", name) in one.relations and "count" not in holds.apart:
             count = 3
         if any(relation[0] == "between" and relation[2:] == (name,) for relation in one.relations):
             count = 2
@@ -260,9 +259,13 @@ def test_every_template_says_what_it_says_and_not_another_thing() -> None:
         if one.sky not in (None, "any"):
             other = dataclasses.replace(told, sky="clear" if one.sky != "clear" else "night")
             assert fitting.fit(one, other, style=style) is None
-        written = found.fill(told, lambda slot: f"<{slot.name}.{slot.part}>")
-
-        assert not re.search(r"\{\w", written), written
+        asked = [
+            piece
+            for piece in one.pieces
+            if isinstance(piece, Slot) and not piece.forms and piece.name != "an"
+        ]
+        written = found.fill(told, lambda slot: "\0")
+        assert written.count("\0") == len(asked), written
 
 
 def test_templates_are_found() -> None:
