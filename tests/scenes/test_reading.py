@@ -12,7 +12,7 @@ from omnigen.data.corpus.split import Split
 from omnigen.dice import Dice
 from omnigen.scenes.compose import compose
 from omnigen.scenes.reading import Figure, Reading, read
-from omnigen.scenes.scene import Background, Color, Element, Fill, Kind, Prop, Sky
+from omnigen.scenes.scene import Background, Element, Fill, Kind, Prop, Sky
 from omnigen.scenes.sketch import sketch
 
 COUNT = 250  # of each kind and split: 2 000 scenes
@@ -73,7 +73,7 @@ def test_composites_are_read_from_their_sketches(style):
         dice = Dice("composite", seed)
         made = arrangement.arrange(dice, pools, is_mono=seed % 2 == 1)
         ground = composites.choose_ground(dice, [[(250, 40, 40)] * 4], made)
-        text = arrangement.letter(dice, made, [Color.BLACK, Color.RED])
+        text = arrangement.letter(dice, made, ground)
         found = read(description.write(made, ground, text, style=style))
         assert (found.style, found.rest, found.objects) == (style, (), ())
         assert found.background == dataclasses.replace(ground, seed=0)

@@ -13,10 +13,10 @@ from omnigen.data.corpora.drawings import INKS
 from omnigen.data.corpora.subjects import Subject
 from omnigen.data.corpus.split import Split
 from omnigen.dice import Dice
-from omnigen.scenes import placement
+from omnigen.scenes import palette, placement
 from omnigen.scenes.compose import lines_of_words
 from omnigen.scenes.palette import RGB
-from omnigen.scenes.scene import Color, Text
+from omnigen.scenes.scene import Background, Text
 
 TEST_SHARE = 0.05
 BOARDS: dict[str, RGB] = {
@@ -209,10 +209,13 @@ def _lettered(dice: Dice, kind: Layout) -> tuple[str, float, str, list[Spot]]:
     return side, room, board, [(x, middle, length)]
 
 
-def letter(dice: Dice, composite: Composite, inks: Sequence[Color]) -> Text | None:
+def letter(dice: Dice, composite: Composite, ground: Background) -> Text | None:
     """Returns the words of a composite, placed; None if it has none."""
     if composite.layout == Layout.GROUP:
         return None
+    inks = palette.ink_colors(ground)
+    if composite.board:
+        inks = palette.holder_inks(BOARDS[composite.board])
     room = 0.8 if composite.board else 0.92
     held_out = composite.split == Split.TEST
     (text,) = lines_of_words(dice, 1, inks=inks, held_out=held_out, large=0.4, room=room)

@@ -89,10 +89,7 @@ class Composites:
         except Rejected as rejected:
             return Raw(key, rejected, (), {})
         ground = choose_ground(dice, rims, composite)
-        inks = palette.ink_colors(ground)
-        if composite.board:
-            inks = palette.holder_inks(BOARDS[composite.board])
-        text = letter(dice, composite, inks)
+        text = letter(dice, composite, ground)
         image = _paint(composite, drawn, ground, text, self.size)
         captions = description.describe(dice, composite, ground, text, style=self.art.style)
         own = {"sketch": description.write(composite, ground, text, style=self.art.style)}
@@ -148,7 +145,7 @@ def parts(
     """
     usable = []
     for recipe, archive, found in art:
-        chosen = tuple((name, subject) for name, subject in found if _is_plain(subject))
+        chosen = tuple((name, subject) for name, subject in found if is_plain(subject))
         if recipe.kind != Kind.FLAG and len(chosen) >= LEAST_SUBJECTS:
             usable.append((recipe, archive, chosen))
     total = sum(len(chosen) for _, _, chosen in usable)
@@ -162,7 +159,7 @@ def parts(
     return made
 
 
-def _is_plain(subject: Subject) -> bool:
+def is_plain(subject: Subject) -> bool:
     """Returns whether a name reads well among others."""
     words = subject.name.split()
     return len(words) <= MOST_WORDS and all(w.replace("-", "").isalpha() for w in words)

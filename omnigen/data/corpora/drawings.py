@@ -276,6 +276,12 @@ def _is_wide(svg: str) -> bool:
     return not found or float(found[1]) >= float(found[2])
 
 
+def write(title: str, ground: str, *, style: str) -> str:
+    """Returns the sketch of a drawing that stands alone, on one of `GROUNDS` or on white."""
+    behind = f"p({ground})" if ground else sketch.ground(WHITE)
+    return f"~{style}{behind}{figure(title, 0.5, 0.5, INNER)}"
+
+
 def meaning(subject: Subject, ink: str, ground: str) -> Meaning:
     """Returns all that captions may tell of a drawing that stands alone."""
     thing = inked(subject.name, ink)

@@ -2,7 +2,9 @@
 """What drawings show: names and keywords, and which subjects are never trained on."""
 
 import dataclasses
+import functools
 import hashlib
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +13,8 @@ from omnigen.dice import Dice
 from omnigen.scenes import grammar
 from omnigen.scenes.scene import Color, Shape, Size
 
+LIST = pathlib.Path(__file__).with_name("subjects.tsv")  # by launch/maintain/list_subjects.py
+UNDRAWN = pathlib.Path(__file__).with_name("undrawn.txt")
 TEST_SHARE = 0.05
 MOST_KEYWORDS = 4
 SHAPES = {shape.value for shape in Shape}
@@ -57,6 +61,25 @@ class Subject:
         """Whether it is for the test, in whatever style it is drawn."""
         digest = hashlib.sha256(f"subject/{self.key}".encode()).digest()
         return int.from_bytes(digest[:4], "big") < TEST_SHARE * 2**32
+
+
+@functools.cache
+def listed() -> dict[str, tuple[Subject, ...]]:
+    """Returns the subjects of each style that have a plural, without any package of drawings."""
+    first, *lines = LIST.read_text(encoding="utf-8").splitlines()
+    found: dict[str, list[Subject]] = {style: [] for style in first.split("\t")}
+    styles = list(found)
+    for line in lines:
+        name, letters = line.split("\t")
+        for letter in letters:
+            found[styles[ord(letter) - ord("a")]].append(Subject(name))
+    return {style: tuple(those) for style, those in found.items()}
+
+
+@functools.cache
+def undrawn() -> tuple[str, ...]:
+    """Returns nouns of things of which there are no drawings."""
+    return tuple(UNDRAWN.read_text(encoding="utf-8").split())
 
 
 def slug(name: str) -> str:

@@ -6,15 +6,18 @@ A record whose attribute `meaning` holds one is worded anew whenever it is read.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from omnigen.dice import Dice
 from omnigen.wording.meaning import Meaning, Relation, Thing, Words
+from omnigen.wording.phrase import phrase
 
 ATTRIBUTE = "meaning"
+GIVEN = 0.3  # share of captions that are those of the record
 WHOLE = 0.25  # share of captions that tell all there is
 # Of the others, how often each of these is told.
+LETTERED = 0.35  # relations of words, which their place tells too
 RELATED, BEHIND, PLACED, SIZED, INKED, STYLED, HELD = 0.7, 0.4, 0.5, 0.5, 0.5, 0.25, 0.8
 COLORED = 0.85  # of drawings that have one colour
 SEVERAL = 0.1  # share of groups of three or more whose number is not told
@@ -69,6 +72,29 @@ def _check_types(value: Any, name: str = "") -> None:
         raise ValueError(f"{name} is {value!r}; allowed: of type {wanted.__name__}")
 
 
+def of(attributes: Mapping[str, str]) -> Meaning | None:
+    """Returns the meaning that a record brings; None if it brings none that can be read."""
+    try:
+        return read(attributes[ATTRIBUTE]) if ATTRIBUTE in attributes else None
+    except ValueError:
+        return None
+
+
+def worded(whole: Meaning, captions: Sequence[str], dice: Dice, *, most: int) -> str:
+    """Returns a caption in free wording, or at times one of the captions that are given.
+
+    Args:
+        whole: All that holds.
+        captions: Captions of which one is taken now and then, and where no other has room.
+        dice: Source of all choices.
+        most: Bytes that it may have; one of the given captions has more if all have.
+    """
+    said = None if dice.chance(GIVEN) else phrase(told(whole, dice), dice, most)
+    if said is not None:
+        return said
+    return dice.pick([one for one in captions if len(one.encode()) <= most] or captions)
+
+
 def told(whole: Meaning, dice: Dice) -> Meaning:
     """Returns what one caption tells of all that holds: every thing and word, and some more.
 
@@ -90,7 +116,8 @@ def told(whole: Meaning, dice: Dice) -> Meaning:
     words = tuple(
         without(one, ink=INKED, style=STYLED, place=PLACED, holder=HELD) for one in whole.words
     )
-    related = bool(whole.relations) and kept(RELATED)
+    is_lettered = any(one.one >= len(things) for one in whole.relations)
+    related = bool(whole.relations) and kept(LETTERED if is_lettered else RELATED)
     absent = bool(whole.absent) and dice.chance(ABSENT)
     return dataclasses.replace(
         whole,

@@ -22,16 +22,20 @@ from omnigen.data.stream import buckets, world
 from omnigen.data.stream.mixing import LEAST_WEIGHT, START, Mixture, Place
 from omnigen.data.stream.recorded import Recorded
 from omnigen.data.stream.source import Candidate, Source, Turn
+from omnigen.data.stream.things import Things
 from omnigen.data.stream.world import World
 
-SOURCES: tuple[type[Source], ...] = (World, Recorded)
+SOURCES: tuple[type[Source], ...] = (World, Recorded, Things)
 """The kinds of sources, in the order in which a mixture counts them; see `source`."""
 
 LEAST_CAPTION_BYTES = 128
 """The words of any scene, quoted, and what holds them fit in this."""
 
-LEAST_READING = 32
-"""Elements of a row for each example that it holds at most, where some are read alone."""
+LEAST_READING = 64
+"""Elements of a row for each example that it holds at most, where some are read alone.
+
+Readings have twice as many on average. Programs are compiled for the most that a row may hold.
+"""
 
 _READING = 1 << 63  # what indices of readings are counted from; those of other examples are lower
 

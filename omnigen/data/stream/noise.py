@@ -2,7 +2,8 @@
 """Batches like those that are trained on, of noise: what plans and benches need of data.
 
 No corpus is read and nothing is drawn. Captions are those of the scenes of the mixture, or of all
-scenes if it has none; with buckets, pictures have the largest size.
+scenes if it has none; with buckets, pictures have the largest size. Readings are those of all but
+corpora, or of the same scenes.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from omnigen.data.corpus.pictures import Size
 from omnigen.data.stream import world
 from omnigen.data.stream.examples import Bucket, DataConfig
 from omnigen.data.stream.pipeline import RowBatches
+from omnigen.data.stream.recorded import Recorded
 from omnigen.data.stream.world import World
 from omnigen.parallel import DataShard
 from omnigen.text import TextTokenizer
@@ -44,7 +46,10 @@ def rows(
     given = RowBatches(config, batch_size, DataShard(), text, token_grid, encoding, block)
     given.check()
     kinds = world.weights_of(config) or world.EVERY
-    drawn = dataclasses.replace(config, mixture=kinds, buckets="", latents=False)
+    made = {n: w for n, w in config.reading_mixture.items() if not Recorded.takes(n)}
+    drawn = dataclasses.replace(
+        config, mixture=kinds, reading_mixture=made, buckets="", latents=False
+    )
     size = _largest(config)
     if encoding:
         picture = _noise(encoding.tokens, encoding.latent_dim) / np.float16(128) - 1

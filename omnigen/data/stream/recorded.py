@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from omnigen.data.corpus import pictures
+from omnigen.data.corpus import meanings, pictures
 from omnigen.data.corpus.latents import Encoding, Latents
 from omnigen.data.corpus.pictures import Crop, Size
 from omnigen.data.corpus.records import Record, Records, Rejected, spread
@@ -111,7 +111,7 @@ class Recorded(Source):
         """Returns a record with one of its captions, for packing."""
         stream, latents = self._streams[turn.bucket], self._latents
         number, record = stream.read(turn.ordinal, lambda k: (k, stream.corpus[k]))
-        words = self._words(turn.index, record.captions)
+        words = self._words(turn.index, record)
 
         def draw() -> np.ndarray:
             try:
@@ -143,11 +143,18 @@ class Recorded(Source):
         dice = Dice("crop", self._config.seed, index)
         return (dice.unit(), dice.unit())
 
-    def _words(self, index: int, captions: Sequence[str]) -> str:
-        """Returns one of the captions that fit, or as much as fits; nothing if it is dropped."""
+    def _words(self, index: int, record: Record) -> str:
+        """Returns what is said of a record; nothing if it is dropped.
+
+        It is worded anew if the record says what it holds, or else one of the captions that fit, or
+        as much as fits.
+        """
         dice, most = Dice("words", self._config.seed, index), self._config.max_caption_bytes
+        captions = record.captions
         if dice.chance(self._config.caption_dropout) or not captions:
             return ""
+        if (whole := meanings.of(record.attributes)) is not None:
+            return shorten(meanings.worded(whole, captions, dice, most=most), most=most)
         short = [words for words in captions if shorten(words, most=most) == words]
         return shorten(dice.pick(short or captions), most=most)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnigen.data.corpus import pictures, records
+from omnigen.data.corpus import meanings, pictures, records
 from omnigen.data.corpus.pictures import Crop
 from omnigen.data.corpus.records import Manifest, Record
 from omnigen.data.corpus.split import Split
@@ -22,6 +22,7 @@ from omnigen.data.stream.recorded import Recorded
 from omnigen.parallel import DataShard
 from omnigen.scenes.scene import Kind
 from omnigen.text import ByteText
+from omnigen.wording.meaning import Meaning, Thing
 
 SIZE, GRID, TEXT = 16, (2, 2), ByteText()
 BOI, IMG = 256 + 3, 256 + 4
@@ -362,6 +363,37 @@ def test_readings_of_a_corpus_have_the_sketches_of_its_pictures(tmp_path):
     with pytest.raises(ValueError, match="reading_mixture: .* has no pictures of the split train"):
         empty = corpus(tmp_path / "e", [], [own])
         examples.Examples(dataclasses.replace(config, reading_mixture={empty: 1.0}))
+
+
+def test_records_are_worded_anew_if_they_say_what_they_hold(tmp_path, monkeypatch):
+    """The wording is a stub, of which the oracle knows what it is told."""
+    pandas = Meaning("things", (Thing("panda", 2),), background="blue")
+    written = meanings.write(pandas)
+    good = dataclasses.replace(colored(0), captions=("given",), attributes={"meaning": written})
+    bad = dataclasses.replace(colored(1), captions=("bad",), attributes={"meaning": "{}"})
+    folder = corpus(tmp_path / "c", [good, bad])
+    config = config_of({folder: 1.0}, max_caption_bytes=128)
+
+    def captions():
+        (bucket,) = examples.Examples(config).buckets
+        return collections.Counter(bucket.candidate(n).caption for n in range(800))
+
+    def phrase(meaning, dice, most):
+        assert most == 128 and dataclasses.replace(meaning, background="blue") == pandas
+        return f"2 pandas on {meaning.background}, {dice.integer(0, 9)}"
+
+    monkeypatch.setattr(meanings, "phrase", phrase)
+    found = captions()
+    assert found == captions()  # from the index alone
+    share = 0.45  # of what comes: half of the records, a tenth without captions
+    assert abs(found.pop("") - 80) < 40 and abs(found.pop("bad") - 800 * share) < 60
+    assert abs(found.pop("given") - 800 * share * meanings.GIVEN) < 45
+    grounds = collections.Counter()
+    for caption, count in found.items():
+        grounds[caption.split(",")[0]] += count
+    assert grounds.keys() == {"2 pandas on blue", "2 pandas on None"} and len(found) == 20
+    monkeypatch.setattr(meanings, "phrase", lambda *_: None)  # there is no room for any
+    assert captions().keys() == {"", "bad", "given"}
 
 
 def test_thumbnails_need_pictures_and_letters(two):

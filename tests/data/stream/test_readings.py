@@ -118,7 +118,7 @@ def test_rows_with_readings_are_full():
         assert length / (len(packed) * 1472) > 0.95
         assert max(map(len, packed)) < 1472 // examples.LEAST_READING == config.examples_per_row
         assert max(sum(len(s.drawings) for s in row) for row in packed) <= pictures
-        assert 0.9 * readings < (len(every) - drawn) / drawn <= readings
+        assert 0.8 * readings < (len(every) - drawn) / drawn <= readings
 
 
 def test_rows_hold_as_many_segments_as_the_settings_say():
@@ -129,9 +129,9 @@ def test_rows_hold_as_many_segments_as_the_settings_say():
             CONFIG, readings=20, row_length=450, reading_mixture={"brief": 1.0}
         )
         (batch,) = take(stream(config, batch_size=16), 1)
-        assert batch.sequence.segment.max() == config.examples_per_row == 14
+        assert batch.sequence.segment.max() == config.examples_per_row == 7
         read = [batch.sequence.token[row, where].tolist() for row, where in samples(batch)]
-        assert sum(token[-1] == IMG and said(token) == ("brief", "b") for token in read) > 150
+        assert sum(token[-1] == IMG and said(token) == ("brief", "b") for token in read) > 80
         with pytest.raises(ValueError, match="mixture is 'brief'; allowed: 'shapes', "):
             dataclasses.replace(config, mixture={"brief": 1.0})
 
