@@ -10,7 +10,8 @@
 4. Outline: how far each pixel is on the way from the background to that colour is its coverage;
    `outlines` finds the shape that explains it.
 
-An object that no shape or colour explains is "unknown", and wrong wherever it is asked for.
+What lies on an object is taken off it first and seen on its own (`nested`). An object that no shape
+or colour explains is "unknown", and wrong wherever it is asked for.
 """
 
 import dataclasses
@@ -18,9 +19,9 @@ import dataclasses
 import numpy as np
 from scipy import ndimage, spatial
 
-from omnigen.evals.judges import colors, outlines
+from omnigen.evals.judges import colors, nested, outlines
 
-VERSION = "4"
+VERSION = "5"
 
 _NEAR = 14.0  # CIELAB distance up to which a pixel is background
 _FAINT = 22.0  # the same, up to which all of a part may be stain or shadow
@@ -258,12 +259,20 @@ def look(image: np.ndarray) -> tuple[Seen, ...]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape) < 3:
         raise ValueError(f"not a uint8 picture [height, width, 3]: {image.dtype} {image.shape}")
     pixels = image.astype(np.float32)
-    height, width, _ = image.shape
     tones = _dotted(pixels, _background(pixels))
+    foreground = _labelled(_distance(pixels, tones) > _NEAR)
+    peeled = nested.peel(pixels, foreground, tones)
+    seen = _all_seen(peeled.surface, tones)
+    for layer, color in zip(peeled.layers, peeled.grounds, strict=True):
+        seen += _all_seen(layer, np.tile(color, (_TONES, 1)))
+    return tuple(sorted(seen, key=lambda s: -s.radius)[:_MOST_SEEN])
+
+
+def _all_seen(pixels: np.ndarray, tones: np.ndarray) -> list[Seen]:
+    """Returns every object on a background, none of which lies on another."""
     labels, parts = _parts(pixels, tones)
     parts.sort(key=lambda part: -np.count_nonzero(labels[part[2]] == part[0]))
-    seen = [_seen(pixels, labels, tones, *part) for part in parts[:_MOST_SEEN]]
-    return tuple(sorted(seen, key=lambda s: -s.radius))
+    return [_seen(pixels, labels, tones, *part) for part in parts[:_MOST_SEEN]]
 
 
 def _seen(

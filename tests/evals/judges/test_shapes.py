@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from omnigen.evals.judges import colors, geneval, outlines, shapes
+from omnigen.evals.judges import colors, geneval, nested, outlines, shapes
 from omnigen.evals.networks import lite0
 from omnigen.scenes.compose import compose
 from omnigen.scenes.render import render
@@ -383,7 +383,7 @@ def test_wrong_arrays_are_refused() -> None:
         shapes.look(np.zeros((8, 8, 3)))
 
 
-@pytest.mark.parametrize("module", [colors, geneval, lite0, outlines, shapes])
+@pytest.mark.parametrize("module", [colors, geneval, lite0, nested, outlines, shapes])
 def test_the_judge_knows_nothing_of_what_it_judges(module: Any) -> None:
     path = pathlib.Path(importlib.import_module(module.__name__).__file__ or "")
     names = [
