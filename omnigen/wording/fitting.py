@@ -6,8 +6,9 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from omnigen.dice import Dice
 from omnigen.wording import templates
 from omnigen.wording.lexicon import SEVERAL, SHAPES
 from omnigen.wording.meaning import COLORS, Meaning, Thing, Words
@@ -31,6 +32,7 @@ NEVER = frozenset(
     "pictures photo background cars buildings grass flowers fog rain".split()
 )
 """What no scene has, so that a template may always say that it is absent."""
+TRIES = 40  # templates that `draw` looks at
 ALONE = re.compile(r"[A-Za-z0-9]+")
 CAPITALS = re.compile(r"[A-Z0-9]+( [A-Z0-9]+)*")
 PLURAL_NOUNS = frozenset({"trees", "mountains", "hills", "stars", "birds"})
@@ -91,6 +93,42 @@ def fitting(meaning: Meaning, *, whole: bool = True, style: str | None = None) -
         for one in group
     )
     return [one for one in found if one is not None]
+
+
+def draw(
+    meaning: Meaning, dice: Dice, *, whole: bool = True, style: str | None = None
+) -> Fit | None:
+    """Returns one of `fitting`, each as likely; None if none of the first tried fits."""
+    have = _kinds(meaning.things, meaning.words, meaning.domain)
+    if whole:
+        names = _names(one.name for one in meaning.relations)
+        key = tuple(sorted(have.items())), _size(meaning), names
+        left = list(_by_size().get(key, ()))
+    else:
+        every = _by_needs().items()
+        fits = (group for needs, group in every if all(have.get(k, 0) >= n for k, n in needs))
+        left = list(itertools.chain(*fits))
+    for _ in range(min(len(left), TRIES)):
+        index = int(dice.unit() * len(left))
+        left[index], left[-1] = left[-1], left[index]
+        found = fit(left.pop(), meaning, whole=whole, style=style)
+        if found is not None:
+            return found
+    return None
+
+
+@functools.cache
+def _by_size() -> dict[tuple[object, ...], list[Template]]:
+    """Returns the templates by what they need and how much else they say, relations by name."""
+    groups = collections.defaultdict(list)
+    for needs, group in _by_needs().items():
+        for one in group:
+            groups[needs, _size(one), _names(name for name, *_ in one.relations)].append(one)
+    return groups
+
+
+def _names(relations: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(_OPPOSITE.get(name, name) for name in relations))
 
 
 @functools.cache

@@ -116,20 +116,32 @@ class Names:
         own = self.things[index].noun
         return sum(thing.noun == own for thing in self.things) == 1
 
-    def full(self, index: int, article: Article) -> str:
-        """Returns a thing with all that is told of it, but for its place."""
+    def full(self, index: int, article: Article, *, late: bool = True) -> str:
+        """Returns a thing with all that is told of it, but for its place.
+
+        Args:
+            index: Which thing.
+            article: What it stands with.
+            late: Whether adjectives may follow the noun.
+        """
         adjectives = self._adjective(index)
         alone = len(self.things) == 1 and article == Article.INDEFINITE
-        late = "" if article == Article.BARE else self._late(index, alone=alone)
+        after = self._late(index, alone=alone) if late and article != Article.BARE else ""
         before = [
             text
             for kind in ("size", "fluff", "color")
-            if (text := adjectives[kind]) and f"<{kind}>" not in late
+            if (text := adjectives[kind]) and f"<{kind}>" not in after
         ]
-        noun = self._number(index, article, before, alone=alone and not late)
+        noun = self._number(index, article, before, alone=alone and late and not after)
         for kind in ("size", "color"):
-            late = late.replace(f"<{kind}>", "")
-        return f"{noun}{late}" if late.startswith(",") else f"{noun} {late}".strip()
+            after = after.replace(f"<{kind}>", "")
+        return f"{noun}{after}" if after.startswith(",") else f"{noun} {after}".strip()
+
+    def described(self, index: int, *, many: bool) -> str:
+        """Returns a thing with its adjectives, without article and number."""
+        adjectives = self._adjective(index)
+        before = [text for kind in ("size", "fluff", "color") if (text := adjectives[kind])]
+        return " ".join([*before, self.noun_in(index, many=many)])
 
     def definite(self, index: int) -> str:
         """Returns a thing that was named before, with as much as is needed to point at it."""
@@ -208,12 +220,19 @@ class Names:
         """Returns whether a colour after this noun cannot be taken for another thing's too."""
         return all(thing.color for thing in self.things[:index])
 
-    def _noun(self, index: int) -> str:
+    def noun_in(self, index: int, *, many: bool) -> str:
+        """Returns a thing's noun in the singular or the plural."""
         entry = self.noun(index)
-        many = self.is_plural(index) and entry.form != "plural"
-        if not many or self.broken:
+        if not many or entry.form == "plural":
             return entry.text
         return entry.plural or plural(entry.text)
+
+    def plain_number(self, count: int, *, digits: bool) -> str:
+        """Returns a count in digits or as its usual word."""
+        return str(count) if digits else _words_of(count)
+
+    def _noun(self, index: int) -> str:
+        return self.noun_in(index, many=self.is_plural(index) and not self.broken)
 
     def _number(self, index: int, article: Article, before: list[str], *, alone: bool) -> str:
         thing = self.things[index]

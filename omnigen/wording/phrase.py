@@ -4,11 +4,12 @@
 import re
 
 from omnigen.dice import Dice
-from omnigen.wording import layouts, noise
+from omnigen.wording import filling, layouts, noise
 from omnigen.wording.clauses import mark
 from omnigen.wording.meaning import Meaning
 
 TRIES, TERSE = 6, 3  # attempts to keep the limit, and how many of them are not terse
+BY_HAND = 0.28  # share of wordings by hand, where a sentence says it
 CROWDED = 0.6  # share of the limit that nouns and adjectives alone have in terse wordings
 CAPITALS = re.compile(r"[A-Z0-9]*[A-Z]{2}[A-Z0-9]*(?: [A-Z0-9]+)*")
 
@@ -29,6 +30,10 @@ def phrase(meaning: Meaning, dice: Dice, max_bytes: int) -> str | None:
     is_empty = not (meaning.things or meaning.words or meaning.background or meaning.sky)
     if is_empty or least > max_bytes:
         return None
+    if dice.chance(BY_HAND):
+        text = _by_hand(meaning, dice)
+        if text is not None and len(text.encode()) <= max_bytes:
+            return text
     for attempt in range(TERSE if least > CROWDED * max_bytes else 0, TRIES):
         text = layouts.write(meaning, dice, terse=attempt >= TERSE)
         text = _dressed(text, meaning, dice, plain=attempt >= TERSE)
@@ -43,6 +48,23 @@ def _least_bytes(meaning: Meaning) -> int:
     return sum(map(len, things)) + sum(len(words.text.encode()) + 4 for words in meaning.words)
 
 
+def _by_hand(meaning: Meaning, dice: Dice) -> str | None:
+    """Returns a sentence written by hand, at times with noise, which leaves its voice alone."""
+    text = filling.fill(meaning, dice)
+    if text is None:
+        return None
+    text = tidy(text)
+    if dice.chance(0.4):
+        text = noise.typed(text if meaning.words else noise.cased(text, dice), dice)
+    return _quoted(text, [words.text for words in meaning.words], ("", ""))
+
+
+def _quoted(text: str, texts: list[str], marks: tuple[str, str]) -> str:
+    for index, words in enumerate(texts):
+        text = text.replace(mark(index), f"{marks[0]}{words}{marks[1]}")
+    return text
+
+
 def _dressed(text: str, meaning: Meaning, dice: Dice, *, plain: bool) -> str:
     """Returns the text as it is typed, with its quotations in place of their marks."""
     text = tidy(text)
@@ -53,9 +75,7 @@ def _dressed(text: str, meaning: Meaning, dice: Dice, *, plain: bool) -> str:
     marks = noise.quotation_marks(dice, texts)
     if marks == ("", "") and not _is_plain_without(text, texts):
         marks = noise.STRAIGHT if not any('"' in one for one in texts) else ("“", "”")
-    for index, words in enumerate(texts):
-        text = text.replace(mark(index), f"{marks[0]}{words}{marks[1]}")
-    return text
+    return _quoted(text, texts, marks)
 
 
 def _is_plain_without(text: str, texts: list[str]) -> bool:

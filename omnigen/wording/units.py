@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from omnigen.wording import lexicon, rules
 from omnigen.wording.clauses import Clauses
+from omnigen.wording.meaning import COLORS
 from omnigen.wording.nouns import ELEMENTS, NOUNS, plural
 
 SINGLE = ("sun", "moon", "sea", "river", "lake", "snow")  # absent in the singular
@@ -48,14 +49,20 @@ class Units:
 
     def absent(self, rule: str, nouns: Sequence[str]) -> str | None:
         """Writes that some things are absent by a rule."""
-        if not nouns:
-            return None
+        return rules.write(rule, self.dice, self._denial(nouns)) if nouns else None
+
+    def denied(self, nouns: Sequence[str], slot: str) -> str:
+        """Returns the names of what is absent, by the slot "no" or "nos" of rules."""
+        slots = self._denial(nouns)
+        return str(slots[slot] or slots["nos"])
+
+    def _denial(self, nouns: Sequence[str]) -> dict[str, str | None]:
         names = [self._absent(noun) for noun in nouns]
         *rest, last = names
         several = len(names) > 1
         only = nouns[0]
         single = only in lexicon.SHAPES or only in ("cloud", "boat", "house")
-        slots: rules.Slots = {
+        return {
             "nos": f"{', '.join(rest)} {self.dice.pick(('or', 'or', 'and'))} {last}"
             if several
             else last,
@@ -64,10 +71,11 @@ class Units:
             "nor": f"{' nor '.join(names)}" if several else None,
             "no": only if single and not several else None,
         }
-        return rules.write(rule, self.dice, slots)
 
     def _absent(self, noun: str) -> str:
         """Returns what is absent in the plural, or as a mass."""
+        if noun in COLORS:
+            return noun
         if noun in ("text", "anything else"):
             found = lexicon.entries("absent", noun, "noun")
             entry = found[0] if self.dice.chance(0.4) else lexicon.draw(found, self.dice)

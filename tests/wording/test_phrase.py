@@ -229,7 +229,7 @@ def test_wordings_differ() -> None:
     things = (Thing("circle", 1, "red"), Thing("star", 2, "blue"))
     meaning = Meaning("shapes", things, (Relation("above", 0, (1,)),), background="white")
     found = [phrase.phrase(meaning, Dice(i), 240) for i in range(1000)]
-    assert len({*found}) > 950 and None not in found
+    assert len({*found}) > 900 and None not in found
     assert sum(text.isupper() for text in found) > 30 and sum("\n" in text for text in found) > 10
     assert sum("?" in text for text in found) > 50 and sum(": " in text for text in found) > 30
     assert noise.CASES.keys() == {"as is", "lower", "sentence", "title", "upper"}
