@@ -23,7 +23,7 @@ GROUNDED = frozenset({Element.HOUSE, Element.BOAT, Element.SIGN})
 SIDED = ALOFT | GROUNDED
 WATERS = (Element.RIVER, Element.LAKE, Element.SEA)
 DENIABLE: dict[str, float] = {
-    Element.CLOUD: 4.0,
+    Element.CLOUD: 8.0,
     Element.BIRDS: 3.0,
     Element.TREES: 3.0,
     Element.HOUSE: 2.0,

@@ -89,6 +89,10 @@ class Clauses:
             return mark(index - self.things)
         return self.dice.pick(("the text", "the text", "the writing", "the words", "the lettering"))
 
+    def bare(self, index: int) -> str:
+        """Returns what `again` does, without its article."""
+        return self.again(index).removeprefix("the ")
+
     def relation(self, rule: str, one: Relation) -> str | None:
         """Writes a relation by a rule, such as "rel.np"; None if the rule cannot."""
         return rules.write(rule, self.dice, self._slots(one))
@@ -188,7 +192,7 @@ class Clauses:
         return {
             letter: lambda: self.first(index),
             f"the_{letter}": lambda: self.again(index),
-            f"bare_{letter}": lambda: self.again(index).removeprefix("the "),
+            f"bare_{letter}": lambda: self.bare(index),
             f"it_{letter}": "them" if many else "it",
             f"it_{letter}_is": "they are" if many else "it is",
             f"it_{letter}_has": "they have" if many else "it has",
@@ -208,6 +212,7 @@ class Clauses:
             slots |= self._one(letter, index)
         if len(one.others) == 2:
             first, second = one.others
+            slots["bare_b"] = lambda: f"{self.bare(first)} and {self.bare(second)}"
             slots["the_b"] = lambda: f"{self.again(first)} and {self.again(second)}"
             slots |= {"it_b": "them", "is_b": "are", "has_b": "have"}
         back = CONVERSE.get(one.name)
@@ -272,8 +277,7 @@ def listing(parts: Sequence[str], dice: Dice) -> str:
         {", ": 70, " and ": 12 if len(parts) < 5 else 2, ", and ": 3, " plus ": 1, " & ": 1}
     )
     final = dice.weigh(
-        {" and ": 60, ", and ": 14, ", ": 5, " plus ": 3, " & ": 3, ", plus ": 2, " with ": 3,
-         " as well as ": 2, " and also ": 2, ", also ": 1, " together with ": 1, " + ": 1}
+        {" and ": 60, ", and ": 14, ", ": 5, " plus ": 3, " & ": 3, ", plus ": 2,          " as well as ": 2, " and also ": 2, ", also ": 1, " together with ": 1, " + ": 1}
     )  # fmt: skip
     if joint != ", " and final == ", ":
         final = joint

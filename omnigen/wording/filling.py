@@ -13,7 +13,7 @@ from omnigen.wording.nouns import Article
 from omnigen.wording.templates import Slot
 from omnigen.wording.units import Units
 
-PART = 0.5  # share of landscapes told in part, where no sentence tells all of one
+PART = 0.3  # share of landscapes told in part, where no sentence tells all of one
 PLACE = "\ue0ff"  # stands before a place until it is known whether its article may stay
 MOST = 5  # of more things or words than this no sentence speaks
 

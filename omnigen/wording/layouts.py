@@ -355,7 +355,7 @@ class Draft:
         if self.dice.chance(CONTEXT):
             before = rules.write("context.before", self.dice, slots) or ""
             before = before if before.endswith(" ") else f"{before} "
-            is_open = before.endswith((", ", ": ")) and text[:2] not in ("I ", "I'")
+            is_open = before[-2] not in ".!?" and text[:2] not in ("I ", "I'")
             text = f"{before}{text[:1].lower() if is_open else text[:1]}{text[1:]}"
         if self.dice.chance(CONTEXT):
             stem = text if text.endswith(("?", "!")) else text.removesuffix(".")

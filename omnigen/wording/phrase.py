@@ -102,4 +102,5 @@ def tidy(text: str) -> str:
     text = re.sub(r"\ba(?= (?:[aeio]|u(?!ni|se|su|ti|-)|8|11\b|18\b|hour))", "an", text)
     text = re.sub(r"\bA(?= (?:[aeio]|u(?!ni|se|su|ti|-)))", "An", text)
     text = re.sub(r"\b([aA])n(?= (?:one|once|eu))", r"\1", text)
+    text = re.sub(r"\b([tT]here) is( also)?(?= the (?:\w+ )?words\b)", r"\1 are\2", text)
     return re.sub(r" *\n *", "\n", text)
