@@ -277,7 +277,8 @@ def listing(parts: Sequence[str], dice: Dice) -> str:
         {", ": 70, " and ": 12 if len(parts) < 5 else 2, ", and ": 3, " plus ": 1, " & ": 1}
     )
     final = dice.weigh(
-        {" and ": 60, ", and ": 14, ", ": 5, " plus ": 3, " & ": 3, ", plus ": 2,          " as well as ": 2, " and also ": 2, ", also ": 1, " together with ": 1, " + ": 1}
+        {" and ": 60, ", and ": 14, ", ": 5, " plus ": 3, " & ": 3, ", plus ": 2,
+         " as well as ": 2, " and also ": 2, ", also ": 1, " together with ": 1, " + ": 1}
     )  # fmt: skip
     if joint != ", " and final == ", ":
         final = joint

@@ -49,6 +49,11 @@ class _Filling:
         told = dataclasses.replace(meaning, things=tuple(bare))
         self.clauses = Clauses(told, dice, article=Article.INDEFINITE)
         self.names, self.units = self.clauses.names, Units(self.clauses)
+        pieces = fit.template.pieces
+        pairs = zip(pieces, pieces[2:], strict=False)
+        self.single = {
+            id(after) for one, after in pairs if isinstance(one, Slot) and one.name == "an"
+        }
 
     def text(self) -> str:
         text = self.fit.fill(self.meaning, self._say)
@@ -58,24 +63,28 @@ class _Filling:
 
     def _say(self, slot: Slot) -> str:
         if slot.name in self.fit.things:
-            return self._thing(self.fit.things[slot.name], slot.part)
+            single = id(slot) in self.single
+            return self._thing(self.fit.things[slot.name], slot.part, single=single)
         if slot.name in self.fit.words:
             return self._words(self.fit.words[slot.name], slot.part)
         if slot.name == "bg":
             return self.units.ground("ground.a") or ""
         if slot.name == "bgc":
             return self.units.ground("shade") or ""
+        if slot.name == "sky":
+            return self.units.sky(slot.part or "bare") or ""
         rule = "no" if slot.name == "no" and slot.part != "color" else "nos"
         return self.units.denied(self.meaning.absent, rule)
 
-    def _thing(self, index: int, part: str) -> str:
+    def _thing(self, index: int, part: str, *, single: bool) -> str:
+        """Returns a slot of a thing; a `single` one follows the indefinite article."""
         thing, names = self.meaning.things[index], self.names
         if part == "phrase":
             return names.full(index, Article.INDEFINITE, late=False)
         if part in ("bare", "bares"):
-            return names.described(index, many=part == "bares" or thing.is_plural)
+            return names.described(index, many=part == "bares" or (thing.is_plural and not single))
         if part in ("noun", "nouns"):
-            return names.noun_in(index, many=part == "nouns" or thing.is_plural)
+            return names.noun_in(index, many=part == "nouns")
         if part in ("n", "N"):
             return names.plain_number(thing.count or 1, digits=part == "N")
         if part == "color":

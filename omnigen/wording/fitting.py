@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from omnigen.dice import Dice
 from omnigen.wording import templates
@@ -36,6 +36,7 @@ TRIES = 40  # templates that `draw` looks at
 ALONE = re.compile(r"[A-Za-z0-9]+")
 CAPITALS = re.compile(r"[A-Z0-9]+( [A-Z0-9]+)*")
 PLURAL_NOUNS = frozenset({"trees", "mountains", "hills", "stars", "birds"})
+_Needs = tuple[tuple[str, int], ...]  # how many things of each kind
 _OPPOSITE = {"right": "left", "below": "above", "around": "inside"}
 
 
@@ -99,15 +100,15 @@ def draw(
     meaning: Meaning, dice: Dice, *, whole: bool = True, style: str | None = None
 ) -> Fit | None:
     """Returns one of `fitting`, each as likely; None if none of the first tried fits."""
-    have = _kinds(meaning.things, meaning.words, meaning.domain)
-    if whole:
-        names = _names(one.name for one in meaning.relations)
-        key = tuple(sorted(have.items())), _size(meaning), names
-        left = list(_by_size().get(key, ()))
-    else:
-        every = _by_needs().items()
-        fits = (group for needs, group in every if all(have.get(k, 0) >= n for k, n in needs))
-        left = list(itertools.chain(*fits))
+    kinds = [_kind(thing.noun, meaning.domain) for thing in meaning.things]
+    have = collections.Counter([*kinds, *("w" for _ in meaning.words)])
+    key = _size(meaning), _names(one.name for one in meaning.relations)
+    left = [
+        one
+        for needs, group in (_by_size().get(key, {}) if whole else _by_needs()).items()
+        if _suffices(have, dict(needs), whole=whole)
+        for one in group
+    ]
     for _ in range(min(len(left), TRIES)):
         index = int(dice.unit() * len(left))
         left[index], left[-1] = left[-1], left[index]
@@ -118,12 +119,13 @@ def draw(
 
 
 @functools.cache
-def _by_size() -> dict[tuple[object, ...], list[Template]]:
-    """Returns the templates by what they need and how much else they say, relations by name."""
-    groups = collections.defaultdict(list)
+def _by_size() -> Mapping[tuple[object, ...], Mapping[_Needs, list[Template]]]:
+    """Returns the templates by how much they say, relations by name, and then by their needs."""
+    groups: dict[tuple[object, ...], dict[_Needs, list[Template]]] = {}
     for needs, group in _by_needs().items():
         for one in group:
-            groups[needs, _size(one), _names(name for name, *_ in one.relations)].append(one)
+            key = _size(one), _names(name for name, *_ in one.relations)
+            groups.setdefault(key, {}).setdefault(needs, []).append(one)
     return groups
 
 
@@ -132,7 +134,7 @@ def _names(relations: Iterable[str]) -> tuple[str, ...]:
 
 
 @functools.cache
-def _by_needs() -> dict[tuple[tuple[str, int], ...], list[Template]]:
+def _by_needs() -> Mapping[_Needs, list[Template]]:
     """Returns the templates by how many things of what kind, and words, they speak of."""
     groups = collections.defaultdict(list)
     for one in templates.every():

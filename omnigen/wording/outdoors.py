@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from omnigen.wording import lexicon, rules
 from omnigen.wording.clauses import Clauses, Said, listing
+from omnigen.wording.units import Units
 
 ALOFT = ("sun", "moon", "stars", "cloud", "birds", "snow", "banner")
 WATERS = ("lake", "river", "sea")
@@ -20,7 +21,7 @@ class Outdoors:
     def __init__(self, clauses: Clauses) -> None:
         """Prepares to write."""
         self.clauses, self.meaning, self.dice = clauses, clauses.meaning, clauses.dice
-        self.names = clauses.names
+        self.names, self.units = clauses.names, Units(clauses)
         self.absent = list(self.meaning.absent)
         self.later = list(self.meaning.relations)
         self.nouns = [thing.noun for thing in self.meaning.things]
@@ -42,7 +43,7 @@ class Outdoors:
             "low": low,
             "all": lambda: listing(self.dice.pick(((high, low), (low, high))), self.dice),
             "sky": lambda: self.sky(),
-            "when": lambda: self._sky_entry("when"),
+            "when": lambda: self.units.sky("when"),
             "day": lambda: self._day(),
         }
         return rules.write(f"land.{kind}{plain}", self.dice, slots)
@@ -52,7 +53,7 @@ class Outdoors:
         self._take(range(len(self.meaning.words)))
         found = [self.clauses.first(i) for i in range(len(self.nouns))]
         found += [self._words(i) for i in (*self._high_words, *self._low_words)]
-        sky = self._sky_entry("bare") if self.meaning.sky else None
+        sky = self.units.sky("bare") if self.meaning.sky else None
         self._shuffle(found)
         return [*found, sky] if sky and self.dice.chance(0.6) else [*filter(None, [sky]), *found]
 
@@ -93,7 +94,7 @@ class Outdoors:
 
     def sky(self) -> str | None:
         """Returns the sky with its article, at times told to be cloudless or starless."""
-        adjective = self._sky_entry("adjective")
+        adjective = self.units.sky("adjective")
         if adjective is None:
             return None
         for noun in ("cloud", "stars", "moon"):
@@ -107,18 +108,6 @@ class Outdoors:
     def _day(self) -> str | None:
         sky = self.meaning.sky
         return sky and rules.write(f"day.{sky}", self.dice, {})
-
-    def _sky_entry(self, form: str) -> str | None:
-        if self.meaning.sky is None:
-            return None
-        there = {*self.nouns, *(word.holder for word in self.meaning.words)}
-        denied = {*self.meaning.absent}
-        found = [
-            one
-            for one in lexicon.entries("skies", self.meaning.sky, form)
-            if one.tags - {"loose"} <= there and not (denied and one.tags)
-        ]
-        return lexicon.draw(found, self.dice).text if found else None
 
     def _doing(self, index: int) -> str:
         text = self.clauses.placed(index)

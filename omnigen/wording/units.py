@@ -95,6 +95,23 @@ class Units:
         entry = found[0] if self.dice.chance(USUAL) else lexicon.draw(found, self.dice)
         return entry.text if noun in SINGLE else entry.plural or entry.text
 
+    def sky(self, form: str) -> str | None:
+        """Returns words for the sky that speak of no element but those told; None if not told.
+
+        Args:
+            form: `adjective` of "sky", `when` or `bare`, as in the lexicon.
+        """
+        if self.meaning.sky is None:
+            return None
+        there = {thing.noun for thing in self.meaning.things}
+        there |= {words.holder for words in self.meaning.words if words.holder}
+        found = [
+            one
+            for one in lexicon.entries("skies", self.meaning.sky, form)
+            if one.tags - {"loose"} <= there and not (self.meaning.absent and one.tags)
+        ]
+        return lexicon.draw(found, self.dice).text if found else None
+
     def only(self, rule: str) -> str | None:
         """Writes that nothing else is there."""
         return rules.write(rule, self.dice, {})

@@ -66,6 +66,8 @@ def test_counts_sides_and_denials_are_true() -> None:
     seen = collections.Counter()
     for _, scene, text in captions(Kind.SHAPES, COUNT):
         text = text.lower().replace("\n", " / ")
+        if re.search(r"\btimes\b|\btwice\b", text):  # "a red star, three times"
+            continue
         for number, size, color, shape, plural in COUNTED.findall(text):
             found = find(scene, color, shape, size)
             assert found, (text, scene.objects)

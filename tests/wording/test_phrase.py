@@ -79,7 +79,7 @@ def test_quotations_stand_verbatim_within_the_limit(domain: str) -> None:
         bare = text
         for words in sorted(meaning.words, key=lambda one: -len(one.text)):
             bare = bare.replace(words.text, "")
-        assert not re.search(r"[{}~\\]|[\ue000-\uf8ff]|\bNone\b", bare), text
+        assert not re.search(r"{[a-zA-Z]|~~|[\ue000-\uf8ff]|\bNone\b", bare), text
         assert meaning.words or "  " not in text
 
     check()
@@ -231,5 +231,5 @@ def test_wordings_differ() -> None:
     found = [phrase.phrase(meaning, Dice(i), 240) for i in range(1000)]
     assert len({*found}) > 900 and None not in found
     assert sum(text.isupper() for text in found) > 30 and sum("\n" in text for text in found) > 10
-    assert sum("?" in text for text in found) > 50 and sum(": " in text for text in found) > 30
+    assert sum("?" in text for text in found) > 20 and sum(": " in text for text in found) > 30
     assert noise.CASES.keys() == {"as is", "lower", "sentence", "title", "upper"}
