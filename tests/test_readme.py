@@ -22,7 +22,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # For users; experiments keep commands as they were.
 DOCUMENTS = [
     f"docs/{name}.md"
-    for name in ("data", "evaluation", "performance", "reliability", "results", "scaling")
+    for name in (
+        "data",
+        "evaluation",
+        "performance",
+        "prompts",
+        "reliability",
+        "results",
+        "scaling",
+    )
 ]
 
 # A training run is two steps of the toy of the same recipe.
