@@ -4,6 +4,8 @@
 The prompt is read by `wording.mentions`, which says nothing where it is in doubt; so does this.
 """
 
+import collections
+import dataclasses
 import itertools
 import re
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ _IN_GROUPS = frozenset(
     | {Element.RIVER, Element.LAKE, Element.SEA, Element.SNOW}
 )
 """Elements of which one may be many, or no number at all."""
-_ALIKE = ({Shape.STAR.value, Element.STARS.value},)
+_STARS = frozenset({Shape.STAR.value, Element.STARS.value})  # which words do not tell apart
 
 _REFUSES = re.compile(r"(\b(not|instead of|rather than|never|without|no)|n['’]t( \w+)?|=)\s*$")
 
@@ -33,9 +35,10 @@ def omissions(prompt: str, reading: Reading) -> list[str]:
     """
     if reading.is_thumbnail:
         return []
-    held, asked = _Held(reading), mentions.mentions(prompt)
+    held = _Held(reading, is_colored=vocabulary.names_color(prompt))
+    asked = [_widened(one) for one in mentions.mentions(prompt)]
     told = {name for one in asked for name in one.nouns}
-    is_explained = {*held.kinds} <= told  # a canoe may be why there is a boat
+    is_explained = held.kinds <= told  # a canoe may be why there is a boat
     wanted = [one for one in asked if not one.is_absent]
     unwanted = [one for one in asked if one.is_absent]
     found = []
@@ -43,7 +46,7 @@ def omissions(prompt: str, reading: Reading) -> list[str]:
         if any(one.nouns & other.nouns for other in unwanted):
             continue  # who knows
         if ANY_SHAPE not in one.nouns and not held.shows(one):
-            if one.nouns or is_explained:
+            if (one.nouns or is_explained) and not held.spells(one):
                 found.append(f'the sketch shows nothing of "{one.text}"')
         elif line := held.miscounts(one, wanted):
             found.append(line)
@@ -60,17 +63,32 @@ def omissions(prompt: str, reading: Reading) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-class _Held:
-    """What a sketch holds."""
+def _widened(one: Mention) -> Mention:
+    return dataclasses.replace(one, nouns=one.nouns | _STARS) if one.nouns & _STARS else one
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+
+class _Held:
+    """What a sketch holds.
+
+    Attributes:
+        kinds: Shapes and elements of landscapes.
+        titles: Names of drawings, in lower case.
+        names: Both.
+        words: Words of the names, singular and plural, and of what could not be read.
+    """
+
+    def __init__(self, reading: Reading, *, is_colored: bool) -> None:
+        """Takes what a sketch holds.
+
+        Args:
+            reading: What it says.
+            is_colored: Whether the prompt names colours, which may be of anything.
+        """
+        self.reading, self.is_colored = reading, is_colored
         self.titles = [figure.title.lower() for figure in reading.figures]
         self.kinds = {o.shape.value for o in reading.objects}
         self.kinds |= {p.element.value for p in reading.props}
         self.names = {*self.titles, *self.kinds}
-        for names in _ALIKE:
-            self.names |= names if self.names & names else set()
         self.words = {form for name in (*self.names, *reading.rest) for form in _forms(name)}
 
     def shows(self, one: Mention) -> bool:
@@ -79,18 +97,28 @@ class _Held:
             return True
         return not one.nouns and vocabulary.is_like(one.text.split()[-1], self.words)
 
+    def spells(self, one: Mention) -> bool:
+        """Returns whether it is a word to write, of which the prompt does not say so."""
+        written = " ".join(text.string for text in self.reading.texts)
+        return one.text in re.findall(r"[^\W\d_]+", written.lower())
+
     def shows_all(self, prompt: str) -> bool:
         """Returns whether a text is rather a prompt, of things that are all there."""
         asked = mentions.mentions(prompt)
-        return bool(asked) and all(self.shows(one) for one in asked)
+        return bool(asked) and all(self.shows(_widened(one)) for one in asked)
 
     def miscounts(self, one: Mention, wanted: Sequence[Mention]) -> str | None:
         """Returns a line if a count is told and there are others, None if not or in doubt."""
-        alike = [other for other in wanted if other.nouns & one.nouns and other.count is not None]
-        is_mixed = len({other.color is None for other in alike}) > 1
-        if one.count is None or is_mixed or (count := self._count(one)) is None:
+        alike = [other for other in wanted if other.nouns & one.nouns]
+        is_mixed = len({other.color is None for other in alike if other.count}) > 1
+        same = [other for other in alike if other.color == one.color]
+        is_vague = any(other.count is None and other.text.endswith("s") for other in same)
+        if ANY_SHAPE in one.nouns and any(ANY_SHAPE not in other.nouns for other in wanted):
+            return None  # "a star and two other shapes"
+        if one.count is None or is_mixed or is_vague or (count := self._count(one)) is None:
             return None
-        if count in (one.count, sum(o.count or 0 for o in alike if o.color == one.color)):
+        least, most = one.count, sum(other.count or 1 for other in same)
+        if any(least <= number <= most for number in (count, *self._groups(one))):
             return None
         name = f"{one.color} {one.text}" if one.color else one.text
         return f'the prompt says {one.count} "{name}", the sketch has {count}'
@@ -111,6 +139,13 @@ class _Held:
         titles = [title for title in self.titles if _forms(one.text) & _forms(title)]
         props = [p for p in self.reading.props if p.element in one.nouns]
         return len(objects) + len(titles) + len(props)
+
+    def _groups(self, one: Mention) -> list[int]:
+        """Returns how many there are of each colour, one of which may be meant."""
+        objects = [o for o in self.reading.objects if o.shape in one.nouns]
+        if one.color is not None or not self.is_colored:
+            return []
+        return list(collections.Counter(o.color for o in objects).values())
 
     def writes(self, text: str) -> bool:
         """Returns whether a text is written, in one line or in several that follow each other."""

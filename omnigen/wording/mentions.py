@@ -16,12 +16,17 @@ from omnigen.wording import quotes, vocabulary
 from omnigen.wording.vocabulary import TOKEN, function_words
 
 _TIMES = ("x", "×", "*")
-_WITHOUT = (  # other ways to write it, in the order in which they are replaced
-    (r"\bw/o\b", " without "),
+_OTHERWISE = (  # what is written in other ways than the reader knows
+    (r"\bwhy not\b|\bbe an? (star|dear)\b", " "),
+    (r"\bas well as\b", " and "),
+    (r"\b(should|must|may|can|do|does|did|will|would) not\b", r"\1n't"),
+    (r"\bno n\w{1,4}d\b", " no need "),  # mistyped
+    (r"\bw/o\b|\bw\w?i?t?h?ou?t\b", " without "),  # also mistyped
     (r"\b(\w+)-free\b", r" no \1 "),
     (r"\b(cloud|tree|star|moon|bird|snow|sun|boat|house)less\b", r" no \1 , "),
+    (r"(\d+) +\( *\1 *\)", r"\1"),  # "3 (three)"
+    (r"\d+ *(?:-|–|or|to|and) *\d+", " several "),
 )
-_RANGE = r"\d+ *(?:-|–|or|to|and) *\d+"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +55,8 @@ def mentions(prompt: str) -> list[Mention]:
         told += [prompt[end : one.start], ' " ']
         end = one.stop
     text = "".join([*told, prompt[end:]]).lower().replace("’", "'").replace("\n", " . ")
-    numbers = vocabulary.numbers()
-    text = vocabulary.any_of("numbers").sub(lambda match: f" {numbers[match[0]]} ", text)
-    for pattern, instead in (*_WITHOUT, (_RANGE, " several ")):
+    text = vocabulary.in_digits(vocabulary.plainer(text))
+    for pattern, instead in _OTHERWISE:
         text = re.sub(pattern, instead, text)
     return _Reader(TOKEN.findall(text)).read()
 
@@ -223,9 +227,11 @@ class _Reader:
         begin = 0
         for noun in found:
             if is_absent or not _is_idle(noun, phrase):
-                color = vocabulary.color(words[begin : noun.start])
-                text = " ".join(words[noun.start : noun.stop])
-                told.append(Mention(text, noun.names, None if begin else count, color, is_absent))
+                before, text = words[begin : noun.start], " ".join(words[noun.start : noun.stop])
+                is_vague = "shape" in noun.names and not all(map(vocabulary.is_attribute, before))
+                number = None if begin or is_vague else count
+                color = vocabulary.color(before)
+                told.append(Mention(text, noun.names, number, color, is_absent))
             begin = noun.stop
         return told
 
@@ -236,6 +242,7 @@ class _Reader:
             self.ruling == Ruling.WANTED
             and (phrase.is_one or phrase.count is not None)
             and len(phrase.words) <= 3
+            and not function_words("not_things") & set(phrase.words)
             and not (self.is_foreign or phrase.opens or phrase.after in ("of", ":"))
             and phrase.before not in function_words("aside")
             and not (self.is_writing and phrase.before in function_words("surfaces"))
@@ -278,9 +285,14 @@ def _nouns_in(words: Sequence[str]) -> Iterator[_Noun]:
 
 def _is_idle(noun: _Noun, phrase: _Phrase) -> bool:
     """Returns whether a noun may stand for no thing."""
-    is_bare = not phrase.is_one and phrase.count is None
-    if is_bare and phrase.words[noun.start] in function_words("idiomatic"):
+    words, is_bare = phrase.words, not phrase.is_one and phrase.count is None
+    if is_bare and words[noun.start] in function_words("idiomatic"):
         return True  # "on their way home"
-    if phrase.after == "of" and noun.stop == len(phrase.words):
+    if is_bare and phrase.before in ("", ".") and phrase.after in function_words("indefinite"):
+        return len(words) == 1  # "Ring a friend"
+    if noun.start and vocabulary.is_mistyped(words[noun.start - 1]):
+        return True  # "a holow circle", which is a ring
+    if phrase.after == "of" and noun.stop == len(words):
         return True  # "a box of", and any word for a picture
-    return phrase.opens and noun.stop < len(phrase.words)  # "a box view with"
+    is_plural = phrase.is_one and words[noun.stop - 1].endswith("s")
+    return phrase.opens and (is_plural or noun.stop < len(words))  # "a box view with"

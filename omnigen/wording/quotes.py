@@ -11,10 +11,12 @@ import re
 
 _OPENS, _CLOSES = r"(?<!\w)", r"(?!\w)"
 _KINDS = {
+    "doubled": (_OPENS + "(?:``|'')(?!\\s)", r"[^`\"]+?", "''" + _CLOSES),
     "straight": (_OPENS + '"', r'[^"]+', '"' + _CLOSES),
     "curly": (_OPENS + r"[“”„‟](?!\s)", r'[^“”„‟"]+', r"(?<!\s)[“”‟]" + _CLOSES),
     "guillemets": (_OPENS + "[«‹]", r'[^«»‹›"]+', "[»›]" + _CLOSES),
     "inward": (_OPENS + r"»(?!\s)", r'[^«»"]+', r"(?<!\s)«" + _CLOSES),
+    "stars": (_OPENS + r"\*{1,2}(?![\s*])", r'[^*"]+', r"(?<!\s)\*{1,2}" + _CLOSES),
     "corners": ("[「『]", r'[^「」『』"]+', "[」』]"),
     "single": (
         _OPENS + r"['‘`´](?![\s'‘`´]|\d\ds\b|n['’])",
@@ -53,7 +55,7 @@ def quotations(prompt: str) -> list[Quotation]:
     for match in _QUOTATION.finditer(prompt):
         kind = match.lastgroup
         assert kind is not None
-        if text := match[kind].strip():
+        if text := match[kind].strip(" \u00a0\u202f"):
             found.append(Quotation(text, kind, match.start(), match.end()))
     return found
 
@@ -62,13 +64,14 @@ def straightened(prompt: str) -> str:
     """Returns a prompt whose double typographic marks around words are straight ones.
 
     What they quote stays as it is, and so do apostrophes and single marks, which could be
-    apostrophes. A prompt stays whole if its straight marks would not pair up.
+    apostrophes. A prompt stays whole if its straight marks would not pair up, or not quote the
+    same.
     """
-    if prompt.count('"') % 2:
-        return prompt
-    told, end = [], 0
-    for one in quotations(prompt):
+    found, told, end = quotations(prompt), [], 0
+    for one in found:
         if one.kind in _STRAIGHTENED:
             told += [prompt[end : one.start], f'"{one.text}"']
             end = one.stop
-    return "".join([*told, prompt[end:]])
+    straight = "".join([*told, prompt[end:]])
+    same = [one.text for one in quotations(straight)] == [one.text for one in found]
+    return straight if same and prompt.count('"') % 2 == 0 else prompt

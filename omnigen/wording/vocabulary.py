@@ -53,20 +53,49 @@ def _table(name: str) -> tuple[lexicon.Entry, ...]:
 def nouns() -> dict[tuple[str, ...], frozenset[str]]:
     """Returns the canonical names that a noun may have, singular or plural, by its words."""
     found: dict[tuple[str, ...], set[str]] = {}
+    for entry in _entries():
+        for text in filter(None, (entry.meaning, entry.text, entry.plural)):
+            for words in _both_numbers(tuple(TOKEN.findall(text.lower()))):
+                found.setdefault(words, set()).add(entry.meaning)
+    return {
+        words: frozenset(names)
+        for words, names in found.items()
+        if len(words) <= MOST_WORDS and not _ends() & set(words)
+    }
+
+
+def _entries() -> Iterator[lexicon.Entry]:
+    """Yields all nouns of the lexica."""
     for table, forms in _NOUNS.items():
         for entry in _table(table):
             is_vague = "shape_context" in entry.tags and entry.use == lexicon.Use.RARE
             is_noun = entry.form in forms if forms else entry.form != "adjective"
             if is_noun and not is_vague and entry.meaning not in _UNSEEN:
-                for text in filter(None, (entry.meaning, entry.text, entry.plural)):
-                    for words in _both_numbers(tuple(TOKEN.findall(text.lower()))):
-                        found.setdefault(words, set()).add(entry.meaning)
-    ends = function_words("boundaries") | function_words("absent")
-    return {
-        words: frozenset(names)
-        for words, names in found.items()
-        if len(words) <= MOST_WORDS and not ends & set(words)
-    }
+                yield entry
+
+
+def _ends() -> frozenset[str]:
+    """Returns words at which phrases end."""
+    return function_words("boundaries") | function_words("absent")
+
+
+@functools.cache
+def _plainer() -> tuple[re.Pattern[str], dict[str, str]]:
+    """Returns names in which phrases would end or things be named, and plain words for them."""
+    found = {name: color for name, color in _colors().items() if " " in name}
+    for entry in _entries():
+        words = entry.text.lower().split()
+        if len(words) > 1 and _ends() & set(words):
+            found[entry.text.lower()] = entry.meaning
+            is_plural = bool(entry.plural) and not entry.meaning.endswith("s")
+            found[entry.plural.lower() or entry.text] = entry.meaning + "s" * is_plural
+    return _any(found), found
+
+
+def plainer(text: str) -> str:
+    """Returns a text with plain names: a ring for "a circle with a hole", red for "ruby red"."""
+    pattern, plain = _plainer()
+    return pattern.sub(lambda match: plain[match[0]], text)
 
 
 def _both_numbers(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -95,11 +124,25 @@ def _colors() -> dict[str, str]:
     return {**lexicon.meanings("grounds"), **lexicon.meanings("colors")}
 
 
+def _any(phrases: Collection[str]) -> re.Pattern[str]:
+    """Returns a pattern of phrases, the longest first."""
+    longest = sorted(phrases, key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, longest))})\b")
+
+
 @functools.cache
-def any_of(kind: str) -> re.Pattern[str]:
-    """Returns a pattern of the phrases of a table, "numbers" or "colors", longest first."""
-    phrases = sorted(numbers() if kind == "numbers" else _colors(), key=len, reverse=True)
-    return re.compile(rf"\b(?:{'|'.join(map(re.escape, phrases))})\b")
+def _number_pattern() -> re.Pattern[str]:
+    return _any(numbers())
+
+
+@functools.cache
+def _color_pattern() -> re.Pattern[str]:
+    return _any(_colors())
+
+
+def in_digits(text: str) -> str:
+    """Returns a text with its numbers in digits."""
+    return _number_pattern().sub(lambda match: f" {numbers()[match[0]]} ", text)
 
 
 def color(words: Collection[str]) -> str | None:
@@ -112,7 +155,7 @@ def color(words: Collection[str]) -> str | None:
         None if there is none, if there are two, or if it is in doubt: a light red may be a pink.
     """
     text = " ".join(words)
-    found = list(any_of("colors").finditer(text))
+    found = list(_color_pattern().finditer(text))
     if len(found) != 1:
         return None
     name, before = _colors()[found[0][0]], text[: found[0].start()].split()[-1:]
@@ -133,10 +176,30 @@ def _known() -> dict[str, list[str]]:
     return found
 
 
+def names_color(text: str) -> bool:
+    """Returns whether a text names a colour anywhere."""
+    return _color_pattern().search(text.lower()) is not None
+
+
+def is_attribute(word: str) -> bool:
+    """Returns whether a word is a colour or a size, and names nothing."""
+    return word in _colors() or word in _sizes()
+
+
+@functools.cache
+def _sizes() -> frozenset[str]:
+    return frozenset(entry.text for entry in lexicon.table("sizes"))
+
+
 def is_known(word: str) -> bool:
     """Returns whether a word is in a lexicon or a function word, perhaps mistyped."""
     alike = _known().get(word[:1], [])
     return word in alike or is_like(word, alike, share=0.8)
+
+
+def is_mistyped(word: str) -> bool:
+    """Returns whether a word is in no lexicon, but much like one that is."""
+    return len(word) > 3 and word not in _known().get(word[:1], []) and is_known(word)
 
 
 def is_like(word: str, others: Collection[str], *, share: float = ALIKE) -> bool:

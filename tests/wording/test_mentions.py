@@ -33,6 +33,10 @@ def told(prompt: str) -> list[str]:
         ("a light red circle", ["1 circle"]),  # or is it pink?
         ("a couple of stars, several rings, a few hearts", ["stars", "rings", "hearts"]),
         ("two rows of three circles; 3-5 rings", ["circles", "rings"]),
+        ("2 (two) plus signs, a circle with a hole in it", ["2 cross", "1 ring"]),
+        ("snow white stars on pine green, a little ring to the right", ["white stars", "1 ring"]),
+        ("two crooss shapes and three red shapes", ["3 red shapes"]),
+        ("a holow circle and a star", ["1 star"]),
         ("a star repeated 4 times", ["star"]),
         ("a cottage by the lake under the night sky", ["1 cottage", "lake"]),
         ('a sign that says "two circles"', ["1 sign"]),
@@ -64,7 +68,11 @@ def test_what_a_prompt_asks_for(prompt: str, wanted: list[str]) -> None:
         ("a ring instead of a star", ["1 ring"]),
         ("no other shapes. No more than two circles", []),
         ("not a star but a ring", ["-star", "1 ring"]),
-        ("w/o hearts", ["-hearts"]),
+        ("w/o hearts, wthout rings", ["-hearts", "-rings"]),
+        ("nothing with rings. No neeed for stars.", ["-rings"]),
+        ("Not: crosses. Hearts not required.", ["-crosses"]),
+        ("squares should not be there", []),
+        ("why not a heart, as well as a ring", ["1 heart", "1 ring"]),
         ("no sun, moon and a house", ["-sun", "1 house"]),
     ],
 )

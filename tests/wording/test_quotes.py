@@ -13,6 +13,7 @@ from omnigen.wording.quotes import quotations, straightened
         ("a sign “Hi” and „Guten Tag“", ["Hi", "Guten Tag"]),
         ("«Bonjour» « Salut » »Hallo« ‹Ciao› ”Hej”", ["Bonjour", "Salut", "Hallo", "Ciao", "Hej"]),
         ("写「你好」", ["你好"]),
+        ("``CEO'' over *Don't* and **Hi**", ["CEO", "Don't", "Hi"]),
         ("write ‘Hello’ and 'Bye' and `x`", ["Hello", "Bye", "x"]),
         ("a 'Don't' sign, and “Don’t stop”", ["Don't", "Don’t stop"]),
         ("it's the dogs' ball of the '90s, rock 'n' roll", []),
@@ -27,7 +28,7 @@ def test_words_in_quotation_marks_of_any_kind(prompt: str, wanted: list[str]) ->
     found = quotations(prompt)
     assert [one.text for one in found] == wanted
     for one in found:
-        assert prompt[one.start + 1 : one.stop - 1].strip() == one.text
+        assert prompt[one.start + 1 : one.stop - 1].strip(" `'*") == one.text
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_typographic_marks_are_straightened(prompt: str, wanted: str) -> None:
     assert straightened(prompt) == wanted
 
 
-MARKS = "“”„‟«»‹›「」『』\"'‘’` "
+MARKS = "“”„‟«»‹›「」『』\"'‘’`* "
 
 
 @given(st.text(st.sampled_from(list(MARKS + "aé1,.\n")), max_size=30))
