@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from omnigen.dice import Dice
 from omnigen.evals.judges import requirements, sketches
 from omnigen.evals.judges.requirements import Line, Thing, View
-from omnigen.scenes import grammar
+from omnigen.scenes import grammar, palette, relations
+from omnigen.scenes.arrange import arranged
 from omnigen.scenes.compose import compose
 from omnigen.scenes.scene import (
     Background,
@@ -210,6 +212,44 @@ def test_a_column_is_a_row_that_stands() -> None:
     for name, met in (("in a column", True), ("in a row", False)):
         metadata = {"include": include, "relations": [[name, 0, 1, 2]]}
         assert requirements.judge(metadata, View(column)).correct == met
+
+
+def test_true_arrangements_are_seen_and_their_opposites_are_not() -> None:
+    """Objects that lie, by the rules of scenes, inside, between and next to others, or in line."""
+    seen: collections.Counter[str] = collections.Counter()
+    for seed in range(120):
+        ground = Background(Fill.PLAIN, Dice("ground", seed).pick(list(palette.BACKGROUNDS)))
+        objects = arranged(Dice("arranged", seed), ground)
+        if objects is None or len({(o.color, o.shape) for o in objects}) < len(objects):
+            continue
+        text = sketch(Scene(Kind.SHAPES, ground, objects))
+        include = [{"class": str(o.shape), "color": str(o.color), "count": 1} for o in objects]
+        for name, *places in _arrangements(objects):
+            asked = {"include": include, "background": ground.color}
+            assert judged({**asked, "relations": [[name, *places]]}, text).correct, (seed, name)
+            seen[name] += 1
+            other = {"inside": "next to", "next to": "inside", "in a row": "in a column"}
+            if name in other:
+                wrong = judged({**asked, "relations": [[other[name], *places]]}, text)
+                assert not wrong.correct, (seed, name)
+    assert min(seen[name] for name in ("inside", "next to", "between")) > 20, seen
+    assert min(seen[name] for name in ("in a row", "in a column")) > 3, seen
+
+
+def _arrangements(objects: tuple[Object, ...]) -> Iterator[list[Any]]:
+    places = range(len(objects))
+    for a, b in itertools.permutations(places, 2):
+        if relations.is_inside(objects[a], objects[b]):
+            yield ["inside", a, b]
+        if relations.is_next_to(objects[a], objects[b]):
+            yield ["next to", a, b]
+    for a, b, c in itertools.permutations(places, 3):
+        if b < c and relations.is_between(objects[a], objects[b], objects[c]):
+            yield ["between", a, b, c]
+    if relations.is_row(objects):
+        yield ["in a row", *places]
+    if relations.is_column(objects):
+        yield ["in a column", *places]
 
 
 def test_places_counts_and_absence() -> None:

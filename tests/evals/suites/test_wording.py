@@ -17,6 +17,16 @@ from omnigen.evals.suites.wording_sketch import WordingSketch
 from omnigen.generation.generate import Drawn
 from omnigen.models.omni import OmniConfig, to_pixels
 from omnigen.scenes.render import render
+from omnigen.scenes.scene import (
+    Background,
+    Color,
+    Fill,
+    Kind,
+    Object,
+    Scene,
+    Shape,
+    Size,
+)
 from omnigen.scenes.sketch import sketch
 
 DIGEST = "61b43027f93dd4876d0d8825daf6085ab07867ba9cd736874fac837bba5a636a"
@@ -54,6 +64,36 @@ def test_true_pictures_and_their_sketches_are_right() -> None:
         wrong = wording.verdict(prompt, np.full((128, 128, 3), 255, np.uint8), "pw")
         assert not wrong["picture"]["correct"] and not wrong["sketch"]["correct"]
     assert count > 40
+
+
+@pytest.mark.parametrize(
+    ("relation", "places"),
+    [
+        ("inside", ((0.5, 0.5, 0.07), (0.5, 0.5, 0.25))),
+        ("next to", ((0.3, 0.5, 0.1), (0.55, 0.5, 0.1))),
+        ("between", ((0.5, 0.5, 0.1), (0.2, 0.5, 0.1), (0.8, 0.5, 0.1))),
+        ("in a row", ((0.2, 0.5, 0.1), (0.5, 0.5, 0.1), (0.8, 0.5, 0.1))),
+        ("in a column", ((0.5, 0.2, 0.1), (0.5, 0.5, 0.1), (0.5, 0.8, 0.1))),
+    ],
+)
+def test_arrangements_sizes_and_backgrounds_are_seen_in_pictures(relation, places) -> None:
+    kinds = ((Shape.STAR, Color.RED), (Shape.CIRCLE, Color.WHITE), (Shape.SQUARE, Color.BLACK))
+    things = list(zip(kinds, places, strict=False))
+    objects = [Object(*kind, Size.MEDIUM, *place) for kind, place in things]
+    ground = Background(Fill.PLAIN, "blue")
+    image = render(Scene(Kind.SHAPES, ground, tuple(reversed(objects))), 128)
+    include = [{"class": str(s), "color": str(c), "count": 1} for (s, c), _ in things]
+    size = {"size": "small"} if relation == "inside" else {}
+    asked = metadata(include=[{**include[0], **size}, *include[1:]], background="blue")
+    asked["relations"] = [[relation, *range(len(include))]]
+    found, _ = wording.judged_picture(asked, image)
+    assert found["correct"], found
+    for wrong in ({"background": "green"}, {"relations": [["left of", 1, 0], ["above", 1, 0]]}):
+        found, _ = wording.judged_picture({**asked, **wrong}, image)
+        assert not found["correct"]
+    if size:
+        large = [{**include[0], "size": "large"}, *include[1:]]
+        assert not wording.judged_picture({**asked, "include": large}, image)[0]["correct"]
 
 
 def test_words_of_pictures_are_judged_with_their_marks() -> None:
