@@ -12,7 +12,7 @@ from omnigen.data.stream.source import MOST_SKETCH_BYTES
 from omnigen.dice import Dice
 from omnigen.scenes.caption import in_grammar
 from omnigen.scenes.caption_canvas import Canvas
-from omnigen.scenes.compose import compose
+from omnigen.scenes.compose import Variety, compose
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.palette import BACKGROUNDS
 from omnigen.scenes.scene import (
@@ -33,6 +33,7 @@ from omnigen.scenes.scene import (
 from omnigen.scenes.sketch import sketch
 
 COUNT = 400
+VARIETY = Variety(related=0.5, vivid=0.5, marked=0.5)
 FILLS = {"p": "plain", "g": "gradient", "t": "texture"}
 GROUNDS = {
     "w": "white",
@@ -165,9 +166,12 @@ def runs(names):
 def scenes():
     return {
         kind: [
-            compose(seed, kind, held_out=split == Split.TEST)
-            for split in Split
-            for seed in range(COUNT)
+            *(
+                compose(seed, kind, held_out=split == Split.TEST)
+                for split in Split
+                for seed in range(COUNT)
+            ),
+            *(compose(seed, kind, held_out=False, variety=VARIETY) for seed in range(COUNT)),
         ]
         for kind in Kind
     }
