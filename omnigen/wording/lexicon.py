@@ -28,6 +28,7 @@ Its columns:
 | `writing` | say, write, written | `verb`, of a holder, before words, after them |
 | `requests` | verb, medium, please, context, adjective | see below |
 | `absent` | no, only, or a noun | see below |
+| `plurals` | a noun | `plural`: one that no rule makes |
 | `things` | the name of a drawing | `synonym`, or `kind` (what it is one of) |
 
 A colour that is `not_ground` says another colour of a background: light blue is sky blue there.

@@ -60,7 +60,8 @@ class Thing:
     Attributes:
         noun: A shape ("circle"), an element of a landscape ("trees"), the name of a drawing
             ("panda"), or "shape" where the form is not told.
-        count: How many there are; None for several of a number that is not told.
+        count: How many there are; None for three to six of a number that is not told, and of
+            landscapes for any number.
         color: One of `COLORS`, or None if not told.
         size: One of `SIZES`, or None; a middling size is never told.
         place: One of `PLACES`, where all of them are, or None.

@@ -24,7 +24,7 @@ PLAIN = {
     "shapes": 0.6,
     "elements": 0.35,
     "numbers": 0.0,
-    "things": 0.7,
+    "things": 0.75,
     "sizes": 0.1,
 }
 """Shares of words that are the meaning's own name, before others are drawn."""
@@ -77,7 +77,13 @@ class Names:
             return self.word("shapes", noun, "noun")
         if self.domain == "landscapes" or noun in ELEMENTS:
             return self.element(noun)
-        return Entry(noun, noun, lexicon.Use.USUAL)
+        key = ("things", noun)
+        if key not in self._words:
+            found = lexicon.entries("things", noun, "synonym")
+            other = bool(found) and not self.dice.chance(PLAIN["things"])
+            plain = Entry(noun, noun, lexicon.Use.USUAL)
+            self._words[key] = lexicon.draw(found, self.dice) if other else plain
+        return self._words[key]
 
     def element(self, noun: str) -> Entry:
         """Returns the noun of an element of a landscape."""
@@ -295,7 +301,11 @@ def _words_of(count: int) -> str:
 
 
 def plural(noun: str) -> str:
-    """Returns the plural of a noun that no lexicon has."""
+    """Returns the plural of a noun, whose last word alone changes."""
+    first, _, last = noun.rpartition(" ")
+    irregular = lexicon.entries("plurals", last)
+    if irregular:
+        return f"{first} {irregular[0].text}".strip()
     if noun.endswith(("s", "x", "z", "ch", "sh")):
         return f"{noun}es"
     return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
