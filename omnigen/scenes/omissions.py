@@ -21,6 +21,7 @@ _IN_GROUPS = frozenset(
     | {Element.RIVER, Element.LAKE, Element.SEA, Element.SNOW}
 )
 """Elements of which one may be many, or no number at all."""
+_OF_SCENES = {*Shape, *Element}
 _STARS = frozenset({Shape.STAR.value, Element.STARS.value})  # which words do not tell apart
 
 _REFUSES = re.compile(r"(\b(not|instead of|rather than|never|without|no)|n['’]t( \w+)?|=)\s*$")
@@ -46,7 +47,7 @@ def omissions(prompt: str, reading: Reading) -> list[str]:
         if any(one.nouns & other.nouns for other in unwanted):
             continue  # who knows
         if ANY_SHAPE not in one.nouns and not held.shows(one):
-            if (one.nouns or is_explained) and not held.spells(one):
+            if (one.nouns & _OF_SCENES or is_explained) and not held.spells(one):
                 found.append(f'the sketch shows nothing of "{one.text}"')
         elif line := held.miscounts(one, wanted):
             found.append(line)
@@ -74,7 +75,7 @@ class _Held:
         kinds: Shapes and elements of landscapes.
         titles: Names of drawings, in lower case.
         names: Both.
-        words: Words of the names, singular and plural, and of what could not be read.
+        words: Words of the names, as they stand and singular, and of what could not be read.
     """
 
     def __init__(self, reading: Reading, *, is_colored: bool) -> None:
@@ -93,7 +94,7 @@ class _Held:
 
     def shows(self, one: Mention) -> bool:
         """Returns whether something may be what a prompt speaks of."""
-        if one.nouns & self.names or _forms(one.text) & self.words:
+        if one.nouns & (self.names | self.words) or _forms(one.text) & self.words:
             return True
         return not one.nouns and vocabulary.is_like(one.text.split()[-1], self.words)
 
@@ -136,13 +137,14 @@ class _Held:
         ]
         if objects and one.color is not None:
             return sum(o.color == one.color for o in objects)
-        titles = [title for title in self.titles if _forms(one.text) & _forms(title)]
+        said = _forms(one.text) | one.nouns
+        titles = [name for name in self.titles if said & {name, *_forms(name)}]
         props = [p for p in self.reading.props if p.element in one.nouns]
         return len(objects) + len(titles) + len(props)
 
     def _groups(self, one: Mention) -> list[int]:
         """Returns how many there are of each colour, one of which may be meant."""
-        objects = [o for o in self.reading.objects if o.shape in one.nouns]
+        objects = [o for o in self.reading.objects if {o.shape, ANY_SHAPE} & one.nouns]
         if one.color is not None or not self.is_colored:
             return []
         return list(collections.Counter(o.color for o in objects).values())
@@ -158,10 +160,27 @@ class _Held:
         return is_name or is_unread or bool(written & same)
 
 
+_SINGULARS = {"ves": ("f", "fe"), "ies": ("y",), "es": ("",), "s": ("",), "men": ("man",)} | {
+    "mice": ("mouse",),
+    "geese": ("goose",),
+    "teeth": ("tooth",),
+    "feet": ("foot",),
+    "children": ("child",),
+}
+"""Ends of plurals, with those of their singulars."""
+
+
 def _forms(name: str) -> set[str]:
-    """Returns the words of a name, singular and plural."""
+    """Returns the words of a name as they stand, and what they may be the plurals of."""
     words = re.findall(r"[^\W\d_]+", name.lower())
-    return {form for word in words for form in (word, word.removesuffix("s"), f"{word}s")}
+    singular = {
+        word.removesuffix(end) + other
+        for word in words
+        for end, others in _SINGULARS.items()
+        if word.endswith(end)
+        for other in others
+    }
+    return {*words, *singular}
 
 
 def _plain(text: str) -> str:

@@ -17,11 +17,11 @@ from omnigen.wording.vocabulary import TOKEN, function_words
 
 _TIMES = ("x", "×", "*")
 _OTHERWISE = (  # what is written in other ways than the reader knows
-    (r"\bwhy not\b|\bbe an? (star|dear)\b", " "),
+    (r"\bwhy not\b|\b(be|you're|you are) an? (star|dear)\b", " "),
     (r"\bas well as\b", " and "),
     (r"\b(should|must|may|can|do|does|did|will|would) not\b", r"\1n't"),
     (r"\bno n\w{1,4}d\b", " no need "),  # mistyped
-    (r"\bw/o\b|\bw\w?i?t?h?ou?t\b", " without "),  # also mistyped
+    (r"\bw/o\b|\bw[ithou]{3,6}t\b", " without "),  # also mistyped
     (r"\b(\w+)-free\b", r" no \1 "),
     (r"\b(cloud|tree|star|moon|bird|snow|sun|boat|house)less\b", r" no \1 , "),
     (r"(\d+) +\( *\1 *\)", r"\1"),  # "3 (three)"
@@ -216,6 +216,8 @@ class _Reader:
             return []
         if phrase.before == "in" and phrase.is_one and len(words) == 1:
             return []  # "in a circle"
+        if phrase.before == "for":
+            return []  # "for school"
         if not found:
             return [Mention(" ".join(words))] if self._is_unknown(phrase) else []
         if words[-1] in function_words("not_things") and found[-1].stop < len(words):

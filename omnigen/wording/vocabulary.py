@@ -127,7 +127,7 @@ def _colors() -> dict[str, str]:
 def _any(phrases: Collection[str]) -> re.Pattern[str]:
     """Returns a pattern of phrases, the longest first."""
     longest = sorted(phrases, key=len, reverse=True)
-    return re.compile(rf"\b(?:{'|'.join(map(re.escape, longest))})\b")
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, longest))})\b(?!-\w)")
 
 
 @functools.cache

@@ -36,7 +36,10 @@ from omnigen.scenes.sketch import sketch
         ('"a red circle and a star"', "pw1rC6641bAg64", []),
         ("a zeppelin", "~Notopw<owl>gge", ['the sketch shows nothing of "zeppelin"']),
         ("an owl and a teapott", "~Notopw<owl>8gc<teapot>ngc", []),
-        ("two owls", "~Notopw<owl>8gc", []),  # no lexicon has it
+        ("two owls", "~Notopw<owl>8gc", ['the prompt says 2 "owls", the sketch has 1']),
+        ("two wolves", "~Notopw<wolf>8gc<wolf>ogc", []),
+        ("a signpost", "~Notopw<blue sign>8gc", []),
+        ("a plane", "~Notopw<airplane>8gc", []),
         ("a canoe on a lake", "DkKgngbBgg44", []),  # which the boat may be
         ("a zeppelin over a lake", "DkKgngb", ['the sketch shows nothing of "zeppelin"']),
         ("one little star", "pw1rA664", []),
