@@ -169,6 +169,14 @@ def test_slots_and_terms_agree() -> None:
             assert len(names) == len({*names}), one.text
 
 
+def test_no_count_is_told_twice() -> None:
+    """Where a phrase tells the number, the rest of the text may but ask for a single one."""
+    for one in EVERY:
+        for holds in one.things.values():
+            if "count" in holds.takes:
+                assert holds.apart.get("count", "1") == "1", one.text
+
+
 def test_quantities_are_plausible() -> None:
     for one in EVERY:
         for holds in one.things.values():
