@@ -54,7 +54,8 @@ def omissions(prompt: str, reading: Reading) -> list[str]:
     for one in unwanted:
         if held.shows(one) and not any(one.nouns & other.nouns for other in wanted):
             found.append(f'the sketch shows "{one.text}", which the prompt rules out')
-    for one in quotes.quotations(prompt):
+    is_code = prompt.lstrip().startswith(("{", "["))  # where keys are quoted, too
+    for one in quotes.quotations(prompt) if not is_code else ():
         is_whole = one.stop - one.start == len(prompt.strip())
         is_unwanted = _REFUSES.search(prompt[: one.start])
         if is_unwanted or is_whole and held.shows_all(one.text):
@@ -101,7 +102,7 @@ class _Held:
     def spells(self, one: Mention) -> bool:
         """Returns whether it is a word to write, of which the prompt does not say so."""
         written = " ".join(text.string for text in self.reading.texts)
-        return one.text in re.findall(r"[^\W\d_]+", written.lower())
+        return set(one.text.split()) <= set(re.findall(r"[^\W\d_]+", written.lower()))
 
     def shows_all(self, prompt: str) -> bool:
         """Returns whether a text is rather a prompt, of things that are all there."""

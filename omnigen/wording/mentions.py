@@ -127,7 +127,7 @@ class _Reader:
         if self._is_name(token, place, following):
             self.words.append(token)
             return
-        self._close(token)
+        self._close(token, following)
         if token in function_words("answers") and following in ".,!":
             self.found[-1:] = []  # "Clouds? No."
         elif token.isdecimal() and int(token):
@@ -192,9 +192,10 @@ class _Reader:
             elif self.ruling == Ruling.ABSENT and token not in function_words("alternatives"):
                 self._rule(Ruling.WANTED)
 
-    def _close(self, token: str) -> None:
+    def _close(self, token: str, following: str) -> None:
         """Ends a phrase, if there is one, at a token."""
-        opens = token in function_words("opening") and len(self.found) == self.clause
+        opens = token in function_words("opening") or following in ("of", "with")
+        opens = opens and len(self.found) == self.clause
         phrase = _Phrase(self.words, self.determiner, self.count, self.before, token, opens)
         self.words, self.determiner, self.count = [], "", None
         if phrase.words:
