@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from omnigen import flow, parallel
 from omnigen.batch import Rows, stack
 from omnigen.evals import registry
+from omnigen.generation.generate import Drawn
 from omnigen.models import flops
 from omnigen.models.omni import Omni
 from omnigen.parallel import MeshConfig
@@ -351,10 +352,10 @@ def test_is_judged_by_a_slice_of_the_suite(stage, params, monkeypatch):
     """The command's own evaluator, on fewer prompts; nothing right in pictures of 16 pixels."""
     asked = []
     monkeypatch.setattr(
-        "omnigen.evals.prompted.generate",
+        "omnigen.evals.prompted.drawn",
         lambda omni, weights, rows, keys, sampling: (
             asked.append((set(weights), len(keys), sampling.guidance))
-            or np.zeros((len(keys), 16, 16, 3), np.float32)
+            or Drawn(np.zeros((len(keys), 16, 16, 3), np.float32), None)
         ),
     )
     held_out, judge = registry.in_training(["held_out", "exact/40"], stage)
