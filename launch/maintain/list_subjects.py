@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rebuilds the list of what packages of drawings show, by name and style.
 
-Sketches of drawings are read without the drawings, so the names are part of the package. Those that
-have no plural, are held out by style, or belong to packages of the tier copyleft are left out.
+Sketches of drawings are read without the drawings, so the names are part of the package. Those of
+many words, of flags, of the style that is held out, and of packages of the tier copyleft are not.
 
     python launch/maintain/list_subjects.py CACHE     # the folder of downloads, which are pinned
 """
@@ -11,7 +11,6 @@ import pathlib
 import sys
 
 from omnigen.data.corpora import drawings, recipes, subjects
-from omnigen.data.corpora.composites import is_plain
 from omnigen.data.corpora.recipes import Kind, Tier
 
 
@@ -31,7 +30,7 @@ def rows(cache: pathlib.Path) -> tuple[list[str], dict[str, str]]:
         letter = chr(ord("a") + len(styles))
         styles.append(art.style)
         for _, subject in drawings.named(art, recipes.fetch(art, cache), emoji):
-            if is_plain(subject) and subject.is_countable and not subject.is_shape:
+            if subject.is_plain and not subject.is_shape:
                 found[subject.name] = found.get(subject.name, "") + letter
     return styles, found
 

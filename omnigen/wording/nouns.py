@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How things are named within one caption: number, adjectives, noun, and what follows them."""
 
+import dataclasses
 import enum
 import functools
 
@@ -8,6 +9,7 @@ from omnigen.dice import Dice
 from omnigen.wording import lexicon, rules
 from omnigen.wording.lexicon import Entry
 from omnigen.wording.meaning import Meaning, Thing
+from omnigen.wording.plurals import is_plural, plural
 
 LATE_COLOR, LATE_SIZE = 0.12, 0.08  # shares of colours and sizes that follow the noun
 FLUFF = 0.1  # share of captions with adjectives that change nothing
@@ -77,13 +79,7 @@ class Names:
             return self.word("shapes", noun, "noun")
         if self.domain == "landscapes" or noun in ELEMENTS:
             return self.element(noun)
-        key = ("things", noun)
-        if key not in self._words:
-            found = lexicon.entries("things", noun, "synonym")
-            other = bool(found) and not self.dice.chance(PLAIN["things"])
-            plain = Entry(noun, noun, lexicon.Use.USUAL)
-            self._words[key] = lexicon.draw(found, self.dice) if other else plain
-        return self._words[key]
+        return self.drawing(noun)
 
     def element(self, noun: str) -> Entry:
         """Returns the noun of an element of a landscape."""
@@ -97,6 +93,19 @@ class Names:
             found = [one for one in found if not several or one.plural] or found
             usual = found[:1] if self.dice.chance(PLAIN["elements"]) else found
             self._words[key] = lexicon.draw(usual, self.dice)
+        return self._words[key]
+
+    def drawing(self, noun: str) -> Entry:
+        """Returns the name of a drawing, or at times another one for the same."""
+        key = ("things", noun)
+        if key not in self._words:
+            found = [Entry(noun, noun, lexicon.Use.USUAL)]
+            others = [one for one in lexicon.entries("things", noun, "synonym") if self._suits(one)]
+            if others and not self.dice.chance(PLAIN["things"]):
+                found = others
+            drawn = lexicon.draw(found, self.dice)
+            form = "plural" if is_plural(drawn.text) else ""
+            self._words[key] = dataclasses.replace(drawn, form=form)
         return self._words[key]
 
     def is_plural(self, index: int) -> bool:
@@ -298,14 +307,3 @@ def _words_of(count: int) -> str:
     """Returns a count as its usual word."""
     found = lexicon.entries("numbers", str(count), "word")
     return found[0].text if found else str(count)
-
-
-def plural(noun: str) -> str:
-    """Returns the plural of a noun, whose last word alone changes."""
-    first, _, last = noun.rpartition(" ")
-    irregular = lexicon.entries("plurals", last)
-    if irregular:
-        return f"{first} {irregular[0].text}".strip()
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return f"{noun}es"
-    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from omnigen.wording import lexicon, rules
 from omnigen.wording.clauses import Clauses
 from omnigen.wording.meaning import COLORS
-from omnigen.wording.nouns import ELEMENTS, NOUNS, plural
+from omnigen.wording.nouns import ELEMENTS, NOUNS
+from omnigen.wording.plurals import plural
 
 SINGLE = ("sun", "moon", "sea", "river", "lake", "snow")  # absent in the singular
 MASS = frozenset("people snow text sunshine water grass fog rain anything else".split())

@@ -38,7 +38,6 @@ from omnigen.scenes.palette import RGB
 from omnigen.scenes.scene import Background, Fill, Text
 
 PART = 128  # composites
-MOST_WORDS = 3  # of a subject's name, so that captions of several can be followed
 LEAST_SUBJECTS = 20  # of a style that is worth composing
 DISTANCE = 28.0  # CIE 1976, between the rim of a drawing and what lies behind it
 _SEEN = 128  # least opacity, of 255, that counts as drawn
@@ -92,9 +91,10 @@ class Composites:
         text = letter(dice, composite, ground)
         image = _paint(composite, drawn, ground, text, self.size)
         captions = description.describe(dice, composite, ground, text, style=self.art.style)
-        own = {"sketch": description.write(composite, ground, text, style=self.art.style)}
-        if all(figure.subject.is_countable for figure in composite.figures):
-            own[meanings.ATTRIBUTE] = meanings.write(description.meaning(composite, ground, text))
+        own = {
+            "sketch": description.write(composite, ground, text, style=self.art.style),
+            meanings.ATTRIBUTE: meanings.write(description.meaning(composite, ground, text)),
+        }
         return Raw(key, image, captions, {**self._attributes(composite), **own})
 
     def _drawing(self, figure: Figure) -> np.ndarray:
@@ -145,7 +145,7 @@ def parts(
     """
     usable = []
     for recipe, archive, found in art:
-        chosen = tuple((name, subject) for name, subject in found if is_plain(subject))
+        chosen = tuple((name, subject) for name, subject in found if subject.is_plain)
         if recipe.kind != Kind.FLAG and len(chosen) >= LEAST_SUBJECTS:
             usable.append((recipe, archive, chosen))
     total = sum(len(chosen) for _, _, chosen in usable)
@@ -157,12 +157,6 @@ def parts(
             stop = min(start + PART, share)
             made.append(Composites(recipe, digest + names, archive, chosen, start, stop, size))
     return made
-
-
-def is_plain(subject: Subject) -> bool:
-    """Returns whether a name reads well among others."""
-    words = subject.name.split()
-    return len(words) <= MOST_WORDS and all(w.replace("-", "").isalpha() for w in words)
 
 
 def rim(drawn: np.ndarray) -> list[RGB]:

@@ -17,6 +17,7 @@ from omnigen.dice import Dice
 from omnigen.scenes import grammar, sketch
 from omnigen.scenes.fonts import FAMILIES
 from omnigen.scenes.scene import Background, Fill, Text
+from omnigen.wording import plurals
 from omnigen.wording.meaning import PLACES, Meaning, Relation, Thing, Words
 
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
@@ -191,7 +192,7 @@ def _named(alike: list[Figure] | tuple[Figure, ...]) -> str:
     """Returns the name of what figures of one kind show, with an article or their number."""
     if len(alike) == 1:
         return subjects.phrase(alike[0].title)
-    return f"{grammar.number(len(alike), digits=False)} {subjects.plural(alike[0].title)}"
+    return f"{grammar.number(len(alike), digits=False)} {plurals.plural(alike[0].title)}"
 
 
 def ground_name(ground: Background) -> str:

@@ -112,7 +112,7 @@ class Drawings:
                     **self._attributes(subject),
                     "sketch": f"~{self.art.style}{behind}{placed}",
                 }
-                if subject.is_countable:
+                if subject.is_plain:
                     known[meanings.ATTRIBUTE] = meanings.write(meaning(subject, ink, ground))
                 yield Raw(own, image, said, known)
 

@@ -12,11 +12,13 @@ from typing import Any
 from omnigen.dice import Dice
 from omnigen.scenes import grammar
 from omnigen.scenes.scene import Color, Shape, Size
+from omnigen.wording import plurals
 
 LIST = pathlib.Path(__file__).with_name("subjects.tsv")  # by launch/maintain/list_subjects.py
 UNDRAWN = pathlib.Path(__file__).with_name("undrawn.txt")
 TEST_SHARE = 0.05
 MOST_KEYWORDS = 4
+MOST_WORDS = 3  # of a name, so that captions of several can be followed
 SHAPES = {shape.value for shape in Shape}
 OF_SCENES = SHAPES | {word.value for words in (Color, Size) for word in words}
 COLORS = set("red orange yellow green blue purple brown black white pink gray grey".split())
@@ -51,8 +53,14 @@ class Subject:
         return bool(words & SHAPES) and words <= OF_SCENES
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its name is of a few words that read well among others."""
+        words = self.name.split()
+        return len(words) <= MOST_WORDS and all(w.replace("-", "").isalpha() for w in words)
+
+    @property
     def is_countable(self) -> bool:
-        """Whether `plural` is right of its name, which may be more than a noun."""
+        """Whether `plurals.plural` is right of its name, which may be more than a noun."""
         has_article = phrase(self.name).startswith(("a ", "an "))
         return has_article and not _JOINED & set(self.name.split())
 
@@ -65,7 +73,7 @@ class Subject:
 
 @functools.cache
 def listed() -> dict[str, tuple[Subject, ...]]:
-    """Returns the subjects of each style that have a plural, without any package of drawings."""
+    """Returns the subjects of each style whose names are plain; no package of drawings is read."""
     first, *lines = LIST.read_text(encoding="utf-8").splitlines()
     found: dict[str, list[Subject]] = {style: [] for style in first.split("\t")}
     styles = list(found)
@@ -151,23 +159,7 @@ _CONSONANTS = (
     "one ",
     "once",
 )  # that begin with a vowel's letter
-_PLURALS = (
-    ("(?<!hu)man$", "men"),
-    ("child$", "children"),
-    ("person$", "people"),
-    ("foot$", "feet"),
-    ("tooth$", "teeth"),
-    ("goose$", "geese"),
-    ("mouse$", "mice"),
-    (r"\box$", "oxen"),
-    ("(sheep|deer|fish|bison)$", r"\1"),
-    ("(lea|loa|wol|shel|el)f$", r"\1ves"),
-    ("knife$", "knives"),
-    ("(tomat|potat|mang|volcan|torped|her)o$", r"\1oes"),
-    ("(s|x|z|ch|sh)$", r"\1es"),
-    ("([^aeiou])y$", r"\1ies"),
-    ("$", "s"),
-)
+_NOUNS = frozenset("bed building dumpling earring king ring seedling sled wing".split())
 _JOINED = frozenset("and at for from in of on over to under with without".split())
 _VOWELS = ("hour", "hono", "heir")
 
@@ -178,17 +170,12 @@ def phrase(name: str) -> str:
     if name.startswith("flag of "):
         return f"the {name}"
     last = re.split(r"[ :,]", name.split(" with ")[0])[-1]
-    is_plural = last.endswith("s") and not last.endswith(("ss", "us", "is"))
-    if is_plural or first[0].isdigit() or re.search(r"\w(ing|ed)$", last) or first.isupper():
+    is_doing = re.search(r"\w(ing|ed)$", last) and last not in _NOUNS
+    if plurals.is_plural(last) or first[0].isdigit() or is_doing or first.isupper():
         return name
     said = f"{name} ".lower()
     is_vowel = said.startswith(_VOWELS) or not said.startswith(_CONSONANTS) and said[0] in "aeiou"
     return f"{'an' if is_vowel else 'a'} {name}"
-
-
-def plural(name: str) -> str:
-    """Returns the plural of a name that ends in its noun, as of "ladder" and "red fox"."""
-    return next(re.sub(end, ends, name) for end, ends in _PLURALS if re.search(end, name))
 
 
 def captions(subject: Subject, *, style: str, medium: str, color: str, ground: str) -> list[str]:

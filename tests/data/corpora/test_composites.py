@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from omnigen.data.corpora import arrangement, composites, drawings, subjects
+from omnigen.data.corpora import arrangement, composites, drawings
 from omnigen.data.corpora.recipes import Art, Kind, Tier
 from omnigen.data.corpus import meanings, pictures
 from omnigen.data.corpus.records import Corpus, Reason, Rejected
@@ -302,22 +302,6 @@ def test_several_of_a_subject_are_told_in_the_plural(made):
             assert all(f"{number} {name}" in caption.lower() for caption in raw.captions)
             several += 1
     assert several > 15
-
-
-@pytest.mark.parametrize(
-    "singular, plural",
-    [
-        ("panda", "pandas"), ("red fox", "red foxes"), ("woman", "women"), ("human", "humans"),
-        ("ox", "oxen"), ("box", "boxes"), ("butterfly", "butterflies"), ("monkey", "monkeys"),
-        ("four leaf", "four leaves"), ("tropical fish", "tropical fish"), ("bus", "buses"),
-        ("wolf", "wolves"), ("church", "churches"), ("tomato", "tomatoes"), ("piano", "pianos"),
-        ("mouse", "mice"), ("giraffe", "giraffes"),
-    ],
-)  # fmt: skip
-def test_plurals(singular, plural):
-    assert subjects.plural(singular) == plural
-    assert subjects.Subject(singular).is_countable
-    assert not subjects.Subject(f"{singular} in the rain").is_countable
 
 
 def test_what_is_held_out_is_in_the_test_split_alone(made, style):

@@ -128,6 +128,10 @@ def test_emoji_are_found_by_code_point_and_by_name():
         ("one o'clock", "a one o'clock"),
         ("onion", "an onion"),
         ("house", "a house"),
+        ("bed", "a bed"),
+        ("office building", "an office building"),
+        ("rhinoceros", "a rhinoceros"),
+        ("french fries", "french fries"),
     ],
 )
 def test_articles(name, expected):

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plurals of English nouns, such as the names of drawings: the last word alone changes."""
+
+import re
+
+from omnigen.wording import lexicon
+
+_COMPOUNDS = re.compile("(?<!hu)(man|child|person|foot|tooth|goose|mouse|fish|shelf|wolf)$")
+_SINGULAR = re.compile(r"(ss|us|is|ceros|\b(lens|gas|atlas|canvas|chess|aries|series))$", re.I)
+
+
+def plural(noun: str) -> str:
+    """Returns the plural of a noun, also of several words of which the last is the noun."""
+    compound = _COMPOUNDS.search(noun)
+    last = compound[0] if compound else noun.rpartition(" ")[2]
+    irregular = lexicon.entries("plurals", last)
+    if irregular:
+        return noun.removesuffix(last) + irregular[0].text
+    if noun.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+
+
+def is_plural(noun: str) -> bool:
+    """Returns whether a noun is in the plural, as "beans", "french fries" and "scissors" are."""
+    return noun.endswith("s") and not _SINGULAR.search(noun)
