@@ -87,7 +87,7 @@ class Clauses:
         words = self.meaning.words
         if len(words) > 1:
             return mark(index - self.things)
-        return self.dice.pick(("the text", "the text", "the writing", "the words", "the lettering"))
+        return self.dice.pick(("the text", "the text", "the writing", "the lettering"))
 
     def bare(self, index: int) -> str:
         """Returns what `again` does, without its article."""
