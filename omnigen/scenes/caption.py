@@ -8,6 +8,7 @@ such that every object is named; the first that the scene can fill within the by
 caption. Behind them stand ever terser ones, for crowded scenes.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.caption_landscape import Outdoors
 from omnigen.scenes.meaning import meaning
 from omnigen.scenes.scene import Kind, Scene
+from omnigen.wording import languages
 from omnigen.wording.phrase import phrase
 
 GRAMMAR = 0.34  # share of captions in the grammar
@@ -147,8 +149,10 @@ def is_colored(seed: int, uncolored: float) -> bool:
     return not Dice("uncolored", seed).chance(uncolored)
 
 
-def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) -> str:
-    """Describes a scene in English, in free wording or in the grammar.
+def caption(
+    scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0, foreign: float = 0.0
+) -> str:
+    """Describes a scene, in free wording or in the grammar.
 
     Args:
         scene: What is in the picture.
@@ -156,12 +160,19 @@ def caption(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.0) 
         max_bytes: Bytes of UTF-8 that the caption may have.
         uncolored: Share of the captions that do not tell colours of objects (`is_colored`); those
             in the grammar do so where they tell sizes.
+        foreign: Share of the captions that are in other languages than English.
 
     Returns:
         A caption, at times of several lines. All words of the scene are in it verbatim, mostly in
         quotation marks of one kind or another.
     """
     dice = Dice("free", seed)
+    if foreign and Dice("foreign", seed).chance(foreign):
+        told = meaning(scene, dice, colored=is_colored(seed, uncolored))
+        told = dataclasses.replace(told, relations=told.relations[:1])
+        text = languages.phrase(told, dice.pick(languages.LANGUAGES), dice, max_bytes)
+        if text is not None:
+            return text
     if not dice.chance(GRAMMAR):
         told = meaning(scene, dice, colored=is_colored(seed, uncolored))
         text = phrase(told, dice, max_bytes)

@@ -122,3 +122,17 @@ def test_uncolored_captions_name_no_colours_of_objects() -> None:
 def test_the_share_of_free_captions() -> None:
     free = sum(1 for _ in captions(Kind.SHAPES, 600)) / 600
     assert 0.5 < free < 0.7
+
+
+def test_a_share_of_captions_is_in_other_languages() -> None:
+    """Marks of four languages are in captions that are foreign, and the rest stay as they were."""
+    marks = r"[\u4e00-\u9fff]|[äöüß]|\b(?:ein|eine|und|rot|blau|un|une|el|la|con|avec|de|sur|auf)\b"
+    seen = collections.Counter()
+    for seed in range(400):
+        scene = compose(seed, Kind.SHAPES, held_out=False)
+        english, some = caption(scene, seed, 240), caption(scene, seed, 240, foreign=0.25)
+        every = caption(scene, seed, 240, foreign=1.0)
+        assert some in (english, every)
+        seen["foreign"] += some != english
+        seen["marked"] += some != english and bool(re.search(marks, some.lower()))
+    assert 60 < seen["foreign"] < 130 and seen["marked"] > 0.8 * seen["foreign"], seen

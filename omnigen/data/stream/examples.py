@@ -69,6 +69,7 @@ class DataConfig:
             batches.
         caption_dropout: Share of captions that are replaced by nothing, for guidance.
         uncolored: Share of the captions of scenes that name objects by their shapes alone.
+        foreign: Share of the captions of scenes that are in German, French, Spanish or Chinese.
         related: Share of training scenes of shapes where one thing is inside, between or next to
             others, or some stand in a row or a column.
         vivid: Share of training scenes on a canvas whose background is red, orange, yellow, green,
@@ -99,6 +100,7 @@ class DataConfig:
     workers: int = 0
     caption_dropout: float = 0.1
     uncolored: float = 0.0
+    foreign: float = 0.0
     related: float = 0.17
     vivid: float = 0.4
     marked: float = 0.25
@@ -129,7 +131,7 @@ class DataConfig:
         require("seed", self.seed, self.seed >= 0, "at least 0")
         require("split", self.split, self.split in list(Split), _names(Split))
         require("workers", self.workers, self.workers >= 0, "at least 0")
-        for name in ("caption_dropout", "uncolored", "related", "vivid", "marked"):
+        for name in ("caption_dropout", "uncolored", "foreign", "related", "vivid", "marked"):
             share = getattr(self, name)
             require(name, share, 0 <= share <= 1, "0 to 1")
         require("order", self.order, self.order in list(Order), _names(Order))

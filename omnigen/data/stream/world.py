@@ -130,7 +130,13 @@ def caption_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
     if Dice("dropout", config.seed, index).chance(config.caption_dropout):
         return ""
     seed = _seed(config, index)
-    return caption(scene, seed, config.max_caption_bytes, uncolored=config.uncolored)
+    return caption(
+        scene,
+        seed,
+        config.max_caption_bytes,
+        uncolored=config.uncolored,
+        foreign=config.foreign,
+    )
 
 
 def sketch_at(config: "DataConfig", index: int, *, scene: Scene) -> str:

@@ -30,7 +30,7 @@ def test_training_scenes_have_the_variety_that_is_asked_for():
     assert 0.3 < vivid / sum(s.background is not None for s in default) < 0.5
 
 
-@pytest.mark.parametrize("name", ["related", "vivid", "marked"])
+@pytest.mark.parametrize("name", ["related", "vivid", "marked", "foreign"])
 def test_a_share_is_of_one(name):
     with pytest.raises(ValueError, match=f"{name} is 1.5; .*0 to 1"):
         DataConfig(**{name: 1.5})
