@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from omnigen.evals.judges.requirements import Line, Thing, View
 
 VERSION = "1"
-FILLS = {"p": "plain", "g": "gradient", "t": "texture"}
 GROUNDS = {
     "w": "white",
     "x": "black",
@@ -56,10 +55,9 @@ ELEMENTS = {"J": "sun", "L": "moon", "U": "stars", "C": "cloud", "M": "mountains
 FULL = 32.0  # of the digits' units on a side of the canvas
 
 _DIGIT = "[0-9a-v]"
-_GROUND = rf"(?P<fill>[pgt])(?:\((?P<told>[^()]*)\)|(?P<shades>[{''.join(GROUNDS)}]{{1,2}}))"
-_STYLE = re.compile(
-    rf'~(?P<style>.*?)(?=[pgt](?:\([^()]*\)|[{"".join(GROUNDS)}]{{1,2}})(?:[<"0-9]|$))'
-)
+_SHADE = f"[{''.join(GROUNDS)}]"
+_FILLED = rf"(?:[pgt]\([^()]*\)|p{_SHADE}|[gt]{_SHADE}{{2}})"
+_STYLE = re.compile(rf'~(?P<style>.*?)(?={_FILLED}(?:[<"0-9]|$))')
 _SKY = re.compile(rf"(?P<sky>[{''.join(SKIES)}])(?P<horizon>{_DIGIT})")
 _PARTS = re.compile(
     rf"(?P<left>{_DIGIT})(?P<color>[{''.join(COLORS)}])(?P<shape>[{''.join(SHAPES)}])"
@@ -92,8 +90,8 @@ def read(text: str) -> Sketch:
     start, style, background, sky = 0, "", "", ""
     if found := _STYLE.match(text):
         start, style = found.end(), found["style"]
-    if found := re.compile(_GROUND).match(text, start):
-        start, background = found.end(), _ground(found)
+    if found := re.compile(_FILLED).match(text, start):
+        start, background = found.end(), _ground(found[0])
     elif found := _SKY.match(text, start):
         start, sky = found.end(), SKIES[found["sky"]]
     things: list[Thing] = []
@@ -119,13 +117,14 @@ def _run(text: str, start: int) -> Iterator[re.Match[str]]:
         start = found.end()
 
 
-def _ground(found: re.Match[str]) -> str:
-    if found["told"] is not None:
-        return found["told"]
-    names = [GROUNDS[letter] for letter in found["shades"]]
-    if found["fill"] == "g":
-        return f"gradient of {' and '.join(names)}"
-    return f"textured {names[0]}" if found["fill"] == "t" else names[0]
+def _ground(written: str) -> str:
+    """Returns the name of a background."""
+    fill, shades = written[0], written[1:]
+    if shades.startswith("("):
+        return shades[1:-1]
+    names = [GROUNDS[letter] for letter in shades]
+    told = {"p": names[0], "g": f"gradient of {' and '.join(names)}", "t": f"textured {names[0]}"}
+    return told[fill]
 
 
 def _thing(found: re.Match[str]) -> Thing:
@@ -135,7 +134,11 @@ def _thing(found: re.Match[str]) -> Thing:
     x, y, side = _lengths(found["object"] or found["drawing"])
     if found["shape"]:
         return Thing(SHAPES[found["shape"]], COLORS[found["color"]], _box(x, y, side, side), side)
-    return Thing(found["name"], "", _box(x, y, side, side), side)
+    # A drawing may go by the name of an object.
+    color, _, name = found["name"].rpartition(" ")
+    is_object = name in SHAPES.values() and color in ("", *COLORS.values())
+    name, color = (name, color) if is_object else (found["name"], "")
+    return Thing(name, color, _box(x, y, side, side), side)
 
 
 def _lengths(digits: str) -> list[float]:

@@ -7,7 +7,16 @@ from omnigen.evals.judges import sketches
 from omnigen.scenes import palette
 from omnigen.scenes import sketch as writer
 from omnigen.scenes.compose import compose
-from omnigen.scenes.scene import Fill, Kind, Scene
+from omnigen.scenes.scene import (
+    Background,
+    Color,
+    Fill,
+    Kind,
+    Object,
+    Scene,
+    Shape,
+    Size,
+)
 
 
 def told_background(scene: Scene) -> str:
@@ -67,6 +76,18 @@ def test_drawings_and_styles_are_read() -> None:
     alone = sketches.read("~Twemojip(mint green)<panda>ggr")
     assert (alone.style, alone.view.background) == ("Twemoji", "mint green")
     assert [thing.name for thing in alone.view.things] == ["panda"]
+
+
+def test_many_alike_and_drawings_of_objects_are_read() -> None:
+    for count in (2, 10, 11, 14, 20, 24):
+        objects = [Object(Shape.RING, Color.RED, Size.SMALL, 0.5, 0.5, 0.06)] * count
+        for ground in (Background(Fill.PLAIN, "white"), Background(Fill.TEXTURE, "mint", "white")):
+            read = sketches.read(writer.sketch(Scene(Kind.SHAPES, ground, tuple(objects))))
+            assert (len(read.view.things), read.rest) == (count, "")
+            assert read.left == tuple(range(count, 0, -1))
+    read = sketches.read("~Twemojipx<white heart>9dc<ring>ndc<heart balloon>ggg")
+    found = [(thing.name, thing.color) for thing in read.view.things]
+    assert found == [("heart", "white"), ("ring", ""), ("heart balloon", "")]
 
 
 @pytest.mark.parametrize(
