@@ -24,7 +24,7 @@ SIDE = 256  # pixels to which larger pictures are brought
 
 _MAIN = (
     *("overall", "overall_strict", "overall_unseen", "overall_second"),
-    *("judges_differ", "judges_kappa", "word_accuracy", "psnr_dB"),
+    *("judges_differ", "judges_kappa", "word_accuracy", "psnr_dB", "sketch", "picture"),
 )
 _PARTS = ("_strict", *SPLITS, "_second")  # ends of scores' names that unfold; the last of old files
 # Suite, title, the scale's labels, and the metric at each point.
@@ -278,7 +278,9 @@ def _cell(name: str, record: Mapping[str, Any], root: pathlib.Path) -> str:
     if "psnr_dB" in record:
         psnr, ssim = number(record["psnr_dB"]), number(record.get("ssim"))
         reasons = [f"{psnr:.1f} dB, SSIM {ssim:.3f}", *reasons]
-    listed = "".join(f"<li>{reason}</li>" for reason in reasons[:6])
+    if wrote := entries(record.get("sketch")).get("text"):
+        reasons = [f"sketch: {text(wrote, most=TEXT)}", *reasons]
+    listed = "".join(f"<li>{reason}</li>" for reason in reasons[:7])
     picture = _picture(root, record.get("file"))
     boxes = "".join(_boxes([entries(thing) for thing in items(record.get("seen"))]))
     overlay = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none">{boxes}</svg>'

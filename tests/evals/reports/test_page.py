@@ -104,6 +104,13 @@ def test_the_page_is_whole_and_carries_its_pictures(page: str) -> None:
     assert "http:" not in page and "https:" not in page
 
 
+def test_a_failure_shows_what_the_model_wrote(tmp_path: pathlib.Path) -> None:
+    wrote = {"correct": False, "text": "~Twemojipw<cute panda>gge"}
+    found = column("ours", record(0, correct=False, reasons=["no panda"], sketch=wrote))
+    page = web.page({"omnigen": "1.2", "columns": [found]}, tmp_path)
+    assert "<li>sketch: ~Twemojipw&lt;cute panda&gt;gge</li><li>no panda</li>" in page
+
+
 def test_the_page_says_what_was_found(page: str) -> None:
     outline = Outline()
     outline.feed(page)
