@@ -136,7 +136,7 @@ class Clauses:
             "style": told.style,
             "holder": holder and holder.text,
             "on_it": self.dice.pick(
-                (" somewhere", " in the picture", "") if self.things else (" on it", "", " in it")
+                (" somewhere", " in the picture", "") if self.things else (" on it", "", "")
             ),
             "on": "in" if holder and "inside" in holder.tags else "on",
         }

@@ -56,6 +56,8 @@ def _by_hand(meaning: Meaning, dice: Dice) -> str | None:
     text = tidy(text)
     if dice.chance(0.4):
         text = noise.typed(text if meaning.words else noise.cased(text, dice), dice)
+    if any("'" in words.text and f"'{mark(i)}" in text for i, words in enumerate(meaning.words)):
+        return None
     return _quoted(text, [words.text for words in meaning.words], ("", ""))
 
 
