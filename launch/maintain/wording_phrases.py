@@ -10,6 +10,7 @@
 | `{is}` `{are}` `{were}` `{it}` | forms that agree with the first group |
 | `{q}` `{w}` | the quoted words, and "word" or "words" |
 | `{sky}` `{sky.bare}` `{when}` `{when_is}` | the sky, or the hour |
+| `{where}` `{whereb}` | where the first group is, and the second |
 | `{on}` `{bg}` `{ground}` | a background: "on a white background", "white background", "white" |
 | `{none}` `{none1}` `{nones}` `{less}` | what is absent: "clouds", "cloud", "cloudless" |
 | `{two}` | "2", if there are two things |
@@ -135,7 +136,12 @@ class Group:
         if kind == "nouns" and name in lexicon["shapes"] and dice.chance(0.85):
             nouns = dice.pick(lexicon["shapes"][name])
         self.nouns, color = nouns, one.get("color", "")
-        if kind == "hues" and dice.chance(0.85):
+        self.after = ""
+        if kind == "hues" and dice.chance(0.3):
+            told = dice.pick(("in {}", "colored {}", "that {} {}", "of {} color"))
+            verb = "are" if self.count > 1 else "is"
+            self.after, color = told.format(*([verb, color] if "that" in told else [color])), ""
+        elif kind == "hues" and dice.chance(0.85):
             color = dice.pick(lexicon["colors"][color])
         size = dice.pick(lexicon["sizes"][one["size"]]) if "size" in one else ""
         adjective = ""
@@ -162,8 +168,8 @@ class Group:
         if self.is_element:
             return Place(self.said).bare
         if self.count == 1:
-            return f"{self.before} {self.nouns[0]}".strip()
-        said = f"{self.before} {self.nouns[1]}".strip()
+            return f"{self.before} {self.nouns[0]} {self.after}".strip()
+        said = f"{self.before} {self.nouns[1]} {self.after}".strip()
         if self.number.startswith("("):
             return f"{said} {self.number}"
         if self.number.endswith("x") and self.count % 2:
@@ -288,6 +294,17 @@ class Slots:
     def _related(self, name: str) -> str:
         words = self.lexicon["relations"] if self.kind == "relations" else RELATIONS
         return self.dice.pick(words[name])
+
+    def _where(self, _: str) -> str:
+        return self._placed(0)
+
+    def _whereb(self, _: str) -> str:
+        return self._placed(1)
+
+    def _placed(self, number: int) -> str:
+        if number >= len(self.content.include):
+            raise Unfit("where")
+        return self.dice.pick(self.lexicon["places"][self.content.include[number]["place"]])
 
     def _two(self, _: str) -> str:
         if sum(group.count for group in self.groups) != 2:

@@ -49,6 +49,7 @@ PLAN: dict[str, dict[str, int]] = {  # prompts of each kind, by what they speak 
     "counts": {"list": 36, "things": 6, "mixed": 3},
     "relations": {"relation": 36, "things_related": 9},
     "arrangements": {"inside": 11, "between": 11, "beside": 12, "row": 10, "column": 6},
+    "places": {"placed": 36},
     "sizes": {"list": 26, "relation": 10, "mixed": 4},
     "grounds": {"list": 28, "words": 11, "things": 6},
     "negation": {"list": 17, "landscape": 17, "words": 3},
@@ -202,6 +203,20 @@ def _things(dice: Dice, kind: str, *, held_out: bool) -> Content:
     return Content("list", "things", include)
 
 
+def _placed(dice: Dice, kind: str, *, held_out: bool) -> Content:
+    """Returns one thing in a place, or two in places that are not in line."""
+    if dice.chance(0.25):
+        include, domain, held_out = _drawings(dice, 1), "things", False
+    else:
+        include = _groups(dice, dice.pick(((1,), (1,), (1, 1))), held_out=held_out)
+        domain = "shapes"
+    places = list(_tables()[1]["places"])
+    include[0]["place"] = place = dice.pick(places)
+    if len(include) > 1:
+        include[1]["place"] = places[(places.index(place) + dice.pick((4, 5))) % len(places)]
+    return Content("placed", domain, include, held_out=held_out)
+
+
 def _things_related(dice: Dice, kind: str, *, held_out: bool) -> Content:
     name = dice.pick(tuple(OPPOSITE))
     return Content("relation", "things", _drawings(dice, 2), [[name, 0, 1]])
@@ -240,6 +255,7 @@ CONTENTS: dict[str, Callable[..., Content]] = {
     "landscape": _landscape,
     "things": _things,
     "things_related": _things_related,
+    "placed": _placed,
     "mixed": _mixed,
     **dict.fromkeys(("inside", "between", "beside", "row", "column"), _arranged),
 }
@@ -275,6 +291,8 @@ def _worded(dice: Dice, kind: str, content: Content) -> dict[str, Any]:
     for _ in range(200):
         frame = dice.pick(_frames(kind, content.form))
         slots = Slots(dice, kind, content, lexicon, quote=quote)
+        if content.form == "placed" and ("{b}" in frame) != (len(content.include) > 1):
+            continue
         try:
             prompt = slots.fill(frame)
         except Unfit:

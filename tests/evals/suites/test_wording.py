@@ -29,7 +29,7 @@ from omnigen.scenes.scene import (
 )
 from omnigen.scenes.sketch import sketch
 
-DIGEST = "61b43027f93dd4876d0d8825daf6085ab07867ba9cd736874fac837bba5a636a"
+DIGEST = "906c45285519966c1092069161a4d65d140b83b4b178e154ae58b415f18135f3"
 RING = {"class": "ring", "count": 1, "color": "red"}
 STAR = {"class": "star", "count": 1, "color": "blue"}
 
