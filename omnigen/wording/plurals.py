@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plurals of English nouns, such as the names of drawings: the last word alone changes."""
+"""Plurals of English nouns, such as the names of drawings: one word alone changes."""
 
 import re
 
 from omnigen.wording import lexicon
 
 _COMPOUNDS = re.compile("(?<!hu)(man|child|person|foot|tooth|goose|mouse|fish|shelf|wolf)$")
+_HEADED = re.compile(
+    r"(\w.*?) (?:with|without|of|in|on|for|from|at|to) "
+    r"|(?=(?:person|man|woman|boy|girl|child|face|hand|cat) \w+ing\b)(\w+)"
+)
 _SINGULAR = re.compile(r"(ss|us|is|ceros|\b(lens|gas|atlas|canvas|chess|aries|series))$", re.I)
 
 
 def plural(noun: str) -> str:
-    """Returns the plural of a noun, also of several words of which the last is the noun."""
+    """Returns the plural of a noun: "boxing gloves", "flags of Fiji", "people running"."""
+    phrase = _HEADED.match(noun)
+    if phrase:
+        head = phrase[1] or phrase[2]
+        return plural(head) + noun[len(head) :]
     compound = _COMPOUNDS.search(noun)
     last = compound[0] if compound else noun.rpartition(" ")[2]
     irregular = lexicon.entries("plurals", last)

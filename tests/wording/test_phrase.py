@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from omnigen.dice import Dice
 from omnigen.wording import layouts, lexicon, noise, phrase, rules
 from omnigen.wording.meaning import COLORS, DOMAINS, PLACES, SIZES, Meaning, Relation, Thing, Words
-from omnigen.wording.nouns import plural
 
 LATIN = "".join(chr(c) for c in range(33, 256) if chr(c).isprintable() and chr(c) != '"')
 NOUNS = ("circle", "square", "triangle", "star", "diamond", "cross", "heart", "ring")
@@ -234,23 +233,6 @@ def test_wordings_differ() -> None:
     assert sum(text.isupper() for text in found) > 30 and sum("\n" in text for text in found) > 10
     assert sum("?" in text for text in found) > 20 and sum(": " in text for text in found) > 30
     assert noise.CASES.keys() == {"as is", "lower", "sentence", "title", "upper"}
-
-
-@pytest.mark.parametrize(
-    ("noun", "many"),
-    [
-        ("gizmo", "gizmos"),
-        ("wooden box", "wooden boxes"),
-        ("toy mouse", "toy mice"),
-        ("cherry", "cherries"),
-        ("key", "keys"),
-        ("sheep", "sheep"),
-    ],
-)
-def test_plurals_of_nouns_that_no_lexicon_has(noun: str, many: str) -> None:
-    assert plural(noun) == many
-    text = written(Meaning("things", (Thing(noun, 7),)), 1)
-    assert many in text
 
 
 def test_adjectives_that_change_nothing_are_no_colours_sizes_or_hours() -> None:

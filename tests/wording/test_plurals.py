@@ -25,6 +25,20 @@ def test_plurals(one, several):
     assert not Subject(f"{one} in the rain").is_countable
 
 
+@pytest.mark.parametrize(
+    ("one", "several"),
+    [
+        ("flag of Fiji", "flags of Fiji"),
+        ("face with monocle", "faces with monocle"),
+        ("person getting massage", "people getting massage"),
+        ("woman mechanic", "woman mechanics"),
+        ("boxing glove", "boxing gloves"),
+    ],
+)
+def test_the_head_of_a_phrase_changes(one, several):
+    assert plural(one) == several
+
+
 @pytest.mark.parametrize("noun", ["beans", "french fries", "scissors", "glasses", "socks"])
 def test_names_in_the_plural_take_no_article(noun):
     assert is_plural(noun) and not Subject(noun).is_countable
