@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from omnigen.recipe import Recipe
 
 PROGRAM = "omnigen.bench"
+STEPS = 4  # in a row, of a measurement
 USAGE = """
 A training step:  python -m omnigen.bench train --config configs/ar.py:nano
 Drawing:          python -m omnigen.bench sample --batch_size 16 [--config configs/ar.py:base]
@@ -39,7 +40,10 @@ Prints one figure a line; --json FILE also writes them. --config.KEY=VALUE chang
 def bench_train(
     recipe: "Recipe", *, repeats: int, trace: str | None = None
 ) -> tuple[dict[str, float], list["Row"]]:
-    """Times a training step on a batch of noise that stays on the device; FLOPs by formula."""
+    """Times training steps in a row on a batch of noise that stays on the device.
+
+    FLOPs are by formula.
+    """
     import jax
 
     from omnigen import parallel, topologies
@@ -53,7 +57,8 @@ def bench_train(
     rates = stage.rates(batch)
     with jax.set_mesh(mesh):
         step = workload.training_step(recipe, stage, batch, mesh)
-        seconds = measure.median_seconds(step, repeats=repeats)
+        # Training does not wait for a step before it starts the next.
+        seconds = measure.median_seconds(step, repeats=repeats, calls=STEPS)
         rows = measure.profile(step, trace) if trace else []
     achieved = rates.flops / seconds / 1e12 / mesh.size
     chip = topologies.chip_of(mesh.devices.flat[0].device_kind)

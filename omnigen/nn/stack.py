@@ -25,6 +25,16 @@ def _is_fused_attention(primitive: Any, *_: Any, **params: Any) -> bool:
     return primitive.name.startswith("dot_product_attention_fwd")
 
 
+def policy(remat: Remat) -> Callable[..., Any]:
+    """Returns what `jax.checkpoint` may keep, for all but `Remat.NONE`."""
+    policies = jax.checkpoint_policies
+    if remat == Remat.FULL:
+        return policies.nothing_saveable
+    return policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable, _is_fused_attention
+    )
+
+
 class Stack(nnx.Module):
     """`num_layers` copies of one module, each leaf with a leading layer dim.
 
@@ -65,17 +75,9 @@ class Stack(nnx.Module):
             return call(nnx.merge(definition, layer), x)
 
         if remat != Remat.NONE:
-            policies = jax.checkpoint_policies
-            policy = (
-                policies.save_from_both_policies(
-                    policies.dots_with_no_batch_dims_saveable, _is_fused_attention
-                )
-                if remat == Remat.DOTS
-                else policies.nothing_saveable
-            )
             # Unrolled, the recomputation would be merged with the first computation, unless a
             # barrier keeps them apart. Around a scanned body there is nothing to merge with.
-            body = jax.checkpoint(body, prevent_cse=unroll, policy=policy)
+            body = jax.checkpoint(body, prevent_cse=unroll, policy=policy(remat))
         return jax.lax.scan(body, x, state, unroll=self.num_layers if unroll else 1)
 
     def unstacked(self) -> list[Any]:

@@ -13,7 +13,7 @@ PROGRAM = "omnigen.plan"
 DOES_NOT_FIT = 2
 USAGE = """
 Training:   python -m omnigen.plan --config configs/ar.py:14b --topology v5p-512
-What fits:  add --fit to search mesh, rematerialisation and microbatches
+What fits:  add --fit to search microbatches, rematerialisation and, if it must, another mesh
 Drawing:    add --sample, and --batch_size
 Compiles the real training step for the topology and prints its memory, collectives, roofline, days
 and chip-hours. Exit code 2 if it does not fit. TPU topologies need: pip install 'omnigen-jax[plan]'
@@ -57,34 +57,31 @@ def _training(values: flags.FlagValues, overrides: Sequence[str]) -> bool:
     from omnigen import recipe as recipes
     from omnigen.plan import fit, program, report
 
-    recipe = recipes.read(values.config, overrides)
+    recipe, how = recipes.read(values.config, overrides), ""
     devices = target.devices(topology, slices=values.slices)
     if values.fit:
         best = fit.search(recipe, topology, devices)
-        if best is None:
-            print(f"nothing that was tried fits {topology.name}")
-            return False
-        recipe, found = best.recipe, best.program
-        print(
-            f"best: {recipe.mesh} remat={recipe.model.ar.remat} "
-            f"microbatches={recipe.train.microbatches}"
-        )
+        how, recipe, found = best.flags(recipe), best.recipe, best.program
+        if report.fits(found, topology):
+            print(f"the fastest that fits:\n{how}")
     else:
         found = program.compile_training(recipe, devices, optimize=values.optimize)
     print(report.text(found, topology, steps=recipe.train.steps))
     if values.row:
-        parts, remat = recipe.train.microbatches, str(recipe.model.ar.remat)
         name = cli.printable(pathlib.Path(values.config).name.replace(".py:", " "))
-        line = report.row(
-            found, topology, name=name, parts=parts, remat=remat, steps=recipe.train.steps
-        )
+        line = report.row(found, topology, recipe, name=name)
         with pathlib.Path(values.row).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-    if not report.fits(found, topology):
+    if report.fits(found, topology):
+        return True
+    if values.fit:
+        needed, room = found.needed / 2**30, report.room(topology) / 2**30
+        text = f"{PROGRAM}: nothing fits {topology.name}: a device has {room:.2f} GiB and needs "
+        print(f"{text}{needed:.2f} or more, with {how}", file=sys.stderr)
+    else:
         tensor = 2 * found.mesh["tensor"]
         print(KNOBS.format(parts=2 * recipe.train.microbatches, tensor=tensor), file=sys.stderr)
-        return False
-    return True
+    return False
 
 
 def _drawing(values: flags.FlagValues, overrides: Sequence[str]) -> bool:

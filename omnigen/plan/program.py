@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from omnigen import parallel
-from omnigen import recipe as recipes
-from omnigen.plan import hlo
+from omnigen.plan import hlo, memory
 from omnigen.recipe import Recipe
-from omnigen.training import loop, state, step
+from omnigen.training import loop, step
 
 SAMPLE_ROWS = 8  # from whose captions the work of a batch is estimated
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -31,10 +29,9 @@ class Program:
         weights: Bytes of trained and frozen parameters.
         optimizer: Bytes of the optimizer's state.
         averages: Bytes of the averages of the weights.
-        temporary: Bytes of activations, gradients and buffers, from the compiler; None if it gave
-            up.
-        needed: Bytes of all of the above with the batch, as the compiler counts it, even if it gave
-            up.
+        temporary: Bytes of activations, gradients and buffers, from the compiler; for GPUs from
+            `memory`; None if the compiler gave up.
+        needed: Bytes of all of the above with the batch, even if the compiler gave up.
         traffic: Bytes that a device moves in a step, by kind of collective.
         flops: Model FLOPs of a step, by formula.
         executed_flops: FLOPs with those of padding and of what rematerialisation computes again.
@@ -62,14 +59,6 @@ class Program:
     compile_s: float
 
 
-def _held(tree: Any) -> int:
-    """Returns bytes of one device's part of an abstract tree."""
-    return sum(
-        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(tree)
-    )
-
-
 def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool = False) -> Program:
     """Compiles the recipe's step as `omnigen.train` would; nothing is allocated, no data read.
 
@@ -82,13 +71,8 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
     Raises:
         ValueError: If the mesh does not fit the devices, the model or the batch.
     """
-    mesh = parallel.make_mesh(recipe.mesh, devices=devices)
-    recipe.check_mesh(mesh.shape)
-    stage = recipes.build(recipe, recipes.as_shapes)
-    config = recipe.train
-    optimizer = loop.prepare_optimizer(stage, config, recipe.optimizer)
-    target = state.abstract(mesh, stage.init, axes=stage.axes(), optimizer=optimizer)
-    frozen = loop.abstract_frozen(stage, mesh)
+    run, optimizer = memory.shapes(recipe, devices)
+    stage, mesh, config = run.stage, run.mesh, recipe.train
     few = stage.noise(SAMPLE_ROWS)
     split = parallel.sharding(mesh, ("batch",))
     batch = jax.tree.map(
@@ -102,17 +86,24 @@ def compile_training(recipe: Recipe, devices: Sequence[Any], *, optimize: bool =
     if not optimize:
         jax.config.update("jax_optimization_level", "O0")
     since = time.perf_counter()
-    facts = _compile(make, target, frozen, batch, mesh=mesh)
+    stands_in = devices[0].platform == "cpu"  # for a GPU, whose compiler keeps less
+    facts: dict[str, Any] = {"traffic": dict.fromkeys(hlo.KINDS, 0)}  # of one device
+    if mesh.size > 1 or not stands_in:
+        facts = _compile(make, run.state, run.frozen, batch, mesh=mesh)
+    if stands_in:
+        counted = memory.estimate(recipe, devices)
+        facts["temporary"] = counted.temporary(config.microbatches)
+        facts["needed"] = counted.needed(config.microbatches) + memory.held(batch)
     return Program(
-        weights=_held((target["params"], frozen)),
-        optimizer=_held(target["opt"]),
-        averages=_held(target["ema"]),
+        weights=memory.held((run.state["params"], run.frozen)),
+        optimizer=memory.held(run.state["opt"]),
+        averages=memory.held(run.state["ema"]),
         flops=rates.flops * times,
         executed_flops=rates.executed_flops * times,
         fill=rates.tokens / rates.positions,
         images=rates.images * times,
         tokens=rates.tokens * times,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(target["params"])),
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(run.state["params"])),
         mesh=dict(mesh.shape),
         compile_s=time.perf_counter() - since,
         **facts,
@@ -131,15 +122,15 @@ def _compile(make: Any, target: Any, frozen: Any, batch: Any, *, mesh: Mesh) -> 
         number, unit = (exceeded[1], exceeded[2]) if exceeded[1] else (exceeded[3], exceeded[4])
         needed = int(float(number) * _UNITS[unit])
         return {"temporary": None, "needed": needed, "traffic": dict.fromkeys(hlo.KINDS, 0)}
-    memory = compiled.memory_analysis()
+    planned = compiled.memory_analysis()
     needed = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
+        planned.argument_size_in_bytes
+        + planned.output_size_in_bytes
+        - planned.alias_size_in_bytes
+        + planned.temp_size_in_bytes
     )
     return {
-        "temporary": memory.temp_size_in_bytes,
+        "temporary": planned.temp_size_in_bytes,
         "needed": needed,
         "traffic": hlo.traffic(compiled.as_text()),
     }

@@ -3,7 +3,9 @@
 
 import dataclasses
 
+from omnigen.plan.memory import stacks
 from omnigen.plan.program import Program
+from omnigen.recipe import Recipe
 from omnigen.topologies import Topology
 
 USUAL_MFU = 0.40  # what well-tuned training of dense transformers reaches
@@ -111,25 +113,25 @@ def program_peak(topology: Topology) -> float:
 
 
 COLUMNS = (
-    "recipe", "topology", "mesh", "parts", "remat", "state, GiB", "temporary, GiB", "of",
+    "recipe", "topology", "mesh", "fill", "parts", "remat", "state, GiB", "temporary, GiB", "of",
     "links, GiB", "step ≥, ms", "MFU ≤", "images/s at 40 %", "days at 40 %", "chip-hours",
 )  # fmt: skip
 
 
-def row(
-    program: Program, topology: Topology, *, name: str, parts: int, remat: str, steps: int
-) -> str:
+def row(program: Program, topology: Topology, recipe: Recipe, *, name: str) -> str:
     """Formats the plan as one row of a Markdown table with the columns `COLUMNS`."""
     gib = 2**30
-    mesh = " ".join(f"{axis} {size}" for axis, size in program.mesh.items() if size > 1)
+    mesh = " ".join(f"{axis} {size}" for axis, size in program.mesh.items() if size > 1) or "1"
     state = (program.weights + program.optimizer + program.averages) / gib
-    cells = [name, topology.name, mesh or "1", f"{parts}", remat, f"{state:.2f}"]
-    if program.temporary is None:
+    remat = " ".join(sorted({str(part.remat) for part in stacks(recipe).values()}))
+    cells = [name, topology.name, mesh, f"{program.fill:.2f}", f"{recipe.train.microbatches}"]
+    cells += [remat, f"{state:.2f}"]
+    if program.temporary is None or not fits(program, topology):
         cells += [f"over ({program.needed / gib:,.0f})", f"{room(topology) / gib:.0f}", *["—"] * 6]
         return f"| {' | '.join(cells)} |"
     line = roofline(program, topology)
     usual = max(line.step_s, program.flops / program_peak(topology) / USUAL_MFU)
-    days = steps * usual / 86_400
+    days = recipe.train.steps * usual / 86_400
     cells += [
         f"{program.temporary / gib:.2f}",
         f"{room(topology) / gib:.0f}",

@@ -3,7 +3,7 @@
 
 libtpu brings the TPU compiler, which asks for no TPU. That of GPUs wants gigabytes of CUDA
 libraries: their programs are compiled for as many virtual CPU devices, so that shapes, shardings
-and collectives are the real ones, while temporary memory is that of XLA's CPU compiler.
+and collectives are the real ones, while temporary memory is counted (`memory`).
 """
 
 import os

@@ -39,7 +39,29 @@ def test_a_small_one_for_eight_gpus(tmp_path):
     assert found.returncode == 0, found.stderr
     assert "h100x8: 8 chips, 1 hosts, mesh data=8" in found.stdout
     assert "of 73.23: fits" in found.stdout and "all-reduce" in found.stdout
-    assert re.match(r"\| tokenizer debug \| h100x8 \| data 8 \| 1 \| \w+ \|", table.read_text())
+    assert table.read_text().startswith("| tokenizer debug | h100x8 | data 8 | 1.00 | 1 | dots |")
+
+
+def test_what_fits_is_a_line_of_flags():
+    found = plan(*SMALL, "--topology", "h200x1", "--fit")
+    assert found.returncode == 0, found.stderr
+    flags = "--config.train.microbatches=1 --config.model.encoder.remat=none "
+    flags += "--config.model.decoder.remat=none"
+    assert f"\nthe fastest that fits:\n{flags}\nh200x1: 1 chips" in found.stdout
+
+
+def test_nothing_fits(tmp_path):
+    table, huge = tmp_path / "table.md", ["--config", "configs/ar.py:14b"]
+    found = plan(*huge, "--topology", "h100x1", "--fit", "--row", str(table))
+    assert found.returncode == 2
+    line = re.fullmatch(
+        r"omnigen.plan: nothing fits h100x1: a device has 73.23 GiB and needs ([\d.]+) or more, "
+        "with --config.mesh.data=-1 --config.mesh.fsdp=1 --config.mesh.tensor=1 "
+        "--config.train.microbatches=2048 --config.model.ar.remat=full\n",
+        found.stderr,
+    )
+    assert line and float(line[1]) > 12 * 13.4e9 / 2**30  # weights, momentum and averages alone
+    assert "| 2048 | full |" in table.read_text() and "over (" in table.read_text()
 
 
 @pytest.mark.slow
