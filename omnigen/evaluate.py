@@ -18,6 +18,7 @@ from omnigen import cli, extras, files, progress
 from omnigen.evals import columns, registry
 from omnigen.evals.columns import Column
 from omnigen.evals.registry import Subject, Suite, Use
+from omnigen.generation.settings import Sampling
 
 if TYPE_CHECKING:
     from omnigen.evals.columns import Loaded
@@ -71,6 +72,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_integer("every", 1, text, lower_bound=1, upper_bound=100, flag_values=values)
     text = f"--nojudge only draws, for --images of another machine; {PROMPTED}"
     flags.DEFINE_bool("judge", True, text, flag_values=values)
+    Sampling.define(values)
     return values
 
 
@@ -133,6 +135,13 @@ def _columns(values: flags.FlagValues, suites: Sequence[Suite]) -> list[Column]:
         allowed = ",".join(registry.able(*uses))
         raise ValueError(f"--images {values.images[0]}: judged by --suites {allowed}{more}")
     draws = all(Use.DRAWING in suite.uses for suite in suites) and not values.images
+    how = [
+        f"--{field.name}" for field in dataclasses.fields(Sampling) if values[field.name].present
+    ]
+    if how and not (checkpoints and any(Use.DRAWING in suite.uses for suite in suites)):
+        allowed = ",".join(registry.able(Use.DRAWING))
+        raise ValueError(f"{how[0]}: says how --suites {allowed} draw with a checkpoint")
+    Sampling.given(values)  # refuses what is out of range before anything is loaded
     if not values.judge and not draws:
         allowed = ",".join(registry.able(Use.DRAWING))
         raise ValueError(f"--nojudge draws --suites {allowed}, and takes no --images")
@@ -170,6 +179,7 @@ def _loaded(
         output=output,
         is_alone=len(values.checkpoint) + len(values.images) < 2,
         workers=os.cpu_count() or 1,
+        sampling=Sampling.given(values),
     )
     what = "the judges" if column.images else "the model and its judges"
     with progress.work(f"{column.name}: loading {what}"), cli.bad_input_exits(PROGRAM):
@@ -229,13 +239,16 @@ def _draw(values: flags.FlagValues, output: pathlib.Path) -> None:
             raise ValueError("--prompts draws with one --checkpoint")
         layout = external.Layout(values.layout)
         count = external.count_of(layout, values.count)
+        sampling = Sampling.given(values)
         prompts = external.read(pathlib.Path(values.prompts), layout)
         parallel.initialize()
         checkpoint = values.checkpoint[0] if values.checkpoint else None
         with progress.work("loading the model"):
             model = pretrained.load(checkpoint, needed=registry.SUITES["exact"].weights)
     with _alone(output) if jax.process_index() == 0 else contextlib.nullcontext():
-        external.draw(model.omni, model.params, prompts, layout, output=output, count=count)
+        external.draw(
+            model.omni, model.params, prompts, layout, output=output, count=count, sampling=sampling
+        )
 
 
 def _complain(column: str, suite: Suite, outcome: "Outcome") -> bool:

@@ -51,11 +51,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_bool("grid", False, sheet, flag_values=values)
     explain = "also print, in words, what the model meant each picture to hold"
     flags.DEFINE_bool("explain", False, explain, flag_values=values)
-    for field in dataclasses.fields(Sampling):
-        default: Any = field.default
-        define: Any = flags.DEFINE_float if isinstance(default, float) else flags.DEFINE_integer
-        about = "{help}; {least:g} ... {most:g}".format(**field.metadata)
-        define(field.name, default, about, flag_values=values)
+    Sampling.define(values)
     cli.define_paths(values, "image", "a picture to start from")
     path("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
     path("recreate", None, "a PNG of this command to draw again, as NAME-again.png or --output")

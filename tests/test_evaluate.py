@@ -41,7 +41,7 @@ def test_draws_here_and_judges_there(
     monkeypatch.setattr(exact, "verdict", lambda metadata, image: blind(metadata))
     argv = ["--suites=exact", "--every=100", "--count=1"]
     there = [*argv, "--checkpoint", str(untrained), "--output", str(tmp_path / "there")]
-    evaluate.main([*there, "--nojudge", "--seed=7"])
+    evaluate.main([*there, "--nojudge", "--seed=7", "--head_steps=3", "--guidance=2"])
     (folder,) = (tmp_path / "there/pictures").iterdir()
     assert {path.name for path in folder.iterdir()} == {"exact", "exact-ceiling"}
     assert not (tmp_path / "there/results.json").exists()
@@ -50,7 +50,9 @@ def test_draws_here_and_judges_there(
     suite = column["suites"]["exact"]
     weights = fingerprint.shipped(pretrained.load(untrained, needed=()).params)
     assert (column["name"], column["digest"]) == (folder.name, weights)
-    assert (suite["seeds"], suite["settings"]["first_seed"]) == ([7], 7)
+    settings = suite["settings"]
+    assert (suite["seeds"], settings["first_seed"]) == ([7], 7)
+    assert (settings["head_steps"], settings["guidance"]) == (3, 2.0)
     assert suite["expected"] == len(suite["ceiling_pictures"]) == 19
     assert suite["unreadable"] == 0 and not suite["problems"]
 
@@ -98,6 +100,12 @@ def test_draws_for_other_scorers(untrained: pathlib.Path, tmp_path: pathlib.Path
             "--images .: judged by --suites exact,text,wording; with --reference also by fidelity",
         ),
         (["--output", "eval", "--reference=."], "--reference .: needs --images"),
+        (["--output", "eval", "--suites=exact", "--head_steps=0"], "head_steps is 0; allowed: 1 "),
+        (["--output", "eval", "--head_steps=4"], "--head_steps: says how --suites exact,text"),
+        (
+            ["--output", "eval", "--suites=exact", "--images=.", "--guidance=1"],
+            "--guidance: says how --suites exact,text",
+        ),
         (
             ["--output", "eval", "--suites=kid_lite0", "--images=.", "--reference=absent"],
             "--reference absent: no such folder",

@@ -128,6 +128,7 @@ def draw(
     output: pathlib.Path,
     count: int,
     batch_size: int = 16,
+    sampling: Sampling = Sampling(),  # noqa: B008  it is frozen
 ) -> None:
     """Draws what the output folder lacks, this process its share; returns when all have.
 
@@ -139,6 +140,7 @@ def draw(
         output: Folder for the pictures.
         count: Number of pictures for each prompt, with seeds 0, 1, ...
         batch_size: Number of pictures drawn at a time.
+        sampling: How to draw.
     """
     tiles = count if layout is Layout.DPG else 1
     wanted = [
@@ -160,10 +162,10 @@ def draw(
     picture_files.draw(
         output,
         mine,
-        functools.partial(_paint, omni, weights, tiles=tiles),
+        functools.partial(_paint, omni, weights, tiles=tiles, sampling=sampling),
         settings={
             "weights": fingerprint.shipped(weights),
-            **Sampling().resolved(omni.config),
+            **sampling.resolved(omni.config),
             **({"tiles": tiles} if tiles > 1 else {}),
         },
         batch_size=size,
@@ -172,13 +174,15 @@ def draw(
     parallel.meet("drawn")  # a process that ended long before others would end them too
 
 
-def _paint(omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int) -> Painted:
+def _paint(
+    omni: Omni, weights: Params, batch: Sequence[Job], *, tiles: int, sampling: Sampling
+) -> Painted:
     """Draws pictures, or square sheets of `tiles` pictures row by row."""
     seeds = [job.sample * tiles + tile for job in batch for tile in range(tiles)]
     asked = [job.metadata["prompt"] for job in batch for _ in range(tiles)]
     rows = prompt_rows(omni, asked)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    images = to_uint8(generate(omni, weights, rows, keys, Sampling()))
+    images = to_uint8(generate(omni, weights, rows, keys, sampling))
     side = math.isqrt(tiles)
     _, height, width, channels = images.shape
     sheets = images.reshape(-1, side, side, height, width, channels).swapaxes(2, 3)

@@ -31,7 +31,6 @@ from omnigen.nn.module import Params
 CEILING = "-ceiling"
 """What the folder of a suite's true pictures adds to the name of the folder of its pictures."""
 
-_SAMPLING = Sampling()  # as pictures are drawn unless asked otherwise
 _BATCH_SIZES = {"cpu": 16}  # elsewhere 64
 
 
@@ -63,6 +62,7 @@ class Prompted:
         count: int = 4,
         seed: int = 0,
         workers: int = 1,
+        sampling: Sampling = Sampling(),  # noqa: B008  it is frozen
     ):
         """Judges by `count` pictures a prompt.
 
@@ -76,6 +76,7 @@ class Prompted:
             count: Number of pictures for each prompt.
             seed: Number of the first of them; see `picture_files.seed_of`.
             workers: Number of processes that judge.
+            sampling: How to draw.
         """
         assert (omni is None) != (images is None)
         self.name = suite.name
@@ -83,6 +84,7 @@ class Prompted:
         self._images, self._ceiling = images, ceiling
         self._output, self._column = output, column
         self._count, self._seed, self._workers = count, seed, workers
+        self._sampling = sampling
 
     def run(self, params: Params, frozen: Params) -> Iterator[tuple[str, float]]:
         """Yields the metrics, without intervals."""
@@ -202,7 +204,7 @@ class Prompted:
         assert self._omni is not None
         config = self._omni.config
         return {
-            **_SAMPLING.resolved(config),
+            **self._sampling.resolved(config),
             "decoder_noise": config.decoder.noise_scale,
             "first_seed": self._seed,
             "dtype": config.ar.dtype,
@@ -232,7 +234,7 @@ class Prompted:
         seeds = jnp.asarray([job.seed for job in batch], jnp.uint32)
         keys = jax.vmap(jax.random.key)(seeds)
         rows = prompt_rows(self._omni, [job.metadata["prompt"] for job in batch])
-        pictures = drawn(self._omni, weights, rows, keys, _SAMPLING)
+        pictures = drawn(self._omni, weights, rows, keys, self._sampling)
         written = sketches(self._omni, pictures.ids) if self._omni.config.sketch_length else ()
         return Painted(to_uint8(pictures.images), written)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from omnigen import cli, extras
+from omnigen.generation.settings import Sampling
 
 if TYPE_CHECKING:
     from omnigen.evals.benchmark import Benchmark
@@ -53,6 +54,7 @@ class Subject:
         output: Folder for files; None keeps none.
         is_alone: Whether no other system's files go there.
         workers: Processes that judge.
+        sampling: How pictures of prompts are drawn.
     """
 
     use: Use = Use.MODEL
@@ -69,6 +71,7 @@ class Subject:
     output: pathlib.Path | None = None
     is_alone: bool = True
     workers: int = 1
+    sampling: Sampling = Sampling()  # noqa: RUF009  it is frozen
 
     @property
     def model(self) -> "Omni":
@@ -301,6 +304,7 @@ def _prompted(benchmark: "Benchmark", subject: Subject) -> "Evaluator":
         count=subject.count,
         seed=subject.seed,
         workers=subject.workers,
+        sampling=subject.sampling,
     )
 
 

@@ -3,7 +3,9 @@
 
 import dataclasses
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from absl import flags
 
 if TYPE_CHECKING:
     from omnigen.models.omni import OmniConfig
@@ -75,6 +77,26 @@ class Sampling:
             if not least <= value <= most:  # NaN is refused, too
                 raise ValueError(f"{field.name} is {value}; allowed: {least:g} ... {most:g}")
             object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def define(cls, values: flags.FlagValues) -> None:
+        """Defines a flag for each field."""
+        for field in dataclasses.fields(Sampling):
+            default: Any = field.default
+            define: Any = flags.DEFINE_float if isinstance(default, float) else flags.DEFINE_integer
+            about = "{help}; {least:g} ... {most:g}".format(**field.metadata)
+            define(field.name, default, about, flag_values=values)
+
+    @classmethod
+    def given(cls, values: flags.FlagValues) -> Self:
+        """Returns what the flags of `define` say.
+
+        Raises:
+            ValueError: If one is out of range.
+        """
+        return cls(
+            **{field.name: values[field.name].value for field in dataclasses.fields(Sampling)}
+        )
 
     def resolved(self, config: "OmniConfig") -> dict[str, float | int | None]:
         """Returns the settings that decide pictures of a model, with its own numbers of steps."""
