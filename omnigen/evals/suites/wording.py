@@ -46,6 +46,7 @@ _PAPERS = {
 }  # that are none of the ten colours
 _PLAIN_LETTERS = str.maketrans({"ß": "B", "ø": "o", "Ø": "O", "æ": "e", "Æ": "E", "×": "x"})
 _BORDER = 3  # pixels of the edge whose median is the background
+_FEW = 2  # letters, that an object may be taken for
 _AROUND = 0.02  # of the canvas, by which boxes of words reach further than they were read
 
 
@@ -104,6 +105,7 @@ def judged_picture(
 ) -> tuple[Record, list[dict[str, Any]] | None]:
     """Judges a picture; returns the verdict, and what was seen where."""
     lines = reading.rapidocr(image) if image is not None and metadata["text"] else ()
+    lines = [line for line in lines if not _is_object(metadata, line)]
     view = View() if image is None else look(metadata, image, lines)
     asked = {**metadata, "text": ()}  # words are judged as they are read
     atoms = [*requirements.judge(asked, view).atoms, *read_words(metadata, lines)]
@@ -174,6 +176,13 @@ def look(metadata: Metadata, image: np.ndarray, lines: Sequence[reading.Line]) -
     seen = [one for one in shapes.look(image) if not any(_covers(line.box, one) for line in lines)]
     things = tuple(Thing(one.shape, one.color, one.box, 2 * one.radius) for one in seen)
     return View(things, background=_background(image), blind=blind)
+
+
+def _is_object(metadata: Metadata, line: reading.Line) -> bool:
+    """Returns whether what was read is an object: readers take a ring for an O."""
+    asked = {reading.plain(word) for one in metadata["text"] for word in one["string"].split()}
+    read = reading.plain(line.text)
+    return bool(metadata["include"]) and len(read) <= _FEW and read not in asked
 
 
 def _covers(box: Sequence[float], one: shapes.Seen) -> bool:

@@ -131,6 +131,11 @@ def test_the_background_and_letters_among_shapes() -> None:
     asked = metadata(domain="mixtures", text=[{"string": "OX"}], exclude=[{"class": "ring"}])
     letters = wording.look(asked, render(scene, 128), [reading.Line("OX", (0, 0, 1, 1))])
     assert letters.things == ()
+    asked = metadata(domain="mixtures", include=[RING], text=[{"string": "No X"}])
+    read = {text: reading.Line(text, (0, 0, 1, 1)) for text in ("O", "x", "No", "OOO")}
+    taken = [text for text, line in read.items() if wording._is_object(asked, line)]
+    assert taken == ["O"]  # a ring; the others are words that are asked for, or too long
+    assert not wording._is_object(metadata(text=[{"string": "No"}]), read["O"])
 
 
 def record(index: int, tag: str, sketch: bool | None, picture: bool | None, **more) -> dict:
