@@ -94,9 +94,10 @@ class Sampling:
         Raises:
             ValueError: If one is out of range.
         """
-        return cls(
-            **{field.name: values[field.name].value for field in dataclasses.fields(Sampling)}
-        )
+        known: dict[str, Any] = {}
+        for field in dataclasses.fields(Sampling):
+            known[field.name] = values[field.name].value
+        return cls(**known)
 
     def resolved(self, config: "OmniConfig") -> dict[str, float | int | None]:
         """Returns the settings that decide pictures of a model, with its own numbers of steps."""
