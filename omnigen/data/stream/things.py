@@ -44,13 +44,25 @@ class _Shown:
 class Things(Source):
     """Makes captions and sketches of drawings, alone and in composites."""
 
-    NAMES = "'things'"
+    NAMES = "'things', 'things:STYLE' for a style of drawings"
     PICTURES = False
     name = "things"
 
     def __init__(self, weights: Mapping[str, float], config: "DataConfig") -> None:
-        """Takes the weight of the name."""
+        """Takes the names with their weights: `things` are of all styles, `things:STYLE` of one."""
         self._config, self._weight = config, sum(weights.values())
+        self._styles = dict.fromkeys(_styles(config.split), 0.0)
+        for name, weight in weights.items():
+            asked = _styles(config.split, name.partition(":")[2])
+            whole = sum(asked.values())
+            for art, share in asked.items():
+                self._styles[art] += weight * share / whole
+
+    @classmethod
+    def takes(cls, name: str) -> bool:
+        """Returns whether a name is `things`, or `things:` with a style that has subjects."""
+        kind, _, style = name.partition(":")
+        return kind == cls.name and (name == cls.name or style in subjects.listed())
 
     def has_held_out(self) -> bool:
         """Returns True: some subjects are always held out."""
@@ -65,7 +77,8 @@ class Things(Source):
         config, attempt = self._config, 0
         while True:
             dice = Dice("things", config.seed, turn.index, attempt)
-            shown, attempt = _shown(dice, config.split), attempt + 1
+            art, attempt = dice.weigh(self._styles), attempt + 1
+            shown = _shown(dice, art, config.split)
             if len(shown.sketch.encode()) > MOST_SKETCH_BYTES:
                 continue
             said = meanings.worded(
@@ -89,18 +102,17 @@ def _pools(split: Split) -> dict[str, Pool]:
 
 
 @functools.cache
-def _styles(split: Split) -> dict[Art, float]:
-    """Returns the styles with their weights."""
+def _styles(split: Split, only: str = "") -> dict[Art, float]:
+    """Returns the styles with their weights, or one of them alone."""
     pools = _pools(split)
     return {
         art: len(pools[art.style]) * (ICONS if art.kind == Kind.ICON else 1.0)
         for art in recipes.read().art
-        if art.style in pools
+        if art.style in pools and only in ("", art.style)
     }
 
 
-def _shown(dice: Dice, split: Split) -> _Shown:
-    art = dice.weigh(dict(_styles(split)))
+def _shown(dice: Dice, art: Art, split: Split) -> _Shown:
     pool = _pools(split)[art.style]
     stranger = _stranger(dice) if dice.chance(UNKNOWN) else None
     shown = _alone(dice, art, pool, stranger)

@@ -21,8 +21,9 @@ COUNT = 600
 GROUND = {letter: name for name, letter in zip(palette.BACKGROUNDS, "wxebsmroyvulkn", strict=True)}
 
 
-def made(split=Split.TRAIN, count=COUNT, seed=0):
-    things = Things({"things": 1.0}, DataConfig(image_size=16, split=split, seed=seed))
+def made(split=Split.TRAIN, count=COUNT, seed=0, weights=None):
+    config = DataConfig(image_size=16, split=split, seed=seed)
+    things = Things(weights or {"things": 1.0}, config)
     return [things.candidate(Turn(0, index, index)) for index in range(count)]
 
 
@@ -165,3 +166,17 @@ def test_the_list_of_subjects_is_that_of_the_recipes():
         assert all(one.is_plain and not one.is_shape for one in those)
     assert Subject("panda") in styles["Noto"] and Subject("rocket") in styles["game icon"]
     assert not any(name in drawings.INKS for name in subjects.undrawn())
+
+
+@pytest.mark.parametrize("split", Split)
+def test_styles_can_be_chosen(split) -> None:
+    weights = {"things:Twemoji": 3.0, "things:Fluent flat": 1.0}
+    styles = Counter(parts(one.sketch)[0] for one in made(split, 400, weights=weights))
+    assert styles.keys() == {"Twemoji", "Fluent flat"}
+    assert abs(styles["Twemoji"] - 300) < 4 * (400 * 0.75 * 0.25) ** 0.5  # four deviations
+
+
+def test_a_style_that_nobody_draws_is_refused() -> None:
+    assert Things.takes("things:Noto") and not Things.takes("things:Cubism")
+    with pytest.raises(ValueError, match="things:Cubism.*'things:STYLE' for a style of drawings"):
+        DataConfig(image_size=16, sketches=True, readings=1, reading_mixture={"things:Cubism": 1.0})
