@@ -84,6 +84,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "plan": ["jax[tpu]"],  # not libtpu alone: each release of jax reads the programs of one
         "test": [
+            "hypothesis",
             "pytest",
             "pytest-xdist",
             "setuptools>=77",
