@@ -64,6 +64,7 @@ LAYERS = {
     "bench": 7,
     "encode": 7,
     "export": 7,
+    "serve": 7,
     "__main__": 8,
 }
 # What knows the world: data, judges, and what tells people what a model wrote.
