@@ -38,13 +38,21 @@ class Png:
 
 def write(image: "np.ndarray", path: pathlib.Path, chunks: Mapping[str, str]) -> None:
     """Writes a uint8 picture `[height, width, 3]` with text chunks, through a temporary file."""
+    data = encode(image, chunks)
+    with files.replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+def encode(image: "np.ndarray", chunks: Mapping[str, str]) -> bytes:
+    """Returns a PNG of a uint8 picture `[height, width, 3]` with text chunks."""
     from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
     for name, text in chunks.items():
         info.add_itxt(name, text)
-    with files.replacing(path) as partial:
-        Image.fromarray(image).save(partial, format="PNG", pnginfo=info)
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG", pnginfo=info)
+    return file.getvalue()
 
 
 def read(path: pathlib.Path) -> Png:

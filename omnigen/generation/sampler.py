@@ -253,8 +253,24 @@ def save(
         version: Version of the model.
         sketch: What the model wrote, for people to read; empty if it wrote nothing.
     """
+    png.write(image, path, _own_chunks(request, version, sketch))
+
+
+def encode(image: "np.ndarray", request: Request, *, version: str, sketch: str = "") -> bytes:
+    """Returns the PNG that `save` writes.
+
+    Args:
+        image: Picture, uint8 `[H, W, 3]`.
+        request: What was drawn.
+        version: Version of the model.
+        sketch: What the model wrote.
+    """
+    return png.encode(image, _own_chunks(request, version, sketch))
+
+
+def _own_chunks(request: Request, version: str, sketch: str) -> dict[str, str]:
     chunks = _chunks(request, version) | {"seed": str(request.seed)}
-    png.write(image, path, chunks | ({_SKETCH: sketch} if sketch else {}))
+    return chunks | ({_SKETCH: sketch} if sketch else {})
 
 
 def save_sheet(

@@ -118,3 +118,16 @@ def test_typographic_marks_are_read_as_straight_ones(model, tmp_path):
     sampler.save(GIVEN.pixels, path, Request(straight, straighten=False), version="v")
     assert "read" not in png.read(path).texts
     assert sampler.read(path).request.as_read == straight
+
+
+def test_what_is_sent_says_the_same_as_what_is_saved(tmp_path):
+    pixels = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+    request = Request("a “red” circle", seed=7, guidance=2.0)
+    data = sampler.encode(pixels, request, version="abc", sketch="s")
+    (tmp_path / "sent.png").write_bytes(data)
+    sampler.save(pixels, tmp_path / "saved.png", request, version="abc", sketch="s")
+    sent, saved = (sampler.read(tmp_path / name) for name in ("sent.png", "saved.png"))
+    assert sent.request == saved.request == request
+    assert (sent.version, sent.software) == (saved.version, saved.software)
+    np.testing.assert_array_equal(sent.pixels, pixels)
+    assert (tmp_path / "saved.png").read_bytes() == data
