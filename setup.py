@@ -53,6 +53,10 @@ setuptools.setup(
             "**/*.tsv",
             "**/*.json",
             "**/*.jsonl",
+            "**/*.html",
+            "**/*.css",
+            "**/*.js",
+            "**/*.svg",
             "**/*LICENSE*",
         ]
     },
