@@ -47,8 +47,8 @@ def _color(hue: float, saturation: float, value: float) -> tuple[int, ...]:
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
-def png(image: Image.Image, texts: Mapping[str, str] | None = None, *, kind: str = "iTXt") -> bytes:
-    """A PNG with text chunks; `kind` is that of the chunks, "packed" is an iTXt that is deflated."""
+def png(image: Image.Image, texts: Mapping[str, str] | None = None, kind: str = "iTXt") -> bytes:
+    """A PNG with text chunks: `kind` is tEXt, iTXt, or "packed" for an iTXt that is deflated."""
     info, out = PngImagePlugin.PngInfo(), io.BytesIO()
     for name, text in (texts or {}).items():
         if kind == "tEXt":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page without a browser: how it is served, and that its files are whole and keep to the rules."""
+"""The page without a browser: how it is served, and what holds for its files."""
 
 import hashlib
 import html.parser
