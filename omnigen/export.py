@@ -13,7 +13,7 @@ USAGE = """
 Writes the model of a run:  python -m omnigen.export --checkpoint runs/ar --output models/ar
 Its averaged weights and its config, sealed; --checkpoint models/ar then takes it anywhere.
 """
-DTYPES = ("bfloat16", "float32")
+DTYPES = ("bfloat16", "float32", "int8")
 
 
 @cli.door(PROGRAM)
@@ -25,7 +25,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("output", "the folder to write; must not exist"),
     ):
         cli.define_path(values, name, None, text)
-    flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "data type on disk", flag_values=values)
+    flags.DEFINE_enum(
+        "dtype",
+        DTYPES[0],
+        DTYPES,
+        "data type on disk; int8: large matrices in eight bits",
+        flag_values=values,
+    )
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         cli.parse(values, usage=USAGE, argv=argv)
         cli.require(values, "checkpoint", "output")

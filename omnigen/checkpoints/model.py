@@ -25,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from omnigen import cli
-from omnigen.checkpoints import checksums, fingerprint, store
+from omnigen.checkpoints import checksums, fingerprint, quantized, store
 from omnigen.checkpoints.store import DamagedError
 
 FORMAT = 1
@@ -65,7 +65,8 @@ def load_model(
 
     Args:
         path: Path of the checkpoint.
-        dtype: Data type of the weights; None keeps that in which they are stored.
+        dtype: Data type of the weights; None keeps that in which they are stored, float32 of those
+            that are stored in eight bits.
         check: Called before arrays are read, again for each older checkpoint that is tried.
 
     Raises:
@@ -96,8 +97,9 @@ def _load(folder: pathlib.Path, *, dtype: str | None, check: Check | None) -> Lo
         arrays = {item: _model_arrays(folder, item, sizes) for item in items}
         everything = {p: a for item in items for p, a in arrays[item].items()}
         store.check_ratio(everything)
+        model = quantized.declared({p.removeprefix(_AVERAGES): a for p, a in everything.items()})
         if check is not None and not bad:
-            check(header["config"], {p.removeprefix(_AVERAGES): a for p, a in everything.items()})
+            check(header["config"], model)
     except Exception as error:
         raise explain(folder, error, bad or _bad_files(folder, found, sizes)) from error
     refuse_damage(folder, bad, [])
@@ -110,7 +112,7 @@ def _load(folder: pathlib.Path, *, dtype: str | None, check: Check | None) -> Lo
             leaves |= {path.removeprefix(_AVERAGES): leaf for path, leaf in read.items()}
             if found is not None:
                 digests |= checksums.on_host({item: read})
-        params = _nested(leaves)
+        params = _nested(quantized.unpack(leaves))
     except Exception as error:
         damage = DamagedError(f"damaged item {item}: {one_line(error)}")
         raise explain(folder, damage, bad) from error
@@ -192,13 +194,24 @@ def export_model(
 ) -> LoadedModel:
     """Writes the model of a checkpoint as a model-only checkpoint, sealed; all of it or nothing.
 
+    Args:
+        path: Path of the checkpoint.
+        output: Folder to write.
+        dtype: Data type on disk; "int8" is eight bits for large matrices (`quantized`).
+        check: As in `load_model`.
+
+    Returns:
+        The model as it will be loaded from there.
+
     Raises:
         ValueError: As in `load_model`, or if `output` exists.
     """
     output = pathlib.Path(output).absolute()
     if output.exists():
         raise ValueError(f"{output}: already exists")
-    model = load_model(path, dtype=dtype, check=check)
+    packs = dtype == quantized.DTYPE
+    model = load_model(path, dtype="float32" if packs else dtype, check=check)
+    stored = quantized.pack(model.params) if packs else model.params
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     handler = ocp.CompositeCheckpointHandler(
@@ -209,15 +222,15 @@ def export_model(
         checkpointer.save(
             partial,
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model.params), config=ocp.args.JsonSave(header)
+                model=ocp.args.StandardSave(stored), config=ocp.args.JsonSave(header)
             ),
         )
-    trees = {"model": model.params}
+    trees = {"model": stored}
     checksums.write(
         partial, step=model.step, leaves=checksums.leaves(trees, checksums.on_host(trees))
     )
     partial.rename(output)
-    return dataclasses.replace(model, path=str(output))
+    return load_model(output, dtype=None) if packs else dataclasses.replace(model, path=str(output))
 
 
 def describe(config: Mapping[str, Any], *, step: int) -> dict[str, Any]:
