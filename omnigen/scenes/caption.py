@@ -16,6 +16,7 @@ from omnigen.dice import Dice
 from omnigen.scenes.caption_canvas import Canvas
 from omnigen.scenes.caption_landscape import Outdoors
 from omnigen.scenes.meaning import meaning
+from omnigen.scenes.relations import is_nested
 from omnigen.scenes.scene import Kind, Scene
 from omnigen.wording import languages
 from omnigen.wording.phrase import phrase
@@ -141,12 +142,13 @@ LOOSELY: dict[Kind, Sequence[str]] = {
 }
 
 
-def is_colored(seed: int, uncolored: float) -> bool:
-    """Returns whether captions of this seed may name the objects' colours.
+def is_colored(scene: Scene, seed: int, uncolored: float) -> bool:
+    """Returns whether captions of this scene and seed may name the objects' colours.
 
-    A share `uncolored` of the seeds names objects by their shapes alone.
+    A share `uncolored` of the seeds names objects by their shapes alone, but for those inside
+    others, which are told apart by their colours, too.
     """
-    return not Dice("uncolored", seed).chance(uncolored)
+    return is_nested(scene.objects) or not Dice("uncolored", seed).chance(uncolored)
 
 
 def caption(
@@ -168,13 +170,14 @@ def caption(
     """
     dice = Dice("free", seed)
     if foreign and Dice("foreign", seed).chance(foreign):
-        told = meaning(scene, dice, colored=is_colored(seed, uncolored))
+        told = meaning(scene, dice, colored=is_colored(scene, seed, uncolored))
         told = dataclasses.replace(told, relations=told.relations[:1])
         text = languages.phrase(told, dice.pick(languages.LANGUAGES), dice, max_bytes)
         if text is not None:
             return text
-    if not dice.chance(GRAMMAR):
-        told = meaning(scene, dice, colored=is_colored(seed, uncolored))
+    # The grammar has no words for what is inside what.
+    if is_nested(scene.objects) or not dice.chance(GRAMMAR):
+        told = meaning(scene, dice, colored=is_colored(scene, seed, uncolored))
         text = phrase(told, dice, max_bytes)
         if text is not None:
             return text
@@ -196,7 +199,7 @@ def in_grammar(scene: Scene, seed: int, max_bytes: int, *, uncolored: float = 0.
     """
     dice = Dice("caption", seed)
     outdoors = scene.landscape is not None
-    colored = is_colored(seed, uncolored)
+    colored = is_colored(scene, seed, uncolored)
     slots = Outdoors(scene, dice) if outdoors else Canvas(scene, dice, colored=colored)
     kind = Kind.LANDSCAPES if outdoors else scene.kind
     templates = (LOOSELY if dice.chance(LOOSE) else FULL)[kind]

@@ -3,7 +3,8 @@
 
 Only what holds by a margin is told, so that nobody could dispute it, and no object is left out
 silently: a loose caption tells its kind less exactly, as in "three red shapes". A landscape has
-more in it than anybody would list, so that a loose caption leaves elements of one out.
+more in it than anybody would list, so that a loose caption leaves elements of one out. That a thing
+is inside another is always told, since nobody who does not ask for it expects it.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,21 @@ from omnigen.scenes import grammar
 from omnigen.scenes.grammar import Box
 from omnigen.scenes.meaning_landscape import outdoors
 from omnigen.scenes.relating import relations, sides
+from omnigen.scenes.relations import is_nested
 from omnigen.scenes.scene import Background, Fill, Object, Scene, Shape, Size
-from omnigen.scenes.telling import PLACED, Told, few, few_relations, place, written
+from omnigen.scenes.telling import (
+    PLACED,
+    Told,
+    few,
+    few_relations,
+    nestings,
+    place,
+    written,
+)
 from omnigen.wording.meaning import Meaning, Thing
 
 LOOSE = 0.16  # share of meanings that leave out or blur what a full one tells
-SIZED, RELATED = 0.25, 0.6
+SIZED, RELATED = 0.25, 0.7
 GROUND = 0.5  # share that tell the background
 APART = 0.15  # share that tell things of one kind apart by size or place, where they differ
 DENIED = 0.24  # share that tell what is absent
@@ -38,13 +48,14 @@ def meaning(scene: Scene, dice: Dice, *, colored: bool = True) -> Meaning:
     """
     if scene.landscape is not None:
         return outdoors(scene, scene.landscape, dice)
-    told = _groups(scene.objects, dice, colored=colored)
+    nested = is_nested(scene.objects)
+    told = _groups(scene.objects, dice, colored=colored, exact=nested)
     quotations = grammar.quotes(scene)
     words = written(quotations, dice)
     boxes = [one.boxes for one in told] + [quote.boxes for quote in quotations]
     distinct = _distinct(told)
     among = [*distinct, *range(len(told), len(boxes))]
-    related = len(boxes) <= MAX_RELATED and dice.chance(RELATED)
+    related = nested or (len(boxes) <= MAX_RELATED and dice.chance(RELATED))
     ground = dice.chance(GROUND) or not boxes
     found = []
     if related:
@@ -52,7 +63,7 @@ def meaning(scene: Scene, dice: Dice, *, colored: bool = True) -> Meaning:
     return Meaning(
         str(scene.kind),
         tuple(one.thing for one in told),
-        few_relations(found, dice),
+        nestings(found, dice) or few_relations(found, dice),
         words,
         _ground(scene.background) if ground and scene.background is not None else None,
         absent=_absent(scene, dice) if dice.chance(DENIED) else (),
@@ -71,11 +82,11 @@ def _circles(objects: Sequence[Object]) -> tuple[Box, ...]:
 
 
 def _kinds(
-    objects: Sequence[Object], dice: Dice, *, colored: bool
+    objects: Sequence[Object], dice: Dice, *, colored: bool, exact: bool
 ) -> list[tuple[str, str | None, list[Object]]]:
     """Returns groups of objects by noun and colour, mostly as exactly as may be told."""
     by = "both" if colored else "shape"
-    if dice.chance(LOOSE):
+    if not exact and dice.chance(LOOSE):
         by = dice.pick(("shape", "color", "color", "rest", "none") if colored else ("none", "rest"))
     first = dice.pick(objects)
     groups: dict[tuple[str, str | None], list[Object]] = {}
@@ -93,14 +104,16 @@ def _kinds(
     return [(noun, color, group) for (noun, color), group in groups.items()]
 
 
-def _groups(objects: Sequence[Object], dice: Dice, *, colored: bool) -> list[Told]:
+def _groups(objects: Sequence[Object], dice: Dice, *, colored: bool, exact: bool) -> list[Told]:
+    """Returns the groups to be told; if `exact`, all of a kind are one and none is told loosely."""
     if not objects:
         return []
-    kinds = _kinds(objects, dice, colored=colored)
+    kinds = _kinds(objects, dice, colored=colored, exact=exact)
     sized, placed = dice.chance(SIZED), dice.chance(PLACED) and len(kinds) <= MAX_PLACED
     told = []
     for noun, color, group in kinds:
-        for part, size, where in _parts(noun, group, dice, sized=sized, placed=placed):
+        parts = _parts(noun, group, dice, sized=sized, placed=placed, whole=exact)
+        for part, size, where in parts:
             count: int | None = len(part)
             if count in FEW and dice.chance(0.4 if noun == BLURRED else 0.05):
                 count = None
@@ -109,10 +122,10 @@ def _groups(objects: Sequence[Object], dice: Dice, *, colored: bool) -> list[Tol
 
 
 def _parts(
-    noun: str, group: list[Object], dice: Dice, *, sized: bool, placed: bool
+    noun: str, group: list[Object], dice: Dice, *, sized: bool, placed: bool, whole: bool
 ) -> list[tuple[list[Object], str | None, str | None]]:
     """Returns a group, or its parts that differ in size or in place, with what is told of each."""
-    if 1 < len(group) and noun != BLURRED and dice.chance(APART):
+    if not whole and 1 < len(group) and noun != BLURRED and dice.chance(APART):
         if {one.size for one in group} == {Size.SMALL, Size.LARGE}:
             sizes = dict.fromkeys(one.size for one in group)
             return [([o for o in group if o.size == size], str(size), None) for size in sizes]

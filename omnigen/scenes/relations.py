@@ -6,6 +6,7 @@ Each rule has margins, so False means "not clearly so". Two things left of or ab
 """
 
 from collections.abc import Sequence
+from itertools import permutations
 from math import hypot
 
 from omnigen.scenes.scene import Object, Shape
@@ -42,6 +43,11 @@ def is_inside(one: Object, other: Object) -> bool:
     """Returns whether a whole object lies within another one's outline, or in a ring's hole."""
     room = ROOMS[other.shape] * other.radius
     return one is not other and _distance(one, other) + one.radius <= room
+
+
+def is_nested(objects: Sequence[Object]) -> bool:
+    """Returns whether some object is inside another."""
+    return any(is_inside(one, other) for one, other in permutations(objects, 2))
 
 
 def is_between(one: Object, first: Object, last: Object) -> bool:

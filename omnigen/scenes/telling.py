@@ -11,6 +11,7 @@ from omnigen.scenes.grammar import Box, Quote
 from omnigen.scenes.scene import Object
 from omnigen.wording.meaning import Relation, Thing, Words
 
+INSIDE = 0.67  # share of pairs told from within
 PLACED, INKED, STYLED = 0.22, 0.5, 0.12  # shares of meanings that tell these
 RARE = {"inside": 6.0, "around": 3.0, "between": 4.0, "row": 8.0, "column": 8.0, "next_to": 1.5}
 """How much rather these relations are told than sides, of which there are many."""
@@ -95,3 +96,13 @@ def few_relations(relations: Sequence[Relation], dice: Dice) -> tuple[Relation, 
             break
         chosen.append(dice.weigh(rest))
     return tuple(chosen)
+
+
+def nestings(relations: Sequence[Relation], dice: Dice) -> tuple[Relation, ...]:
+    """Returns what is inside what: of each such pair one relation, inside or around."""
+    twins = {(r.one, r.others): r for r in relations if r.name == "around"}
+    return tuple(
+        r if dice.chance(INSIDE) else twins[r.others[0], (r.one,)]
+        for r in relations
+        if r.name == "inside"
+    )

@@ -6,13 +6,18 @@ and prepositions. What it does not understand it passes over.
 """
 
 import collections
+import itertools
 import re
 
 import pytest
 
+from omnigen.dice import Dice
 from omnigen.scenes.caption import caption, in_grammar, is_colored
-from omnigen.scenes.compose import compose
+from omnigen.scenes.compose import Variety, compose
+from omnigen.scenes.meaning import meaning
+from omnigen.scenes.relations import is_inside, is_nested
 from omnigen.scenes.scene import Color, Kind, Shape
+from omnigen.wording import lexicon
 
 COUNT = 5000
 COLORS = "|".join(Color)
@@ -111,7 +116,7 @@ def test_uncolored_captions_name_no_colours_of_objects() -> None:
     names = "red|orange|yellow|green|purple|pink|brown|crimson|violet|golden|navy|scarlet"
     related = 0
     for seed, scene, text in captions(Kind.SHAPES, 800, uncolored=1.0):
-        assert not is_colored(seed, 1.0)
+        assert not is_colored(scene, seed, 1.0)
         bare = re.sub(r"(?i)\w*[- ]?green|dusky|mint", "", text.lower())
         grounds = {scene.background.color, scene.background.second}
         assert grounds & {*Color} or not re.search(rf"\b({names})\b", bare), text
@@ -136,3 +141,35 @@ def test_a_share_of_captions_is_in_other_languages() -> None:
         seen["foreign"] += some != english
         seen["marked"] += some != english and bool(re.search(marks, some.lower()))
     assert 60 < seen["foreign"] < 130 and seen["marked"] > 0.8 * seen["foreign"], seen
+
+
+def test_what_is_inside_what_is_always_told() -> None:
+    """Each caption of such a scene has a word for it, and names both by colour, even uncolored."""
+    words = {
+        text.split()[0].lower()
+        for name in ("inside", "around")
+        for text in (entry.text for entry in lexicon.entries("relations", name))
+    }
+    nested = untold = 0
+    for seed in range(900):
+        scene = compose(seed, Kind.SHAPES, held_out=False, variety=Variety(related=1.0))
+        if not is_nested(scene.objects):
+            continue
+        nested += 1
+        assert is_colored(scene, seed, 1.0)
+        told = meaning(scene, Dice("told", seed))
+        inside = {(r.one, *r.others) for r in told.relations if r.name == "inside"}
+        inside |= {(*r.others, r.one) for r in told.relations if r.name == "around"}
+        pairs = {
+            (str(a.color), str(a.shape), str(b.color), str(b.shape))
+            for a, b in itertools.permutations(scene.objects, 2)
+            if is_inside(a, b)
+        }
+        things = told.things
+        assert {
+            (things[i].color, things[i].noun, things[j].color, things[j].noun) for i, j in inside
+        } == pairs
+        text = caption(scene, seed, 240, uncolored=1.0).lower()
+        untold += not any(word in text for word in words)
+    assert nested > 300
+    assert untold / nested < 0.02  # mistyped ones

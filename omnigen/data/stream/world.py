@@ -19,6 +19,7 @@ from omnigen.data.stream.source import MOST_SKETCH_BYTES, Candidate, Captioned, 
 from omnigen.dice import Dice
 from omnigen.scenes.caption import caption, in_grammar, is_colored
 from omnigen.scenes.compose import Variety, compose
+from omnigen.scenes.mentioned import in_order
 from omnigen.scenes.scene import Kind, Scene
 from omnigen.scenes.sketch import sketch
 
@@ -97,7 +98,7 @@ class World(Source):
         config, index = self._config, turn.index
         scene = scene_at(config, index)
         words = caption_at(config, index, scene=scene)
-        sketched = sketch_at(config, index, scene=scene) if words else ""
+        sketched = sketch_at(config, index, scene=scene, words=words) if words else ""
         draw = functools.partial(self._render, scene, config.sizes[turn.bucket])
         return Candidate(words, sketched, draw)
 
@@ -139,11 +140,12 @@ def caption_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
     )
 
 
-def sketch_at(config: "DataConfig", index: int, *, scene: Scene) -> str:
+def sketch_at(config: "DataConfig", index: int, *, scene: Scene, words: str) -> str:
     """Returns the sketch that goes with a caption, or nothing if it has none or is too long."""
     if not config.sketches:
         return ""
-    written = sketch(scene, colored=is_colored(_seed(config, index), config.uncolored))
+    colored = is_colored(scene, _seed(config, index), config.uncolored)
+    written = sketch(in_order(scene, words, colored=colored), colored=colored)
     return written if len(written.encode()) <= MOST_SKETCH_BYTES else ""
 
 

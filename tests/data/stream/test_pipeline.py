@@ -17,6 +17,7 @@ from omnigen.data.stream import pipeline, world
 from omnigen.data.stream.pipeline import DataConfig, Drawing, Order, RowBatches, Sample, Words
 from omnigen.parallel import DataShard
 from omnigen.scenes import caption as captions
+from omnigen.scenes.mentioned import in_order
 from omnigen.scenes.render import render
 from omnigen.scenes.scene import Kind
 from omnigen.scenes.sketch import sketch
@@ -260,7 +261,7 @@ def test_a_sketch_stands_between_the_size_and_the_picture():
     for index, row, where in found:
         scene = world.scene_at(config, index)
         words = world.caption_at(config, index, scene=scene)
-        ids = TEXT.encode(sketch(scene)) if words else []
+        ids = TEXT.encode(sketch(in_order(scene, words))) if words else []
         head = [BOS, *TEXT.encode(words), BOI, *b"3*2", *ids, IMG]
         rest = [PAD] * 6 + [EOI, EOS]
         assert batch.sequence.token[row, where].tolist() == head + rest
@@ -288,8 +289,11 @@ def test_a_sketch_groups_like_its_caption():
         words = world.caption_at(config, index, scene=scene)
         plain = captions.caption(scene, index, config.max_caption_bytes)
         shapes_alone = captions.caption(scene, index, config.max_caption_bytes, uncolored=1.0)
-        forms = [sketch(scene), sketch(scene, colored=False)]
-        written = world.sketch_at(config, index, scene=scene)
+        forms = [
+            sketch(in_order(scene, words, colored=colored), colored=colored)
+            for colored in (True, False)
+        ]
+        written = world.sketch_at(config, index, scene=scene, words=words)
         assert written in forms
         if words and plain != shapes_alone and forms[0] != forms[1]:
             assert written == forms[words == shapes_alone], words
@@ -318,8 +322,8 @@ def test_nothing_is_sketched_unless_asked():
     batch, found = first_batch(SMALL)
     for index, row, where in found:
         scene = world.scene_at(SMALL, index)
-        assert world.sketch_at(SMALL, index, scene=scene) == ""
         words = world.caption_at(SMALL, index, scene=scene)
+        assert world.sketch_at(SMALL, index, scene=scene, words=words) == ""
         token = batch.sequence.token[row, where].tolist()
         head = [BOS, *TEXT.encode(words), BOI, *b"3*2", IMG]
         assert token == [*head, *[PAD] * 6, EOI, EOS]

@@ -61,10 +61,8 @@ def alone_at(config, number):
     """Caption and sketch of a reading, from scenes; the oracle knows only what an index is."""
     index, config = (1 << 63) + number, dataclasses.replace(config, caption_dropout=0.0)
     scene = world.scene_at(config, index)
-    return (
-        world.caption_at(config, index, scene=scene),
-        world.sketch_at(config, index, scene=scene),
-    )
+    words = world.caption_at(config, index, scene=scene)
+    return words, world.sketch_at(config, index, scene=scene, words=words)
 
 
 @pytest.mark.parametrize("block", [1, 4])
