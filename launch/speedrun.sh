@@ -58,9 +58,9 @@ python -m omnigen.train --config "configs/ar.py:$size" --workdir "$runs/ar-scene
 steps_local=() steps_art=()
 encoder="'tests/data/noto': 1.5" art="'tests/data/noto': 6"
 [[ "$size" == *debug* ]] || {
-  build=(python -m omnigen.data.corpora build --styles 'Twemoji,Fluent flat' --size 128)
-  "${build[@]}" "$runs/art" --grounds 11
-  "${build[@]}" "$runs/composites" --composites 90000
+  build() { python -m omnigen.data.corpora build "$@" --styles 'Twemoji,Fluent flat' --size 128; }
+  build "$runs/art" --grounds 11
+  build "$runs/composites" --composites 90000
   encoder="'$runs/art': 1.5" art="'$runs/art': 1.8, '$runs/composites': 3.5"
   steps_local=(--config.train.steps=4500)
   steps_art=(--config.train.steps=66000 --config.train.global_batch_size=192
