@@ -16,6 +16,7 @@ COMMANDS = {
     "data.inspect": ("omnigen.data.inspect", "says what a corpus holds, and shows some of it"),
     "data.corpora": ("omnigen.data.corpora.__main__", "builds a corpus of emoji, icons and flags"),
     "encode": ("omnigen.encode", "encodes a corpus once, so that training need not"),
+    "provenance": ("omnigen.provenance", "says who made a picture, and whether that holds"),
     "export": ("omnigen.export", "writes the model of a run alone, to hand on"),
     "plan": ("omnigen.plan.__main__", "plans training or drawing on chips that are not here"),
     "bench": ("omnigen.bench.__main__", "measures this machine against its own ceilings"),

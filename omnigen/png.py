@@ -8,7 +8,7 @@ import pathlib
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from omnigen import files
@@ -36,9 +36,23 @@ class Png:
     texts: Mapping[str, str]
 
 
-def write(image: "np.ndarray", path: pathlib.Path, chunks: Mapping[str, str]) -> None:
-    """Writes a uint8 picture `[height, width, 3]` with text chunks, through a temporary file."""
+def write(
+    image: "np.ndarray",
+    path: pathlib.Path,
+    chunks: Mapping[str, str],
+    *,
+    sign: Callable[[bytes], bytes] | None = None,
+) -> None:
+    """Writes a picture with text chunks, through a temporary file.
+
+    Args:
+        image: Picture, uint8 `[height, width, 3]`.
+        path: File to write.
+        chunks: Texts by name.
+        sign: Returns the bytes of the file with a signature in them; None leaves them as they are.
+    """
     data = encode(image, chunks)
+    data = sign(data) if sign else data
     with files.replacing(path) as partial:
         partial.write_bytes(data)
 

@@ -3,16 +3,17 @@
 
 import contextlib
 import dataclasses
+import datetime
 import functools
 import os
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from omnigen import cli, png, progress
+from omnigen import cli, extras, png, progress
 from omnigen.generation.sampler import (
     MAX_PROMPT_BYTES,
     SHEET,
@@ -25,6 +26,11 @@ from omnigen.generation.sampler import (
     save_sheet,
 )
 from omnigen.generation.settings import Sampling
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from omnigen.safety.provenance.signing import Signer
 
 PROGRAM = "omnigen.sample"
 USAGE = """
@@ -55,6 +61,11 @@ def _flags() -> flags.FlagValues:
     cli.define_paths(values, "image", "a picture to start from")
     path("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
     path("recreate", None, "a PNG of this command to draw again, as NAME-again.png or --output")
+    provenance = (
+        "sign pictures, so that they say who made them (docs/provenance.md); they are signed "
+        "without this flag, too, if the extra is installed"
+    )
+    flags.DEFINE_bool("provenance", None, provenance, flag_values=values)
     return values
 
 
@@ -69,6 +80,7 @@ class _Job:
         sheet: File for all of them together, if it was asked for.
         original: Picture that is drawn again, if any.
         explain: Whether what the model wrote of each picture is printed in words.
+        signer: What signs the pictures, if they are signed.
     """
 
     request: Request
@@ -77,6 +89,7 @@ class _Job:
     sheet: pathlib.Path | None = None
     original: Recreation | None = None
     explain: bool = False
+    signer: "Signer | None" = None
 
 
 _SETTINGS = tuple(field.name for field in dataclasses.fields(Sampling))
@@ -118,6 +131,33 @@ def _job(values: flags.FlagValues) -> _Job:
     return _Job(request, outputs, values.checkpoint, sheet, explain=values.explain)
 
 
+def _signer(wanted: bool | None) -> "Signer | None":
+    """Returns what signs the pictures; None if they are not to be signed.
+
+    Raises:
+        MissingExtraError: If they are, and the extra is not installed.
+        ValueError: If the user's certificate is of no use.
+    """
+    if wanted is False or wanted is None and not extras.installed("provenance"):
+        return None
+    from omnigen.safety.provenance.signing import Signer
+
+    return Signer.load()
+
+
+def _remember(image: "np.ndarray", request: Request, version: str) -> None:
+    """Logs how a picture looks, for `omnigen.provenance`; a log that fails is only warned of."""
+    from omnigen.safety.provenance.hashes import HashLog
+
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    record = {"software": SOFTWARE, "model": version, "generated_at": now}
+    try:
+        if log := HashLog.of_user():
+            log.add(image, record | {"seed": str(request.seed)})
+    except (OSError, ValueError) as error:
+        progress.say(f"{PROGRAM}: warning: the picture is not in the log: {error}")
+
+
 def _outputs(output: str | os.PathLike[str], count: int) -> tuple[pathlib.Path, ...]:
     """Returns the files to write: NAME.png, or NAME-0.png ... for several."""
     path = pathlib.Path(output)
@@ -146,13 +186,19 @@ def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
     """Draws and writes the pictures, and prints how long each took."""
     import numpy as np
 
-    images = []
+    images, version = [], sampler.version
+    sign = None
+    if job.signer:
+        sign = functools.partial(job.signer.sign, mime="image/png", model=version)
+        progress.say(f"pictures are signed by {job.signer.issuer}; --noprovenance leaves that out")
     started = time.monotonic()
     for i, drawing in enumerate(told.each(sampler.drawings(job.request))):
         image, sketch = drawing.pixels, drawing.sketch
         one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
         with cli.bad_input_exits(PROGRAM, (OSError,)):
-            save(image, job.outputs[i], one, version=sampler.version, sketch=sketch)
+            save(image, job.outputs[i], one, version=version, sketch=sketch, sign=sign)
+        if sign:
+            _remember(image, one, version)
         seconds, started = time.monotonic() - started, time.monotonic()
         note = f"{cli.printable(str(job.outputs[i]))}: seed {one.seed}, {seconds:.1f} s"
         if job.original:
@@ -170,7 +216,7 @@ def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
             images.append(image)
     if job.sheet:
         with cli.bad_input_exits(PROGRAM, (OSError,)):
-            save_sheet(images, job.sheet, job.request, version=sampler.version)
+            save_sheet(images, job.sheet, job.request, version=version, sign=sign)
         progress.say(f"{cli.printable(str(job.sheet))}: all {len(images)}")
 
 
@@ -181,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)
         job = _job(values)
+        job = dataclasses.replace(job, signer=_signer(values.provenance))
         with progress.work("loading and compiling the model"):
             # Another model than a PNG names is refused before anything is compiled.
             expected = None if job.original else job.request

@@ -74,6 +74,8 @@ MISSING = [
     ("fidelity", "omnigen.evaluate", "--output W --suites kid_lite0"),
     ("fidelity", "omnigen.evaluate", "--output W --suites kid_lite0 --images . --reference ."),
     ("fidelity", "omnigen.evaluate", "--output W --suites lpips"),
+    ("provenance", "omnigen.provenance", "rows.parquet"),
+    ("provenance", "omnigen.sample", "--prompt x --output x.png --provenance"),
     ("plan", "omnigen.plan", f"--config {AR}:14b --topology v5p-512"),
     ("plan", "omnigen.plan", f"--config {AR}:14b --topology v5p-512 --fit"),
 ]

@@ -27,6 +27,7 @@ DOCUMENTS = [
         "evaluation",
         "performance",
         "prompts",
+        "provenance",
         "reliability",
         "results",
         "scaling",

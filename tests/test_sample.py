@@ -99,7 +99,7 @@ def test_prompt_guidance_and_steps_matter(sampler: sample.Sampler) -> None:
 def test_command_writes_pngs_that_can_be_recreated(
     sampler: sample.Sampler, untrained: pathlib.Path, tmp_path: pathlib.Path, capsys
 ) -> None:
-    common = ["--checkpoint", str(untrained)]
+    common = ["--checkpoint", str(untrained), "--noprovenance"]
     output = tmp_path / "out.png"
     argv = ["--prompt", PROMPT, "--output", str(output), "--seed=3", "--num_images=2"]
     sample.main(
@@ -172,6 +172,7 @@ def test_explains_what_was_meant(tmp_path: pathlib.Path, monkeypatch, capsys) ->
     stub = _Stub('pw1rC664"Hi"xagg8c', "", "pw\x1b[2J")
     monkeypatch.setattr(sample.Sampler, "load", lambda *_, **__: stub)
     argv = ["--prompt", "x", "--output", str(tmp_path / "a.png"), "--num_images=3"]
+    argv += ["--noprovenance"]
     sample.main(argv)
     assert capsys.readouterr().out == ""
     sample.main([*argv, "--explain"])
@@ -184,7 +185,7 @@ def test_explains_what_was_meant(tmp_path: pathlib.Path, monkeypatch, capsys) ->
         with Image.open(tmp_path / f"a-{i}.png") as image:
             assert image.info.get("sketch") == sketch
     first = tmp_path / "a-0.png"
-    sample.main(["--recreate", str(first), "--explain"])
+    sample.main(["--recreate", str(first), "--explain", "--noprovenance"])
     assert capsys.readouterr().out.startswith("a red circle, top left")
     assert (tmp_path / "a-0-again.png").read_bytes() == first.read_bytes()
 

@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import omnigen
@@ -242,7 +242,13 @@ class Sampler:
 
 
 def save(
-    image: "np.ndarray", path: pathlib.Path, request: Request, *, version: str, sketch: str = ""
+    image: "np.ndarray",
+    path: pathlib.Path,
+    request: Request,
+    *,
+    version: str,
+    sketch: str = "",
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> None:
     """Writes a uint8 picture as PNG, whole or not at all, with text chunks that can recreate it.
 
@@ -252,12 +258,13 @@ def save(
         request: What was drawn.
         version: Version of the model.
         sketch: What the model wrote, for people to read; empty if it wrote nothing.
+        sign: Signs the bytes of the file; see `png.write`.
     """
-    png.write(image, path, _own_chunks(request, version, sketch))
+    png.write(image, path, _own_chunks(request, version, sketch), sign=sign)
 
 
 def encode(image: "np.ndarray", request: Request, *, version: str, sketch: str = "") -> bytes:
-    """Returns the PNG that `save` writes.
+    """Returns the PNG that `save` writes, unsigned.
 
     Args:
         image: Picture, uint8 `[H, W, 3]`.
@@ -274,14 +281,19 @@ def _own_chunks(request: Request, version: str, sketch: str) -> dict[str, str]:
 
 
 def save_sheet(
-    images: Sequence["np.ndarray"], path: pathlib.Path, request: Request, *, version: str
+    images: Sequence["np.ndarray"],
+    path: pathlib.Path,
+    request: Request,
+    *,
+    version: str,
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> None:
     """Writes the pictures of a request as one, with text chunks that say what it shows."""
     import numpy as np
 
     seeds = range(request.seed, request.seed + len(images))
     chunks = _chunks(request, version) | {"seeds": " ".join(map(str, seeds))}
-    png.write(png.sheet(np.stack(images)), path, chunks)
+    png.write(png.sheet(np.stack(images)), path, chunks, sign=sign)
 
 
 def _chunks(request: Request, version: str) -> dict[str, str]:
