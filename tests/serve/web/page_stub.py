@@ -176,6 +176,7 @@ class Stub:
                 data = {"partial_image_b64": encoded(png(line[1](seed)))}
                 yield self._event("response.image_generation_call.partial_image", data)
             call = {"type": "image_generation_call", "result": encoded(drawn(prompt, seed))}
+            call["size"] = f"{SIDE}x{SIDE}"
             yield self._event("response.completed", {"response": {"id": name, "output": [call]}})
 
         return self._streaming(prompt, events())

@@ -3,6 +3,7 @@
 
 import { announce, button, find, h, icon, urlOf } from "./dom.js";
 import * as session from "./session.js";
+import * as store from "./store.js";
 
 const KEPT = "omnigen-composer";
 const MOST_SEED = 2 ** 32 - 1;
@@ -70,7 +71,7 @@ function shape(ratio) {
 
 export function start(actions) {
   act = actions;
-  const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+  const kept = JSON.parse(store.recall(KEPT) ?? "{}");
   find("ratio").append(...Object.keys(RATIOS).map((ratio) =>
     choice("ratio", ratio, NAMES[ratio], shape(ratio), ratio === (kept.ratio ?? "square"))));
   find("count").append(...COUNTS.map((count) =>
@@ -115,7 +116,7 @@ function keep() {
   sum();
   const values = { ratio: chosen("ratio"), count: Number(chosen("count")), isLocked };
   for (const id of ["seed", "guidance", "temperature"]) values[id] = find(id).value;
-  localStorage.setItem(KEPT, JSON.stringify(values));
+  store.remember(KEPT, JSON.stringify(values));
 }
 
 function grow() {
@@ -262,7 +263,7 @@ function chip(source) {
   const text = picture ? picture.prompt : "a picture of yours";
   return h("li", {}, h("img", { src: urlOf(blob), alt: text }),
     button(mask ? "Painted part" : "Whole picture", { icon: "brush", kind: "small",
-      label: mask ? "Only the painted part changes. Paint again" : "Paint the part to change",
+      title: mask ? "Only this part changes; paint again" : "Paint the part that is to change",
       onclick: () => act.brush(source) }),
     button("", { icon: "close", label: "Leave this picture out", kind: "round", onclick: () => {
       sources.splice(sources.indexOf(source), 1);

@@ -117,6 +117,11 @@ export function urlOf(blob) {
   return urls.get(blob);
 }
 
+export function forget(blob) {
+  URL.revokeObjectURL(urls.get(blob));
+  urls.delete(blob);
+}
+
 export function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -14,7 +14,7 @@ import * as viewer from "./viewer.js";
 
 const SINGLE = "omnigen-single-keys";
 const KEYS = [
-  ["Ctrl + Enter", "Draw, from anywhere"],
+  ["Ctrl + Enter", "Draw"],
   ["Esc", "Close what is open; else cancel what is being drawn"],
   ["/", "Go to the prompt"],
   ["S", "Keep the seed, or take the next one"],
@@ -97,8 +97,8 @@ function singleKey(key) {
 function key(event) {
   const isTyping = event.target.closest?.("input:not([type=range]), textarea, select");
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    if (document.querySelector("dialog[open]")) return;
     event.preventDefault();
-    document.querySelector("dialog[open]")?.close();
     find("composer").requestSubmit();
     return;
   }
@@ -154,11 +154,12 @@ function askKey(error, used) {
     find("key-error").hidden = !used;
     find("key-error").textContent = used ? error.message : "";
     find("api-key").value = "";
-    find("key-form").addEventListener("submit", () => api.keepKey(find("api-key").value.trim()),
-      { once: true });
+    dialog.returnValue = "";
     dialog.addEventListener("close", () => {
       asking = null;
-      resolve(Boolean(find("api-key").value.trim()));
+      const key = find("api-key").value.trim();
+      if (dialog.returnValue === "use") api.keepKey(key);
+      resolve(dialog.returnValue === "use" && key !== "");
     }, { once: true });
     dialog.showModal();
   });
@@ -213,11 +214,11 @@ function wire() {
   }
   find("keys").append(...KEYS.map(([keys, text]) =>
     h("div", {}, h("dt", {}, h("kbd", {}, keys)), h("dd", {}, text))));
-  find("single-keys").checked = localStorage.getItem(SINGLE) !== "off";
+  find("single-keys").checked = store.recall(SINGLE) !== "off";
   find("single-keys").addEventListener("change", ({ target }) =>
-    localStorage.setItem(SINGLE, target.checked ? "on" : "off"));
+    store.remember(SINGLE, target.checked ? "on" : "off"));
   find("thread").addEventListener("state", () => thread.refreshFacts());
-  document.querySelectorAll("dialog").forEach(closeByBackdrop);
+  document.querySelectorAll("dialog:not(#mask)").forEach(closeByBackdrop); // a brush slips
   addEventListener("keydown", key);
   addEventListener("offline", () => notice("This device is offline."));
   session.events.addEventListener("lost", () =>

@@ -120,6 +120,9 @@ class Editor {
     this.listen();
     openSheet(find("mask"), "Which part should change?",
       h("div", { class: "mask-stage" }, this.view), tools, keys, finish);
+    // What was painted is there again if the editor is closed and opened.
+    find("mask").addEventListener("close", () => { this.source.deeds = this.deeds; },
+      { once: true });
     this.draw();
     this.view.focus();
   }
@@ -276,8 +279,9 @@ class Editor {
   async finish(deeds) {
     replay(this.layer, deeds);
     const mask = await maskOf(this.layer);
-    this.source.deeds = deeds;
+    this.deeds = deeds;
     if (mask) latest = { deeds, width: this.width, height: this.height };
+    this.source.deeds = deeds;
     find("mask").close();
     this.done(mask);
   }

@@ -5,7 +5,7 @@
 // picture, controller}. States: waiting, sent, queued, full, drawing, done, failed, cancelled.
 
 import { ApiError, feedback } from "./api.js";
-import { randomId } from "./dom.js";
+import { forget, randomId } from "./dom.js";
 import { draw } from "./drawing.js";
 import { sha256 } from "./sha256.js";
 import * as store from "./store.js";
@@ -25,13 +25,13 @@ async function keep(kind, item) {
 }
 
 export function resume() {
-  conversation = store.conversations.get(localStorage.getItem(LAST)) ?? null;
+  conversation = store.conversations.get(store.recall(LAST)) ?? null;
   tell("path");
 }
 
 export function begin() {
   conversation = null;
-  localStorage.removeItem(LAST);
+  store.remember(LAST, "");
   tell("path");
 }
 
@@ -57,7 +57,7 @@ export async function show(turn, { deep = false } = {}) {
 
 async function showLast(id) {
   conversation.current = id;
-  localStorage.setItem(LAST, conversation.id);
+  store.remember(LAST, conversation.id);
   tell("path");
   await keep("conversations", conversation);
 }
@@ -129,8 +129,10 @@ async function run(turn, slot) {
   slot.controller = new AbortController();
   Object.assign(slot, { state: "waiting", share: null, place: null, preview: null, error: null });
   const hear = (news) => {
+    const before = slot.preview;
     Object.assign(slot, news);
     tell("slot", { turn, slot });
+    if (before && before !== slot.preview) forget(before);
   };
   try {
     const got = await draw(wishOf(turn, slot), hear, slot.controller.signal);
@@ -190,6 +192,9 @@ export function again(turn) {
   return ask({ prompt, settings, given, mask, seed: Math.max(...seeds) }, turn.parent);
 }
 
+let isMute = false;
+
+// Returns whether the server keeps it.
 async function record(turn, pictures, choice) {
   const { model, guidance, temperature } = turn.settings;
   const settings = {};
@@ -198,11 +203,15 @@ async function record(turn, pictures, choice) {
   const given = await Promise.all(turn.given.map(
     async ({ blob }) => sha256(new Uint8Array(await blob.arrayBuffer()))));
   const listed = pictures.map((picture) => ({ sha256: picture.sha256, seed: picture.seed }));
+  if (isMute) return false;
   const said = { prompt: turn.prompt, model: model ?? "default" };
   try {
     await feedback({ ...said, pictures: listed, given, settings, ...choice });
+    return true;
   } catch (error) {
-    if (error.code !== "feedback_off" && error.status !== 404) throw known(error);
+    isMute = error.status === 404; // it keeps none
+    if (isMute) return false;
+    throw known(error);
   }
 }
 
@@ -212,7 +221,7 @@ export async function rate(picture, rating) {
   const turn = store.turns.get(picture.turn);
   tell("slot", { turn, slot: slotsOf(turn).find((slot) => slot.seed === picture.seed) });
   await keep("pictures", picture);
-  await record(turn, [picture], { rating: picture.rating });
+  return record(turn, [picture], { rating: picture.rating });
 }
 
 // Says that a picture is better than the others of its turn.
@@ -223,7 +232,7 @@ export async function prefer(picture) {
   await keep("turns", turn);
   const others = [...new Map(store.picturesOf(turn).map((each) => [each.sha256, each])).values()];
   const best = others.findIndex((each) => each.sha256 === picture.sha256);
-  if (others.length > 1) await record(turn, others, { best });
+  return others.length > 1 && record(turn, others, { best });
 }
 
 export async function remove(picture) {

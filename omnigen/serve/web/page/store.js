@@ -19,6 +19,23 @@ const done = (request) => new Promise((resolve, reject) => {
   request.onerror = () => reject(request.error);
 });
 
+// Small things are kept beside it; a browser may refuse that, too.
+export function remember(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // then it is forgotten with the page
+  }
+}
+
+export function recall(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
 // Reads what is kept; returns whether anything can be kept at all.
 export async function open() {
   try {
@@ -70,7 +87,8 @@ export function pathTo(id) {
   return path;
 }
 
-export const picturesOf = (turn) => turn.pictures.map((id) => pictures.get(id)).filter(Boolean);
+export const picturesOf = (turn) => turn.pictures.map((id) => pictures.get(id)).filter(Boolean)
+  .sort((a, b) => a.seed - b.seed);
 
 export const newestFirst = () => [...pictures.values()].sort((a, b) => b.created - a.created);
 

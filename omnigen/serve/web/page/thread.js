@@ -103,7 +103,7 @@ function actionsOf(turn, slot) {
     rates("up", "Good"),
     rates("down", "Not good"),
     several ? button(isBest ? "Best" : "Better", { icon: "crown", kind: "small",
-      label: "This one is better", "aria-pressed": String(isBest),
+      label: isBest ? "Best of these" : "This one is better", "aria-pressed": String(isBest),
       onclick: () => told(session.prefer(picture)) }) : null,
     h("span", { class: "gap" }),
     button("", { icon: "brush", label: "Change a part of it", kind: "round",
@@ -119,8 +119,7 @@ const missing = ({ warnings }) => (warnings?.length
 // Feedback that the server does not take is told, and changes nothing else.
 async function told(work) {
   try {
-    await work;
-    announce("Thank you.");
+    announce((await work) ? "The server keeps it." : "This browser keeps it; the server does not.");
   } catch (error) {
     notice(`${titleOf(error)}: ${error.message}`);
   }
@@ -235,7 +234,8 @@ function article(turn, number, isLast) {
     button("Again, next seed", { icon: "dice", kind: "small", onclick: () => session.again(turn) }),
     isLast ? button("Undo", { icon: "undo", kind: "small", onclick: () => act.undo() }) : null);
   return h("li", {}, h("article", { "aria-label": `Turn ${number}: ${turn.prompt}` },
-    h("header", {}, givenOf(turn), h("p", { class: "said" }, turn.prompt), branches(turn)),
+    h("header", {}, givenOf(turn), h("p", { class: "said", dir: "auto" }, turn.prompt),
+      branches(turn)),
     h("div", { class: `figures n${Math.min(slots.length, 4)}` }, body), foot));
 }
 

@@ -166,7 +166,7 @@ function render() {
     h("header", {}, h("span", { class: "facts" }, several ? `${index + 1} of ${list.length}` : ""),
       button("", { icon: "close", label: "Close", kind: "round",
         onclick: () => find("viewer").close() })),
-    h("h2", { id: "viewer-title", class: "said" }, mine.prompt),
+    h("h2", { id: "viewer-title", class: "said", dir: "auto" }, mine.prompt),
     rival ? rivalChoice(mine) : null,
     actions(mine, origin), origin.answer, facts(mine));
   const focused = find("viewer").contains(document.activeElement)
