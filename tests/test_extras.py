@@ -22,6 +22,9 @@ AR, TOKENIZER = (f"{ROOT}/configs/{name}.py" for name in ("ar", "tokenizer"))
 # Drawing scenes; what has imported skia already must forget it.
 DRAWING = [f"omnigen.scenes.{name}" for name in ("pen", "render", "light", "scenery", "things")]
 
+# What runs the server.
+SERVING = [f"omnigen.serve.api.{name}" for name in ("app", "protocol", "running")]
+
 # All but `rich`, which flax imports: whoever has the core install has it.
 EVERY = [name for extra, names in extras.MODULES.items() if extra != "rich" for name in names]
 HIDE = f"""
@@ -42,7 +45,7 @@ def hide(monkeypatch: pytest.MonkeyPatch):
                 monkeypatch.delitem(sys.modules, name)
         for module in modules:
             monkeypatch.setitem(sys.modules, module, None)
-        for module in DRAWING:
+        for module in DRAWING + SERVING:
             monkeypatch.delitem(sys.modules, module, raising=False)
 
     return hidden
@@ -117,6 +120,7 @@ def pretend_installed(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_extra_that_a_command_can_lack_is_tried() -> None:
     optional = {"fast", "tensorboard", "rich"}  # without them commands do the same, plainer
+    optional |= {"serve"}  # no command
     assert {extra for extra, _, _ in MISSING} == extras.MODULES.keys() - optional
     setup = (ROOT / "setup.py").read_text(encoding="utf-8").partition("extras_require")[2]
     named = set(re.findall(r'^        "(\w+)": ', setup, flags=re.MULTILINE))
@@ -167,7 +171,7 @@ import importlib, pkgutil
 import omnigen
 
 for module in pkgutil.walk_packages(omnigen.__path__, "omnigen."):
-    if module.name not in {DRAWING} and not module.name.endswith(".__main__"):
+    if module.name not in {DRAWING + SERVING} and not module.name.endswith(".__main__"):
         importlib.import_module(module.name)
 """
     done, _ = run_bare(code, tmp_path)

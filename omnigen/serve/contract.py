@@ -102,31 +102,35 @@ Event = Queued | Started | Progress | Partial | Finished
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What an engine counts.
+    """What an engine does, and did since its start.
 
     Attributes:
-        rows: Number of pictures that are drawn at a time.
+        rows: Number of rows, each of which draws a picture.
         busy: Number of rows that draw.
-        queued: Number of pictures that wait.
-        queue: Largest number of pictures that may wait.
-        drawn: Number of pictures that were drawn.
-        cancelled: Number of pictures that nobody wanted any more.
-        failed: Number of pictures that could not be drawn.
-        refused: Number of pictures for which the queue had no room.
-        late: Number of pictures that missed their deadlines.
-        seconds: Seconds in which the accelerator drew.
+        queued: Number of requests that wait.
+        room: Number of requests that may wait.
+        drawn: Number of pictures that were finished.
+        cancelled: Number of requests that were given up.
+        late: Number of requests whose deadline passed.
+        failed: Number of requests whose drawing failed.
+        refused: Number of requests that found the queue full.
+        seconds: Median time of recent pictures from the first step to the last.
+        silent_s: Seconds since the running step began; 0 between steps.
+        is_open: Whether new requests are taken.
     """
 
     rows: int = 0
     busy: int = 0
     queued: int = 0
-    queue: int = 0
+    room: int = 0
     drawn: int = 0
     cancelled: int = 0
+    late: int = 0
     failed: int = 0
     refused: int = 0
-    late: int = 0
     seconds: float = 0.0
+    silent_s: float = 0.0
+    is_open: bool = True
 
 
 class Ticket(Protocol):
