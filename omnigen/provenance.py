@@ -36,6 +36,7 @@ _MEANINGS = {
     "signingCredential.expired": "the certificate is not valid today",
     "signingCredential.invalid": "the certificate is not for signing pictures",
     "manifest.unreadable": "what it says is damaged",
+    "manifest.large": "what it says has over 8 MiB, and is not read",
     "manifest.padding": "something was written where nothing is signed",
     "manifest.remote": "what it says lies elsewhere, and is not fetched",
     "picture.damaged": "the file is damaged",

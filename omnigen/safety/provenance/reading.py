@@ -15,9 +15,11 @@ from omnigen.safety.provenance import certificates, library
 SOFTWARE = "omnigen"
 MODEL, TURN = "omnigen_model", "omnigen_turn"  # parameters of our actions
 _UNTRUSTED = "signingCredential.untrusted"
-_MARK = b"jumdc2pa"  # how manifests begin, whatever file they lie in
+_MARK, _BEFORE = b"jumdc2pa", 12  # how all manifests of a file begin, and the bytes before that
 _PADDING = re.compile(rb"cpad(?:\x58(.)|\x59(..))", re.DOTALL)  # bytes under the name "pad" (CBOR)
 _MOST_SEGMENT = 65_000  # bytes of a manifest that lie in one piece in a JPEG
+_MOST_STORE = 1 << 23  # bytes of all manifests together, which others fill with thumbnails
+_MOST_MARKS = 16  # one is right
 _MOST_TEXT = 200  # characters of what a stranger wrote
 _MOST_TURNS = 1 << 20
 
@@ -85,6 +87,8 @@ def check(data: bytes, mime: str, *, anchors: bytes | None = None) -> Report:
     library.check_mime(data, mime)
     c2pa = library.c2pa()
     context = library.context(certificates.certificates(anchors, "anchors") if anchors else b"")
+    if data.count(_MARK) > _MOST_MARKS or any(len(each) > _MOST_STORE for each in _stores(data)):
+        return Report(State.INVALID, issues=("manifest.large",))
     try:
         with c2pa.Reader(mime, io.BytesIO(data), context=context) as reader:
             state, told = reader.get_validation_state(), json.loads(reader.json())
@@ -102,21 +106,28 @@ def check(data: bytes, mime: str, *, anchors: bytes | None = None) -> Report:
     return report
 
 
+def _stores(data: bytes) -> Iterator[memoryview]:
+    """Yields what may be all manifests of a file together; more than one is for C2PA to refuse."""
+    start = data.find(_MARK, _BEFORE)
+    while start >= 0:
+        begin = start - _BEFORE
+        yield memoryview(data)[begin : begin + int.from_bytes(data[begin : begin + 4])]
+        start = data.find(_MARK, start + 1)
+
+
 def _is_blank(data: bytes, mime: str) -> bool:
     """Returns whether the room that signatures leave is empty, as C2PA wants it.
 
     It is a quarter of a small file, no signature covers it, and c2pa-python does not look at it.
     Where other bytes may lie between, it is not looked at here either.
     """
-    start = data.find(_MARK) - 12
-    size = int.from_bytes(data[max(start, 0) : start + 4])
-    if start < 0 or mime == library.JPEG and size > _MOST_SEGMENT:
-        return True
-    store = data[start : start + size]
-    for found in _PADDING.finditer(store):
-        end = found.end()
-        if any(store[end : end + int.from_bytes(found[1] or found[2])]):
-            return False
+    for store in _stores(data):
+        if mime == library.JPEG and len(store) > _MOST_SEGMENT:
+            continue
+        for found in _PADDING.finditer(store):
+            end = found.end()
+            if any(store[end : end + int.from_bytes(found[1] or found[2])]):
+                return False
     return True
 
 

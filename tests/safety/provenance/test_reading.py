@@ -187,12 +187,26 @@ def hostile() -> dict[str, bytes]:
         "twice": store + store,
         "deep": deep,
         "wide": box(b"jumb", head + box(b"jumb", head) * 20_000),
-        "repeated": box(b"jumb", head + store[8 + len(head) :] * 300),
+        "repeated": box(b"jumb", head + store[8 + len(head) :] * 2_800),  # 8 MB
+        "many marks": box(b"jumb", head + box(b"free", (b"\0" * 12 + b"jumdc2pa") * 20)),
+        "large": box(b"jumb", head + store[8 + len(head) :] * 10_000),
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["empty", "garbage", "zeros", "cut", "twice", "deep", "wide", "repeated"]
+    "name",
+    [
+        "empty",
+        "garbage",
+        "zeros",
+        "cut",
+        "twice",
+        "deep",
+        "wide",
+        "repeated",
+        "many marks",
+        "large",
+    ],
 )
 def test_hostile_manifests_are_refused_soon(name: str) -> None:
     body = b"caBX" + hostile()[name]
