@@ -2,8 +2,9 @@
 """The page that people draw with: static files, and the routes and headers that serve them.
 
 The page is an HTML file, a style sheet and ES modules that browsers read as they are. It talks to
-nothing but the public API beside it. Its files hold no secrets, so a server with a key serves them
-to everyone: a person has to see the page before they can type the key into it.
+nothing but the public API beside it. Where a server asks browsers for its key as a password, the
+page goes with that; where only the API wants the key, the page asks for it and keeps it for the
+session.
 
 Beyond OpenAI's fields the page reads, where they are there:
 

@@ -10,14 +10,11 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from PIL import Image
-
-if TYPE_CHECKING:
-    import page_stub
 
 T = TypeVar("T")
 ARGUMENTS = (
@@ -55,11 +52,11 @@ class Page:
 
     Attributes:
         driver: Selenium's driver.
-        stub: The server.
+        stub: The server, or what runs it.
         url: Where the page is.
     """
 
-    def __init__(self, driver: Any, stub: "page_stub.Stub", url: str) -> None:
+    def __init__(self, driver: Any, stub: Any, url: str) -> None:
         self.driver, self.stub, self.url = driver, stub, url
 
     def open(self) -> None:
@@ -107,6 +104,10 @@ class Page:
     def press(self, text: str, within: str = "body") -> None:
         """Clicks a button wherever it is; that it can be reached is asked by other tests."""
         self.js("arguments[0].click()", self.button(text, within))
+
+    def click(self, text: str, within: str) -> None:
+        """Clicks a button with the mouse."""
+        self.button(text, within).click()
 
     def ask(self, prompt: str, count: int | None = None) -> None:
         """Types a prompt and draws it."""
@@ -162,6 +163,11 @@ class Page:
         """What the browser complains of, but for answers that are errors, as tests want some."""
         lines = [entry["message"] for entry in self.driver.get_log("browser")]
         return [line for line in lines if "Failed to load resource" not in line]
+
+
+@pytest.fixture
+def make_page() -> type[Page]:
+    return Page
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ def test_a_locked_seed_stays_and_settings_are_sent(page) -> None:
     page.one("#guidance").send_keys("2.5")
     page.one("#temperature").send_keys("0")
     page.js("document.getElementById('ratio-landscape').click()")
+    hint = "This model draws 128x128; its borders are drawn out to make 192x128."
+    assert page.one("#shape-hint").text == hint
     for number in (1, 2):
         page.ask("a disk")
         page.drawn(number)

@@ -106,10 +106,17 @@ export function setModels(models) {
   renderSources();
 }
 
+// What is set, in a few words for small screens, and what that means for the model.
 function sum() {
   const words = [NAMES[chosen("ratio")], chosen("count"), `seed ${find("seed").value}`];
   if (sources.length) words.shift();
   find("summary").textContent = words.join(" · ");
+  const native = modelNow()?.native_size;
+  const size = sizeOf(chosen("ratio"));
+  const isOther = native && !sources.length && size !== native;
+  find("shape-hint").hidden = !isOther;
+  find("shape-hint").textContent = isOther
+    ? `This model draws ${native}; its borders are drawn out to make ${size}.` : "";
 }
 
 function keep() {
@@ -128,7 +135,19 @@ function grow() {
 export function write(text) {
   find("prompt").value = text;
   grow();
-  find("prompt").focus();
+  toPrompt();
+}
+
+export function toPrompt() {
+  find("prompt").focus({ preventScroll: true });
+  placeCaret();
+}
+
+// A browser gives the focus back when a dialog closes, but not the caret; without it letters go
+// nowhere.
+export function placeCaret() {
+  const { length } = find("prompt").value;
+  if (document.activeElement === find("prompt")) find("prompt").setSelectionRange(length, length);
 }
 
 export function openMore(open) {
@@ -250,7 +269,7 @@ export function setMask(source, mask) {
   source.mask = mask;
   if (source.picture) masks.set(source.picture.id, { mask, deeds: source.deeds });
   renderSources();
-  find("prompt").focus();
+  toPrompt();
 }
 
 export function drop() {

@@ -36,7 +36,7 @@ function goOn(picture) {
   const turn = store.turns.get(picture.turn);
   if (turn && turn !== session.currentTurn()) session.show(turn);
   composer.use(picture);
-  find("prompt").focus();
+  composer.toPrompt();
   announce("Say what should change.");
 }
 
@@ -70,7 +70,7 @@ async function undo() {
 function begin() {
   session.begin();
   composer.drop();
-  find("prompt").focus();
+  composer.toPrompt();
 }
 
 function openKeys() {
@@ -84,7 +84,7 @@ function singleKey(key) {
   if (document.querySelector("dialog[open]")) return undefined;
   const newest = session.path().flatMap(store.picturesOf).at(-1);
   return {
-    "/": () => find("prompt").focus(),
+    "/": composer.toPrompt,
     "?": openKeys,
     g: gallery.open,
     n: begin,
@@ -218,6 +218,8 @@ function wire() {
   find("single-keys").addEventListener("change", ({ target }) =>
     store.remember(SINGLE, target.checked ? "on" : "off"));
   find("thread").addEventListener("state", () => thread.refreshFacts());
+  document.querySelectorAll("dialog").forEach((dialog) =>
+    dialog.addEventListener("close", composer.placeCaret));
   document.querySelectorAll("dialog:not(#mask)").forEach(closeByBackdrop); // a brush slips
   addEventListener("keydown", key);
   addEventListener("offline", () => notice("This device is offline."));
