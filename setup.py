@@ -111,7 +111,7 @@ setuptools.setup(
             *NOTEBOOK,
             *PROVENANCE,
             *SERVE,
-            "openai",  # its client is what the server has to satisfy
+            "openai==3.57.0",  # docs/serving.md has the fields of this version
         ],
     },
 )

@@ -145,7 +145,7 @@ PROVENANCE = Provenance(
 
 
 def services(engine: FakeEngine, provenance: Provenance | None = None) -> Services:
-    safety = Safety(judge_prompt, judge_picture, lambda decision, who: engine.log.append(who))
+    safety = Safety(judge_prompt, judge_picture, lambda *told: engine.log.append(told[-1]))
     return Services(engine, safety, provenance, 1_700_000_000)
 
 

@@ -18,7 +18,7 @@ from omnigen.generation import sampler, spans
 from omnigen.serve import contract
 from omnigen.serve.api import errors, pictures
 from omnigen.serve.api.limits import Limits
-from omnigen.serve.api.services import Services, rfc3339
+from omnigen.serve.api.services import Decision, Services, rfc3339
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,12 +144,20 @@ class Job:
         order, safety = self.order, self._services.safety
         texts = [order.prompt, *([f"{order.history}\n{order.prompt}"] if order.history else [])]
         for text in texts:
-            self._check(await self._run(safety.judge_prompt, text, order.level), "input")
+            await self._run(self._check, safety.judge_prompt, text, "input")
         for given in order.given:
-            self._check(await self._run(safety.judge_picture, given.pixels, order.level), "input")
+            await self._run(self._check, safety.judge_picture, given.pixels, "input")
 
-    def _check(self, decision: Any, stage: str) -> None:
-        self._services.safety.record(decision, self.order.who)
+    def _check(self, judge: Callable[[Any, str], Decision], subject: Any, stage: str) -> None:
+        """Judges a text or pixels.
+
+        Raises:
+            ApiError: If the policy refuses it.
+        """
+        order = self.order
+        decision = judge(subject, order.level)
+        told = subject if isinstance(subject, str) else subject.tobytes()
+        self._services.safety.record(decision, told, order.level, order.who)
         if not decision.allowed:
             raise errors.blocked(decision.categories, stage)
 
@@ -210,7 +218,9 @@ class Job:
         )
         if order.mask is not None:
             pixels = pictures.compose(pixels, order.given[0].pixels, order.mask)
-        self._check(services.safety.judge_picture(pixels, order.level), "output")
+        if finished and (meant := finished.drawing.explanation):
+            self._check(services.safety.judge_prompt, meant, "output")
+        self._check(services.safety.judge_picture, pixels, "output")
         request, engine = order.request(index), services.engine
         whole = pictures.resample(pixels, order.size or engine.native)
         version = engine.version

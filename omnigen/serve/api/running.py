@@ -72,6 +72,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             loop="asyncio",
             log_config=None,
+            log_level="error",
             access_log=False,
             proxy_headers=False,
             server_header=False,

@@ -56,12 +56,13 @@ class Safety:
     Attributes:
         judge_prompt: Judges a text, at a level.
         judge_picture: Judges pixels, uint8 `[H, W, 3]`, at a level.
-        record: Keeps a decision, with a digest of who asked.
+        record: Keeps a decision without what was judged, a text or the bytes of pixels; also the
+            level, and a digest of who asked.
     """
 
     judge_prompt: Callable[[str, str], Decision]
     judge_picture: Callable[["np.ndarray", str], Decision]
-    record: Callable[[Decision, str], None] = lambda decision, who: None
+    record: Callable[[Decision, str | bytes, str, str], None] = lambda *_: None
 
 
 @dataclasses.dataclass(frozen=True)

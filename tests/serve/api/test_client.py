@@ -234,6 +234,13 @@ def test_nothing_leaves_that_the_policy_refuses() -> None:
         assert status == 200 and b"moderation_blocked" in answer and b"completed" not in answer
 
 
+def test_what_the_model_meant_is_judged_too(client, monkeypatch) -> None:
+    monkeypatch.setattr(sampler.Drawing, "explanation", property(lambda self: "some gore"))
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.generate(prompt="x")
+    assert refused.value.body["moderation_details"]["moderation_stage"] == "output"
+
+
 def test_the_client_comes_again_when_it_is_told_to() -> None:
     engine = fakes.FakeEngine(queue=1)
     engine.is_open.clear()
