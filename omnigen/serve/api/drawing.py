@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from omnigen import cli
@@ -141,12 +142,14 @@ class Job:
             ticket.cancel()
 
     async def _judge_input(self) -> None:
-        order, safety = self.order, self._services.safety
+        order, services = self.order, self._services
+        safety = services.safety
         texts = [order.prompt, *([f"{order.history}\n{order.prompt}"] if order.history else [])]
         for text in texts:
-            await self._run(self._check, safety.judge_prompt, text, "input")
+            await self._run(services.judges, self._check, safety.judge_prompt, text, "input")
         for given in order.given:
-            await self._run(self._check, safety.judge_picture, given.pixels, "input")
+            judge = safety.judge_picture
+            await self._run(services.threads, self._check, judge, given.pixels, "input")
 
     def _check(self, judge: Callable[[Any, str], Decision], subject: Any, stage: str) -> None:
         """Judges a text or pixels.
@@ -161,9 +164,8 @@ class Job:
         if not decision.allowed:
             raise errors.blocked(decision.categories, stage)
 
-    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._services.threads, work, *arguments)
+    async def _run(self, threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
 
     async def pictures(self) -> list[Made]:
         """Returns all pictures, in order, when all are done.
@@ -199,7 +201,7 @@ class Job:
                     raise translated(event) from event
                 missing -= isinstance(event, contract.Finished)
                 if isinstance(event, contract.Partial | contract.Finished):
-                    event = await self._run(self._make, index, event)
+                    event = await self._run(self._services.threads, self._make, index, event)
                 yield event
         finally:
             self.cancel()

@@ -92,7 +92,9 @@ class Services:
         safety: What judges.
         provenance: What signs; None if nothing is signed.
         created: When the server started, in seconds since 1970.
-        threads: Threads for what would keep other clients waiting.
+        threads: Threads for pictures, which would keep other clients waiting.
+        judges: Threads for texts, which are not to wait for pictures: what there is no room for is
+            to be refused at once.
     """
 
     engine: Engine
@@ -101,6 +103,9 @@ class Services:
     created: int
     threads: ThreadPoolExecutor = dataclasses.field(
         default_factory=lambda: ThreadPoolExecutor(2, "pictures")
+    )
+    judges: ThreadPoolExecutor = dataclasses.field(
+        default_factory=lambda: ThreadPoolExecutor(2, "judges")
     )
 
 
