@@ -209,9 +209,21 @@ def advance(omni: Omni, params: Mapping[str, Params], now: State) -> State:
     return Driver.of(omni, params).both(now)
 
 
+def prepare(omni: Omni, params: Mapping[str, Params]) -> "Driver":
+    """Returns what takes a step, with weights of `ar` and `head` laid out for it on the device."""
+    return _prepare(omni, {part: params[part] for part in ("ar", "head")})
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=("step", "sample"), meta_fields=("omni",)
+)
 @dataclasses.dataclass(frozen=True)
 class Driver:
-    """The transformer and the flow head, prepared for one step after another."""
+    """The transformer and the flow head, prepared for one step after another.
+
+    It is a tree to JAX: whoever calls a program for each step makes it once (`prepare`), or else
+    every call slices all weights anew.
+    """
 
     omni: Omni
     step: Stepper
@@ -250,7 +262,14 @@ class Driver:
         element = jax.tree.map(functools.partial(_written_or_drawn, now), written, drawn)
         hidden, cache = self.step(now.cache, element, vector)
         further = text.taken(self.omni, self.step.model, now, hidden[: now.rows, 0])
-        painted = image.taken(self.sample, now, hidden)
+
+        def painted() -> tuple[jax.Array, ...]:
+            found = image.taken(self.sample, now, hidden)
+            return found.phase, found.count, found.z
+
+        # The head costs as much as the transformer, so it rests while all rows write.
+        is_drawing = (now.phase == Phase.IMAGE).any()
+        phase, count, z = jax.lax.cond(is_drawing, painted, lambda: (now.phase, now.count, now.z))
 
         def chosen(text_row: jax.Array, image_row: jax.Array) -> jax.Array:
             is_text = _is_text(now, text_row)
@@ -259,9 +278,9 @@ class Driver:
         return dataclasses.replace(
             further,
             cache=cache,
-            phase=chosen(further.phase, painted.phase),
-            count=chosen(further.count, painted.count),
-            z=painted.z,
+            phase=chosen(further.phase, phase),
+            count=chosen(further.count, count),
+            z=z,
         )
 
 
@@ -280,3 +299,4 @@ def _written_or_drawn(now: State, written: jax.Array, drawn: jax.Array) -> jax.A
 
 
 _split = jax.jit(lambda keys: tuple(jax.vmap(jax.random.split, out_axes=1)(keys)))
+_prepare = jax.jit(lambda omni, params: Driver.of(omni, params), static_argnums=0)

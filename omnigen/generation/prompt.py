@@ -79,15 +79,38 @@ def prompt_rows(
             it.
     """
     asked = [spans(prompt) for prompt in prompts]
+    rows = laid_out(omni, asked)
+    return dataclasses.replace(rows, vectors=vectors(omni, asked, rows, params))
+
+
+def laid_out(omni: Omni, prompts: Iterable[Prompt], *, lengths: Seq[int] | None = None) -> Prompts:
+    """Returns what `prompt_rows` does, without the vectors of pictures; touches no device.
+
+    Args:
+        omni: The model.
+        prompts: Texts, or texts and pictures.
+        lengths: Lengths T that rows may have, ascending; multiples of `BUCKET` if None.
+
+    Raises:
+        ValueError: If the model does not take a picture's size, or a prompt is longer than the
+            last of the lengths.
+    """
+    asked = [spans(prompt) for prompt in prompts]
     sketched = bool(omni.config.sketch_length)
     own = [_laid(omni, prompt, PROMPT, sketched=sketched) for prompt in asked]
     second = [_laid(omni, _wordless(prompt), SECOND, sketched=False) for prompt in asked]
     both = list(zip(own, second, strict=True))
     longest = max(len(a.token) + len(b.token) - 2 for a, b in both)
-    length, pad = -(-longest // BUCKET) * BUCKET, omni.config.specials.pad
+    lengths = lengths or [-(-longest // BUCKET) * BUCKET]
+    length = next((length for length in lengths if length >= longest), None)
+    if length is None:
+        raise ValueError(
+            f"a prompt with its pictures has {longest} elements; allowed: up to {lengths[-1]}"
+        )
+    pad = omni.config.specials.pad
     ahead = _stacked([_filled(a, b, length, pad) for a, b in both])
     last = _stacked([sample.map(lambda field: field[-1:]) for sample in (*own, *second)])
-    return Prompts(ahead, last, _vectors(omni, asked, np.asarray(ahead.slot), params))
+    return Prompts(ahead, last, None)
 
 
 def _laid(omni: Omni, prompt: Seq[Span], segment: int, *, sketched: bool) -> Sequence:
@@ -137,17 +160,27 @@ def _filled(own: Sequence, second: Sequence, length: int, pad: int) -> Sequence:
     return jax.tree.map(lambda *fields: np.concatenate(fields), parts[0], gap, parts[1])
 
 
-def _vectors(
+def vectors(
     omni: Omni,
     asked: Seq[Seq[Span]],
-    slot_RT: np.ndarray,
+    rows: Prompts,
     params: Mapping[str, Params] | None,
 ) -> np.ndarray | None:
     """Returns the given pictures' tokens at their places, float32 `[R, T, Z]`; None without any.
 
     Both branches read the same tokens. Each picture is encoded by itself, so that its tokens do not
     depend on its neighbours, to the bit.
+
+    Args:
+        omni: The model.
+        asked: Prompts.
+        rows: What `laid_out` makes of them.
+        params: Weights, of which those of `encoder` are needed if there are pictures.
+
+    Raises:
+        ValueError: If there are pictures and no weights to encode them.
     """
+    slot_RT = np.asarray(rows.ahead.slot)
     given = {id(span): span for row in asked for span in row if isinstance(span, Picture)}
     if not given:
         return None

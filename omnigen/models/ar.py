@@ -216,6 +216,7 @@ class AR(nnx.Module):
         return Stepper(self, self.stack.unstacked())
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stepper:
     """Decodes with weights that are sliced once, outside the token loop."""

@@ -29,6 +29,7 @@ SHAPES = {
 FREE = {
     "image_size",  # positions are rotary and count tokens: other sizes are learnt on
     "sketch_length",  # how long what it writes may be
+    "reads_pictures",  # what it was trained on
     *("encoder.noise_max", "encoder.dtype", "encoder.remat", "encoder.unroll"),
     *("decoder.num_steps", "decoder.noise_scale"),  # of drawing
     *("decoder.dtype", "decoder.remat", "decoder.unroll"),

@@ -41,6 +41,7 @@ class OmniConfig:
         block: Number of image tokens that are drawn together, each knowing only the groups before
             its own. 1 is autoregression; with more a step is MAR's, since tokens of a group do not
             know each other's noise.
+        reads_pictures: Whether it was trained to read pictures, and so can edit them.
         encoder: Sizes of the encoder.
         decoder: Sizes of the decoder.
         ar: Sizes of the transformer.
@@ -51,6 +52,7 @@ class OmniConfig:
     text: str = "bytes"
     sketch_length: int = 0
     block: int = 1
+    reads_pictures: bool = False
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
     ar: ARConfig = ARConfig()
@@ -156,12 +158,27 @@ class Omni:
 
     @functools.partial(jax.jit, static_argnums=0, static_argnames="num_steps")
     def decode(
-        self, params: Params, z_BNZ: jax.Array, keys: jax.Array, *, num_steps: int | None = None
+        self,
+        params: Params,
+        z_BNZ: jax.Array,
+        keys: jax.Array,
+        *,
+        known_BN: jax.Array | None = None,
+        num_steps: int | None = None,
     ) -> jax.Array:
-        """Decodes tokens to pixels, `[B, H, W, 3]` in [-1, 1]; the keys decide its noise."""
+        """Decodes tokens to pixels, `[B, H, W, 3]` in [-1, 1].
+
+        Args:
+            params: Weights of the decoder.
+            z_BNZ: Tokens on the sphere, in raster order.
+            keys: Keys, one for each picture, which decide its noise.
+            known_BN: Which tokens are known; None for all.
+            num_steps: Number of Euler steps; that of the config if None.
+        """
         size = self.config.image_size
         noise = flow.normal(keys, (z_BNZ.shape[0], size, size, 3))
-        return self.decoder.bind(params).decode(z_BNZ, noise, num_steps=num_steps)
+        decoder = self.decoder.bind(params)
+        return decoder.decode(z_BNZ, noise, known_BN=known_BN, num_steps=num_steps)
 
     @functools.partial(jax.jit, static_argnums=0)
     def encode(self, params: Params, images: jax.Array) -> jax.Array:

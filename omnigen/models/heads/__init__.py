@@ -56,7 +56,10 @@ class Head(Protocol):
         ...
 
     def sampler(self) -> TokenSampler:
-        """Returns the head laid out for drawing many tokens one after another."""
+        """Returns the head laid out for drawing many tokens one after another.
+
+        It is a tree to JAX if servers are to keep it from step to step.
+        """
         ...
 
 

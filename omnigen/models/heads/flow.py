@@ -194,6 +194,7 @@ def _pin(x: jax.Array) -> jax.Array:
     return x if x.ndim < 3 else shard(x, *[None] * (x.ndim - 3), "batch", "length", None)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TokenSampler:
     """Draws tokens with weights that are sliced once, outside the token loop."""
