@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges texts by the rules of a policy."""
+
+import functools
+import os
+from collections.abc import Sequence
+
+from omnigen.safety import folding, policy
+from omnigen.safety.policy import EXCEPTIONS, Policy, Rule, Term
+from omnigen.safety.words import FILLER, Stream, Vocabulary
+
+BETWEEN = 5  # words that may stand between two parts of a rule that come in order
+AROUND = 12  # words that may stand between two parts that come in any order
+MOST_FILLERS = 2  # fillers that may stand between two words of a term
+DEPTH = 2  # codes within codes that are read
+MOST_CODES = 20  # coded parts of a text that are read
+
+Span = tuple[int, int]
+
+
+class Matcher:
+    """Judges texts by the words in them."""
+
+    def __init__(self, rules: Policy) -> None:
+        """Indexes a policy."""
+        self.policy = rules
+        self._vocabulary = Vocabulary(rules)
+        self._starts: dict[str, list[tuple[Term, tuple[str, ...]]]] = {}
+        for term, groups in rules.terms.items():
+            self._starts.setdefault(term[0], []).append((term[1:], groups))
+
+    def scores(self, text: str, drawn: Sequence[str] = ()) -> dict[str, float]:
+        """Returns how surely a text belongs to each category, 0 ... 1; without those it does not.
+
+        Args:
+            text: What is asked for, in any language.
+            drawn: Parts of it that will be drawn; they are judged by more rules.
+        """
+        found: dict[str, float] = {}
+        self._judge(text, found, drawn=False, depth=0)
+        for words in dict.fromkeys(drawn):
+            self._judge(words, found, drawn=True, depth=0)
+        return found
+
+    def _judge(self, text: str, found: dict[str, float], *, drawn: bool, depth: int) -> None:
+        folded = folding.fold(text)
+        for stream in self._vocabulary.streams(folded, drawn=drawn):
+            self._match(stream, found, drawn=drawn)
+        if depth < DEPTH:
+            for count, plain in enumerate(folding.decoded(text)):
+                if count >= MOST_CODES:
+                    break
+                self._judge(plain, found, drawn=drawn, depth=depth + 1)
+
+    def _match(self, stream: Stream, found: dict[str, float], *, drawn: bool) -> None:
+        spans = self._spans(stream)
+        for part in spans:
+            for rule in self.policy.rules.get(part, ()):
+                if rule.drawn and not drawn or found.get(rule.category, 0.0) >= rule.score:
+                    continue
+                if _holds(rule, spans, stream):
+                    found[rule.category] = rule.score
+
+    def _spans(self, stream: Stream) -> dict[str, list[Span]]:
+        """Returns where the terms of each group are, without those that exceptions cover."""
+        spans: dict[str, list[Span]] = {}
+        for start, entries in enumerate(stream):
+            for entry in entries:
+                for rest, groups in self._starts.get(entry, ()):
+                    end = self._end(stream, rest, start + 1)
+                    if end:
+                        for group in groups:
+                            spans.setdefault(group, []).append((start, end))
+        covered = {i for start, end in spans.pop(EXCEPTIONS, ()) for i in range(start, end)}
+        if covered:
+            for group in list(spans):
+                kept = [s for s in spans[group] if covered.isdisjoint(range(*s))]
+                if kept:
+                    spans[group] = kept
+                else:
+                    del spans[group]
+        return spans
+
+    def _end(self, stream: Stream, rest: Term, at: int) -> int:
+        """Returns where a term ends whose other words are to come from a place on; 0 if not."""
+        for word in rest:
+            for skipped in range(MOST_FILLERS + 1):
+                if at + skipped >= len(stream):
+                    return 0
+                if word in stream[at + skipped]:
+                    at += skipped + 1
+                    break
+                if not FILLER <= stream[at + skipped]:
+                    return 0
+            else:
+                return 0
+        return at
+
+
+def _holds(rule: Rule, spans: dict[str, list[Span]], stream: Stream) -> bool:
+    """Returns whether all parts of a rule are there, near each other."""
+    if any(part not in spans for part in rule.parts):
+        return False
+    near = spans[rule.parts[0]]
+    for joint, part in zip(rule.joints, rule.parts[1:], strict=True):
+        near = [
+            (min(a[0], b[0]), max(a[1], b[1]))
+            for a in near
+            for b in spans[part]
+            if _stand(joint, a, b, stream)
+        ]
+        if not near:
+            return False
+    return True
+
+
+def _stand(joint: str, one: Span, other: Span, stream: Stream) -> bool:
+    """Returns whether two spans stand to each other as a joint says."""
+    between = other[0] - one[1]
+    if joint == "&":
+        between = max(between, one[0] - other[1])
+        return 0 <= between <= AROUND
+    if joint == "..":
+        return 0 <= between <= BETWEEN
+    words = stream[one[1] : other[0]]
+    return 0 <= between <= MOST_FILLERS and all(FILLER <= word for word in words)
+
+
+def current() -> Matcher:
+    """Returns the matcher of the policy in force, `policy.current`."""
+    return _matcher(os.environ.get(policy.VARIABLE, ""))
+
+
+@functools.cache
+def _matcher(folder: str) -> Matcher:
+    return Matcher(policy.load(folder))
