@@ -84,9 +84,9 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "words backwards": _each_word(lambda word: word[::-1]),
     "percent signs": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
     "HTML escapes": lambda text: "".join(f"&#{ord(c)};" for c in text),
-    "two turns": lambda text: "\n".join((text[: len(text) // 2], text[len(text) // 2 :]))
-    if " " not in text
-    else text.replace(" ", "\n", 1),
+    "two turns": lambda text: text.replace(" ", "\n", 1)
+    if text < "\u3000"
+    else "\n".join((text[: len(text) // 2], text[len(text) // 2 :])),
     "among innocent words": lambda text: (
         f"A lovely postcard in watercolor, please. {text}. Soft light, highly detailed, 4k"
     ),

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges texts by the rules of a policy."""
 
+import bisect
 import functools
 import os
 from collections.abc import Sequence
 
 from omnigen.safety import folding, policy
 from omnigen.safety.policy import EXCEPTIONS, Policy, Rule, Term
-from omnigen.safety.words import FILLER, Stream, Vocabulary
+from omnigen.safety.words import CJK, FILLER, Stream, Vocabulary
 
 BETWEEN = 5  # words that may stand between two parts of a rule that come in order
 AROUND = 12  # words that may stand between two parts that come in any order
 MOST_FILLERS = 2  # fillers that may stand between two words of a term
+LONGEST = 40  # words that a term and its fillers have at most
 DEPTH = 2  # codes within codes that are read
 MOST_CODES = 20  # coded parts of a text that are read
 
@@ -43,8 +45,7 @@ class Matcher:
         return found
 
     def _judge(self, text: str, found: dict[str, float], *, drawn: bool, depth: int) -> None:
-        folded = folding.fold(text)
-        for stream in self._vocabulary.streams(folded, drawn=drawn):
+        for stream in self._vocabulary.streams(text, drawn=drawn):
             self._match(stream, found, drawn=drawn)
         if depth < DEPTH:
             for count, plain in enumerate(folding.decoded(text)):
@@ -84,7 +85,7 @@ class Matcher:
     def _end(self, stream: Stream, rest: Term, at: int) -> int:
         """Returns where a term ends whose other words are to come from a place on; 0 if not."""
         for word in rest:
-            for skipped in range(MOST_FILLERS + 1):
+            for skipped in range(1 if CJK.match(word) else MOST_FILLERS + 1):
                 if at + skipped >= len(stream):
                     return 0
                 if word in stream[at + skipped]:
@@ -103,14 +104,18 @@ def _holds(rule: Rule, spans: dict[str, list[Span]], stream: Stream) -> bool:
         return False
     near = spans[rule.parts[0]]
     for joint, part in zip(rule.joints, rule.parts[1:], strict=True):
-        near = [
-            (min(a[0], b[0]), max(a[1], b[1]))
-            for a in near
-            for b in spans[part]
-            if _stand(joint, a, b, stream)
-        ]
-        if not near:
+        others = spans[part]
+        joined = set()
+        for one in near:
+            # Spans lie in the order of their starts: only those around are looked at.
+            first = bisect.bisect_left(others, (one[0] - AROUND - LONGEST, 0))
+            last = bisect.bisect_right(others, (one[1] + AROUND, len(stream)))
+            for other in others[first:last]:
+                if _stand(joint, one, other, stream):
+                    joined.add((min(one[0], other[0]), max(one[1], other[1])))
+        if not joined:
             return False
+        near = sorted(joined)
     return True
 
 

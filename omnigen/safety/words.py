@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from omnigen.safety.folding import rot13
+from omnigen.safety.folding import fold, rot13
 from omnigen.safety.policy import PIECES, Policy
 
 Stream = tuple[frozenset[str], ...]
@@ -18,7 +18,7 @@ Stream = tuple[frozenset[str], ...]
 NOTHING: frozenset[str] = frozenset()
 FILLER = frozenset({" "})  # what may stand between the words of a term
 FEWEST_TURNED = 4  # letters of a word that is looked for backwards or in rot13
-FEWEST_INSIDE = 4  # letters of a word that is looked for inside a run of single letters
+FEWEST_INSIDE = 4  # letters of a word that is looked for inside another
 FEWEST_GLUED = 8  # letters of a word that may be several without spaces
 MOST_GLUED = 400  # letters of such a word that are looked at
 ENDING = 4  # letters behind a stem, where words stand without spaces
@@ -26,11 +26,16 @@ LETTER = 1.5  # what a letter that belongs to no word costs, in words
 
 _LEET = str.maketrans("01345789@$!|+€£¢¥", "oieastbgasiitelcy")
 _DISGUISED = re.compile(r"[@$!|+€£¢¥\d]")
+_KEPT = str.maketrans("@$!|+€£¢¥", "asiitelcy")  # signs alone: `identify` reads digits
+_MIXED = re.compile(r"[^\W\d_][@$!|+\d]+[^\W_]|\d[^\W\d_]|[@$!|+][^\W\d_]")
 _LETTER = re.compile(r"[^\W\d_]")
-_TRIPLE = re.compile(r"([^\W\d_])\1\1")
+_APOSTROPHE = re.compile(r"(?<=\w)['’`](?=\w)")
+_TRIPLE = re.compile(r"([^\W\d_])\1\1+")
+_PAIR = re.compile(r"([^\W\d_])\1")
+_DOUBLED = re.compile(r"(?:([^\W\d_])\1){3}")
 _RUN = re.compile(r"(.)\1+")
-_CJK = re.compile("[\u3040-\u9fff]")
-_MASK = re.compile(r"(?<=\w)[*#•█░×✱]+(?=\w)|(?<=\w\w)[*#•█]+$")
+CJK = re.compile("[\u3040-\u9fff]")
+_MASK = re.compile(r"(?<=\w)[*#•█░✱]+(?=\w)")
 
 
 def _canonical(word: str) -> str:
@@ -87,31 +92,41 @@ class Vocabulary:
         for entry in entries:
             if not entry.endswith("*"):
                 self._by_length.setdefault(len(entry), []).append(entry)
+        self._stems = [entry[:-1] for entry in entries if entry.endswith("*")]
         self._fillers = policy.fillers
         self._longest = max(map(len, entries))
         self.identify = functools.lru_cache(maxsize=1 << 14)(self._identify)
 
     def streams(self, text: str, *, drawn: bool = False) -> Iterator[Stream]:
-        """Yields all readings of a folded text that hold words of the policy.
+        """Yields all readings of a text that hold words of the policy.
 
         Args:
-            text: Text, as `folding.fold` returns it.
+            text: Any text.
             drawn: Whether it will be drawn, so that spaces between its letters say nothing.
         """
-        text = re.sub(r"(?<=\w)['’`](?=\w)", "", text)
-        plain = PIECES.findall(text)
+        folded = _bare(fold(text))
+        plain = PIECES.findall(folded)
         seen: set[Stream] = set()
-        for words in (plain, self._repaired(text), self._glued(plain) if drawn else ()):
-            yield from self._new([self.identify(word) for word in words], seen)
-        # Backwards, word by word and as a whole, and in rot13.
-        long = [word if len(word) >= FEWEST_TURNED or _CJK.match(word) else "" for word in plain]
-        backwards = [self.identify(word[::-1]) if word else NOTHING for word in long]
-        yield from self._new(backwards, seen)
-        yield from self._new(backwards[::-1], seen)
-        if any(map(str.isascii, long)):
-            yield from self._new(
-                [self.identify(rot13(w)) if w.isascii() and w else NOTHING for w in long], seen
-            )
+        known = list(map(self.identify, plain))
+        yield from self._new(known, seen)
+        yield from self._new(self._repaired(folded), seen)
+        if _DOUBLED.search(folded):
+            halved = PIECES.findall(_PAIR.sub(r"\1", folded))
+            yield from self._new(map(self.identify, halved), seen)
+        if drawn:
+            yield from self._new(self._glued(plain), seen)
+        backwards = [self.identify(word[::-1]) for word in plain]
+        turned = PIECES.findall(_bare(fold(rot13(text))))
+        for words, found in (
+            ([word[::-1] for word in plain], backwards),
+            ([word[::-1] for word in plain[::-1]], backwards[::-1]),
+            (turned, list(map(self.identify, turned))),
+        ):
+            if sum(map(bool, found)) <= sum(map(bool, known)):
+                # Hardly the way to read all of it: short words come by chance.
+                kept = zip(words, found, strict=True)
+                found = [f if len(w) >= FEWEST_TURNED or CJK.match(w) else NOTHING for w, f in kept]
+            yield from self._new(found, seen)
 
     def _new(self, words: Iterable[frozenset[str]], seen: set[Stream]) -> Iterator[Stream]:
         stream = tuple(words)
@@ -125,69 +140,73 @@ class Vocabulary:
         if not word.isalpha() and not word.isdigit() and _DISGUISED.search(word):
             found += self._leet.find(word.translate(_LEET))
         if _TRIPLE.search(word):
-            found += self._repeated.find(word.translate(_LEET))
-        if len(word) >= 6 and word[::2] == word[1::2]:
-            found += self._exact.find(word[::2])
+            word = word.translate(_LEET)
+            for shorter in (_TRIPLE.sub(r"\1", word), _TRIPLE.sub(r"\1\1", word)):
+                found += self._exact.find(shorter)
+                if shorter in self._fillers:
+                    found.append(" ")
+            found += self._repeated.find(word)
         if word in self._fillers:
             return FILLER.union(found)
         return frozenset(found) if found else NOTHING
 
-    def _repaired(self, text: str) -> list[str]:
+    def _repaired(self, text: str) -> list[frozenset[str]]:
         """Returns the words of a text after joining what stands apart and parting what is joined.
 
         Signs inside words are read as letters or left out, letters that stand alone in a row become
         words, and long words that are words of the policy in a row become these.
         """
-        words: list[str] = []
+        words: list[frozenset[str]] = []
         letters: list[str] = []  # single ones, with the spaces behind them
+        numbers = _LEET if _MIXED.search(text) else {}
 
         def flush() -> None:
-            words.extend(self._spelt(letters) if len(letters) > 4 else letters[::2])
-            letters.clear()
+            if letters:
+                spelt = self._spelt(letters) if len(letters) > 4 else letters[::2]
+                words.extend(map(self.identify, spelt))
+                letters.clear()
 
         for chunk in re.split(r"(\s+)", text):
             if not chunk.strip():
                 if letters:
                     letters.append(chunk)
                 continue
-            whole = self._joined(chunk)
-            if len(whole) == 1 and len(whole[0]) == 1 and not _CJK.match(whole[0]):
-                letters.append(whole[0])
+            if len(chunk) == 1 and not CJK.match(chunk):
+                letters.append(chunk)
                 continue
             flush()
-            for word in whole:
-                words += self._parted(word) or [word]
+            words += self._chunk(chunk.translate(numbers) if chunk.isdigit() else chunk)
         flush()
         return words
 
-    def _joined(self, chunk: str) -> list[str]:
-        """Returns the words of what stands between spaces: one, unless it is Chinese."""
-        if chunk.isalpha() and not _CJK.search(chunk):
-            return [chunk]
-        if "*" in chunk or "#" in chunk or not chunk.isascii():
-            if mask := _MASK.search(chunk):
-                return [self._unmasked(chunk.strip("*#.,;:!?\"'()"), mask)]
-        pieces = PIECES.findall(chunk)
-        if _CJK.search(chunk):
-            return pieces
-        if len(chunk) == 1 or chunk.isdigit():
-            return [chunk] if pieces or chunk in "@$!|+" else []
-        if _LETTER.search(chunk) and _DISGUISED.search(chunk):
-            bare = chunk.strip("\"'().,;:?*_-#").rstrip("!")
-            pieces = PIECES.findall(bare.translate(_LEET))
-            # `identify` reads L for I only in words with digits: one is kept.
-            joined = "".join(pieces)
-            return [min(self._leet.find(joined), key=len, default=joined).rstrip("*")]
-        return ["".join(pieces)] if pieces else []
+    def _chunk(self, chunk: str) -> list[frozenset[str]]:
+        """Returns the words of what stands between spaces: mostly one."""
+        if _MASK.search(chunk):
+            return [self._unmasked(chunk.strip("#.,;:!?\"'()"))]
+        word = chunk
+        if not chunk.isalpha():
+            bare = chunk
+            if _LETTER.search(chunk) and _DISGUISED.search(chunk):
+                bare = chunk.strip("\"'().,;:?*_-#").rstrip("!")
+            elif CJK.search(chunk):
+                return list(map(self.identify, PIECES.findall(chunk)))
+            word = "".join(PIECES.findall(bare.translate(_KEPT)))
+        elif CJK.search(chunk):
+            return list(map(self.identify, chunk))
+        parts = self._parted(word.translate(_LEET) if _MIXED.search(word) else word)
+        return list(map(self.identify, parts or [word]))
 
-    def _unmasked(self, chunk: str, mask: re.Match[str]) -> str:
-        """Returns the word that a masked one is: "s*n" is "sun" if that is in the policy."""
-        if len(_LETTER.findall(chunk)) < 2:
-            return "".join(PIECES.findall(chunk))
-        sign = re.escape(mask[0][0])
-        pattern = re.compile(re.sub(rf"(?:\\?{re.escape(sign)})", ".", re.escape(chunk)))
-        fitting = (word for word in self._by_length.get(len(chunk), ()) if pattern.fullmatch(word))
-        return next(fitting, "".join(PIECES.findall(chunk)))
+    def _unmasked(self, chunk: str) -> frozenset[str]:
+        """Returns what a masked word may be: "s*n" is "sun" if that is in the policy."""
+        letters = _LETTER.findall(chunk)
+        if len(letters) < 2 or len(chunk) > self._longest:
+            return NOTHING
+        pattern = "".join(char if char.isalnum() else "." for char in chunk)
+        words = [w for w in self._by_length.get(len(chunk), ()) if re.fullmatch(pattern, w)]
+        for stem in self._stems:
+            if len(stem) <= len(chunk) and re.fullmatch(pattern[: len(stem)], stem):
+                words.append(f"{stem}*")
+        return frozenset(words)
 
     def _spelt(self, letters: list[str]) -> list[str]:
         """Returns the words that single letters spell; wider spaces part words."""
@@ -201,24 +220,28 @@ class Vocabulary:
                 runs[-1] += letter
         words: list[str] = []
         for run in runs:
-            run = run.translate(_LEET) if _LETTER.search(run) else run
-            words += [run] if self.identify(run) else self._cut(run, rest=True) or [run]
+            run = "".join(PIECES.findall(run.translate(_LEET))) if _LETTER.search(run) else run
+            cut = None if self.identify(run) else self._cut(run) or self._cut(run, rest=True)
+            words += cut or [run]
         return words
 
     def _parted(self, word: str) -> list[str] | None:
         if not FEWEST_GLUED <= len(word) <= MOST_GLUED or self._exact.has(word):
             return None
-        return self._cut(word, rest=False)
+        return self._cut(word, fewest=FEWEST_INSIDE)
 
-    def _glued(self, words: list[str]) -> list[str]:
+    def _glued(self, words: list[str]) -> list[frozenset[str]]:
         whole = "".join(words)
-        return (self._cut(whole, rest=False) or []) if len(whole) <= MOST_GLUED else []
+        if len(whole) > MOST_GLUED:
+            return []
+        return list(map(self.identify, self._cut(whole, fewest=FEWEST_INSIDE) or ()))
 
-    def _cut(self, run: str, *, rest: bool) -> list[str] | None:
+    def _cut(self, run: str, *, fewest: int = 2, rest: bool = False) -> list[str] | None:
         """Cuts letters into words of the policy and fillers, as few as can be.
 
         Args:
             run: Letters.
+            fewest: Letters that a word of the policy has at least.
             rest: Whether there may be letters that are in no such word.
 
         Returns:
@@ -233,7 +256,7 @@ class Vocabulary:
             if rest and cost[start] + LETTER < cost[start + 1]:
                 cost[start + 1], came[start + 1] = cost[start] + LETTER, start
             for end in range(start + 1, min(start + self._longest, len(run)) + 1):
-                if cost[start] + 1 < cost[end] and self._is_piece(run[start:end], rest):
+                if cost[start] + 1 < cost[end] and self._is_piece(run[start:end], fewest):
                     cost[end], came[end] = cost[start] + 1, start
         if cost[-1] == never:
             return None
@@ -243,7 +266,12 @@ class Vocabulary:
             end = came[end]
         return words[::-1]
 
-    def _is_piece(self, word: str, rest: bool) -> bool:
+    def _is_piece(self, word: str, fewest: int) -> bool:
         if word in self._fillers:
-            return True
-        return len(word) >= (FEWEST_INSIDE if rest else 2) and self._exact.has(word)
+            return len(word) > 1 or word in "ai"
+        return len(word) >= fewest and self._exact.has(word)
+
+
+def _bare(text: str) -> str:
+    """Returns a text without apostrophes in words."""
+    return _APOSTROPHE.sub("", text)
