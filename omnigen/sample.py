@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from omnigen import cli, extras, png, progress
+from omnigen import cli, extras, png, progress, safety
+from omnigen.generation import spans
 from omnigen.generation.sampler import (
     MAX_PROMPT_BYTES,
     SHEET,
     SOFTWARE,
+    Drawing,
     Recreation,
     Request,
     Sampler,
@@ -39,6 +41,8 @@ Draws several:       add --num_images 4; they become out-0.png ... out-3.png, of
                      and --grid for all of them on one sheet, out-grid.png
 Says what it meant:  add --explain; it prints a line of English for each picture
 Draws one again:     python -m omnigen.sample --recreate out.png
+
+Prompts and pictures that the policy of docs/safety.md refuses end in one line and exit code 2.
 """
 
 MAX_IMAGES = 64
@@ -60,6 +64,8 @@ def _flags() -> flags.FlagValues:
     Sampling.define(values)
     cli.define_paths(values, "image", "a picture to start from")
     path("checkpoint", None, "a workdir or checkpoint folder; the shipped model if not given")
+    about = "what is refused: auto, or low, which lets pass what is mild (docs/safety.md)"
+    flags.DEFINE_enum("moderation", "auto", list(safety.LEVELS), about, flag_values=values)
     path("recreate", None, "a PNG of this command to draw again, as NAME-again.png or --output")
     provenance = (
         "sign pictures, so that they say who made them (docs/provenance.md); they are signed "
@@ -81,6 +87,7 @@ class _Job:
         original: Picture that is drawn again, if any.
         explain: Whether what the model wrote of each picture is printed in words.
         signer: What signs the pictures, if they are signed.
+        moderation: One of `safety.LEVELS`.
     """
 
     request: Request
@@ -90,6 +97,7 @@ class _Job:
     original: Recreation | None = None
     explain: bool = False
     signer: "Signer | None" = None
+    moderation: str = "auto"
 
 
 _SETTINGS = tuple(field.name for field in dataclasses.fields(Sampling))
@@ -182,8 +190,35 @@ def _check_output(path: pathlib.Path) -> None:
         raise ValueError(f"--output {path}: exists and is not a writable file")
 
 
+def _pass(decision: safety.Decision, what: str) -> None:
+    """Refuses what was judged, without repeating it.
+
+    Raises:
+        ValueError: If the policy refuses it.
+    """
+    if not decision.allowed:
+        raise ValueError(f"{what} is {decision}; see docs/safety.md")
+
+
+def _judge_drawing(drawing: Drawing, level: str) -> None:
+    """Judges what the model wrote of a picture and, if they can be read, the words on it.
+
+    Raises:
+        ValueError: If the policy refuses it.
+    """
+    meant = safety.judge_prompt(drawing.explanation, level=level, stage="output")
+    _pass(meant, "what the model meant to draw")
+    if extras.installed("ocr"):
+        from omnigen.evals.judges import reading
+
+        def read(pixels: "np.ndarray") -> list[str]:
+            return [line.text for line in reading.rapidocr(pixels)]
+
+        _pass(safety.judge_picture(drawing.pixels, level=level, read=read), "a picture")
+
+
 def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
-    """Draws and writes the pictures, and prints how long each took."""
+    """Draws, judges and writes the pictures, and prints how long each took."""
     import numpy as np
 
     images, version = [], sampler.version
@@ -195,6 +230,8 @@ def _draw(job: _Job, sampler: Sampler, told: progress.Progress) -> None:
     for i, drawing in enumerate(told.each(sampler.drawings(job.request))):
         image, sketch = drawing.pixels, drawing.sketch
         one = dataclasses.replace(job.request, seed=job.request.seed + i, num_images=1)
+        with cli.bad_input_exits(PROGRAM):
+            _judge_drawing(drawing, job.moderation)
         with cli.bad_input_exits(PROGRAM, (OSError,)):
             save(image, job.outputs[i], one, version=version, sketch=sketch, sign=sign)
         if sign:
@@ -227,7 +264,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.bad_input_exits(PROGRAM):
         cli.parse(values, usage=USAGE, argv=argv)
         job = _job(values)
-        job = dataclasses.replace(job, signer=_signer(values.provenance))
+        words, level = spans.words(job.request.prompt), values.moderation
+        _pass(safety.judge_prompt(words, level=level), "the prompt")
+        job = dataclasses.replace(job, signer=_signer(values.provenance), moderation=level)
         with progress.work("loading and compiling the model"):
             # Another model than a PNG names is refused before anything is compiled.
             expected = None if job.original else job.request

@@ -73,9 +73,11 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "letters twice": lambda text: "".join(c * 2 if c.isalpha() else c for c in text),
     "underscores for spaces": lambda text: text.replace(" ", "_"),
     "stars for vowels": _each_word(
-        lambda word: word[:1] + "".join("*" if c in "aeiou" else c for c in word[1:-1]) + word[-1:]
-        if len(word) > 3
-        else word
+        lambda word: (
+            word[:1] + "".join("*" if c in "aeiou" else c for c in word[1:-1]) + word[-1:]
+            if len(word) > 3
+            else word
+        )
     ),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "hexadecimal": lambda text: text.encode().hex(),
@@ -84,9 +86,11 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "words backwards": _each_word(lambda word: word[::-1]),
     "percent signs": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
     "HTML escapes": lambda text: "".join(f"&#{ord(c)};" for c in text),
-    "two turns": lambda text: text.replace(" ", "\n", 1)
-    if text < "\u3000"
-    else "\n".join((text[: len(text) // 2], text[len(text) // 2 :])),
+    "two turns": lambda text: (
+        text.replace(" ", "\n", 1)
+        if text < "\u3000"
+        else "\n".join((text[: len(text) // 2], text[len(text) // 2 :]))
+    ),
     "among innocent words": lambda text: (
         f"A lovely postcard in watercolor, please. {text}. Soft light, highly detailed, 4k"
     ),
@@ -231,7 +235,7 @@ def measure(show: bool) -> Iterator[str]:
 
 def main() -> None:
     """Prints the report."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Measures the policy.")
     parser.add_argument("--show", action="store_true", help="list failures, but for held-out ones")
     for line in measure(parser.parse_args().show):
         print(line, flush=True)

@@ -18,8 +18,9 @@ _MARKS = (
 _AFTER = (
     r"\b(?:says?|saying|reads?|reading|text|words?|caption(?:ed)?|titled?|slogan|written|spell(?:s|ing)|"
     r"write|message|lettering|label(?:led|ed)?|sign:|steht|text|aufschrift|schriftzug|schreibe|"
-    r"dit|disant|inscription|écris|texte|dice|texto|escribe|dizendo|texto|scritta|dice|scrivi|"
-    r"tekst|schrijf|napis|napisz|надпис\w+|напиши|yazan|yazısı|yaz)\b[\s:,]+(?:that |the )?([^.\n]+)"
+    r"dit|disant|inscription|écris|texte|dice|texto|escribe|dizendo|scritta|scrivi|"
+    r"tekst|schrijf|napis|napisz|надпис\w+|напиши|yazan|yazısı|yaz)\b"
+    r"[\s:,]+(?:that |the )?([^.\n]+)"
 )
 _CHINESE = r"(?:写着|寫著|文字|字样|标语|と書かれた|という文字)[:：\s]*([^。\n]+)"
 _DRAWN = re.compile("|".join((*_MARKS, _CHINESE)))

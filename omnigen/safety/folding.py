@@ -105,11 +105,11 @@ def _character(found: re.Match[str]) -> str:
 
 
 def _readable(data: bytes) -> Iterator[str]:
-    """Yields bytes as text, if they are UTF-8 and mostly letters."""
+    """Yields bytes as text, if they are UTF-8 and mostly letters and digits."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
         return
-    letters = sum(char.isalpha() or char.isspace() for char in text)
+    letters = sum(char.isalnum() or char.isspace() for char in text)
     if len(text) >= 3 and text.replace("\n", " ").isprintable() and letters >= 0.75 * len(text):
         yield text

@@ -6,8 +6,8 @@ import functools
 import os
 from collections.abc import Sequence
 
-from omnigen.safety import folding, policy
-from omnigen.safety.policy import EXCEPTIONS, Policy, Rule, Term
+from omnigen.safety.folding import decoded
+from omnigen.safety.policy import EXCEPTIONS, VARIABLE, Policy, Rule, Term, load
 from omnigen.safety.words import CJK, FILLER, Stream, Vocabulary
 
 BETWEEN = 5  # words that may stand between two parts of a rule that come in order
@@ -48,7 +48,7 @@ class Matcher:
         for stream in self._vocabulary.streams(text, drawn=drawn):
             self._match(stream, found, drawn=drawn)
         if depth < DEPTH:
-            for count, plain in enumerate(folding.decoded(text)):
+            for count, plain in enumerate(decoded(text)):
                 if count >= MOST_CODES:
                     break
                 self._judge(plain, found, drawn=drawn, depth=depth + 1)
@@ -132,10 +132,10 @@ def _stand(joint: str, one: Span, other: Span, stream: Stream) -> bool:
 
 
 def current() -> Matcher:
-    """Returns the matcher of the policy in force, `policy.current`."""
-    return _matcher(os.environ.get(policy.VARIABLE, ""))
+    """Returns the matcher of the policy in force, which `VARIABLE` may change."""
+    return _matcher(os.environ.get(VARIABLE, ""))
 
 
 @functools.cache
 def _matcher(folder: str) -> Matcher:
-    return Matcher(policy.load(folder))
+    return Matcher(load(folder))

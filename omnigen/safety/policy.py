@@ -2,7 +2,7 @@
 """The policy: categories, and rules that say which words belong to which. All of it is data files.
 
 docs/safety.md has the notation. A rule is a list of parts, and a part is the name of a group of
-terms, or terms. A term is one word or several in a row. Words are folded (`folding.fold`), and those
+terms, or terms. A term is one word or several in a row. Words are folded (`folding.fold`). Those
 that end in a star stand for all words that begin so.
 """
 
@@ -93,7 +93,7 @@ def load(folder: str = "") -> Policy:
             same name; "" for none.
 
     Raises:
-        ValueError: If the folder has no such file, or one breaks the notation.
+        ValueError: If the folder has no such file, or one breaks the notation; see `parse`.
     """
     files = {path.name: path for path in sorted(FOLDER.glob("*.txt"))}
     if folder:
@@ -101,9 +101,20 @@ def load(folder: str = "") -> Policy:
         if not own:
             raise ValueError(f"{VARIABLE} is {folder!r}; it must be a folder with files *.txt")
         files |= own
+    return parse({name: path.read_text(encoding="utf-8") for name, path in files.items()})
+
+
+def parse(texts: Mapping[str, str]) -> Policy:
+    """Returns the policy that files say.
+
+    Args:
+        texts: What the files hold, by their names.
+
+    Raises:
+        ValueError: If one breaks the notation; the message names file, line and what is allowed.
+    """
     reader, digest = _Reader(), hashlib.sha256()
-    for name, path in files.items():
-        text = path.read_text(encoding="utf-8")
+    for name, text in texts.items():
         digest.update(f"{name}\n{text}".encode())
         reader.read(name, text)
     return reader.policy(f"{NUMBER}-{digest.hexdigest()[:8]}")

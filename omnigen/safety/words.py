@@ -31,7 +31,7 @@ _PUNCTUATION = re.compile(r"[^\w@$!|+€£¢¥*#•█░✱]|_")
 _MIXED = re.compile(r"[^\W\d_][@$!|+\d]+[^\W_]|\d[^\W\d_]|[@$!|+][^\W\d_]")
 _SPELT = re.compile(r"(?:(?<!\S)\S\s+){4}")
 _LETTER = re.compile(r"[^\W\d_]")
-_APOSTROPHE = re.compile(r"(?<=\w)['’`](?=\w)")
+_APOSTROPHE = re.compile(r"(?<=\w{4})['’`]s\b|(?<=\w)['’`](?=\w)")
 _TRIPLE = re.compile(r"([^\W\d_])\1\1+")
 _PAIR = re.compile(r"([^\W\d_])\1")
 _DOUBLED = re.compile(r"(?:([^\W\d_])\1){3}")
@@ -199,7 +199,7 @@ class Vocabulary:
             return list(map(self.identify, PIECES.findall(chunk)))
         word = chunk
         if not chunk.isalpha():
-            word = _PUNCTUATION.sub("", chunk)
+            word = _PUNCTUATION.sub("", chunk).strip("*#•█░✱")
         bare = word.rstrip("!")
         parts = self._parted(bare.translate(_LEET) if _MIXED.search(bare) else bare)
         if parts:
@@ -290,7 +290,7 @@ class Vocabulary:
 
 
 def _bare(text: str) -> str:
-    """Returns a text without apostrophes in words."""
+    """Returns a text without apostrophes in words, and without the S of possessives."""
     return _APOSTROPHE.sub("", text)
 
 
