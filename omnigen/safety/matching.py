@@ -4,7 +4,7 @@
 import bisect
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from omnigen.safety.folding import decoded
 from omnigen.safety.policy import EXCEPTIONS, VARIABLE, Policy, Rule, Term, load
@@ -27,9 +27,11 @@ class Matcher:
         """Indexes a policy."""
         self.policy = rules
         self._vocabulary = Vocabulary(rules)
-        self._starts: dict[str, list[tuple[Term, tuple[str, ...]]]] = {}
+        # Terms by their first word and their second, since few words begin hundreds of terms.
+        self._starts: dict[str, dict[str, list[tuple[Term, tuple[str, ...]]]]] = {}
         for term, groups in rules.terms.items():
-            self._starts.setdefault(term[0], []).append((term[1:], groups))
+            seconds = self._starts.setdefault(term[0], {})
+            seconds.setdefault(term[1] if len(term) > 1 else "", []).append((term[2:], groups))
 
     def scores(self, text: str, drawn: Sequence[str] = ()) -> dict[str, float]:
         """Returns how surely a text belongs to each category, 0 ... 1; without those it does not.
@@ -67,11 +69,9 @@ class Matcher:
         spans: dict[str, list[Span]] = {}
         for start, entries in enumerate(stream):
             for entry in entries:
-                for rest, groups in self._starts.get(entry, ()):
-                    end = self._end(stream, rest, start + 1)
-                    if end:
-                        for group in groups:
-                            spans.setdefault(group, []).append((start, end))
+                for end, groups in self._ends(stream, self._starts.get(entry, {}), start + 1):
+                    for group in groups:
+                        spans.setdefault(group, []).append((start, end))
         covered = {i for start, end in spans.pop(EXCEPTIONS, ()) for i in range(start, end)}
         if covered:
             for group in list(spans):
@@ -82,20 +82,45 @@ class Matcher:
                     del spans[group]
         return spans
 
-    def _end(self, stream: Stream, rest: Term, at: int) -> int:
-        """Returns where a term ends whose other words are to come from a place on; 0 if not."""
-        for word in rest:
-            for skipped in range(1 if CJK.match(word) else MOST_FILLERS + 1):
-                if at + skipped >= len(stream):
-                    return 0
-                if word in stream[at + skipped]:
-                    at += skipped + 1
-                    break
-                if not FILLER <= stream[at + skipped]:
-                    return 0
-            else:
-                return 0
-        return at
+    def _ends(
+        self,
+        stream: Stream,
+        seconds: dict[str, list[tuple[Term, tuple[str, ...]]]],
+        at: int,
+    ) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Yields where terms end whose first word is right before a place, with their groups."""
+        for _, groups in seconds.get("", ()):
+            yield at, groups
+        if len(seconds) == ("" in seconds):
+            return
+        for place in _within_reach(stream, at):
+            for second in stream[place]:
+                if place > at and CJK.match(second):
+                    continue
+                for rest, groups in seconds.get(second, ()):
+                    end = _end(stream, rest, place + 1)
+                    if end:
+                        yield end, groups
+
+
+def _within_reach(stream: Stream, at: int) -> Iterator[int]:
+    """Yields the places where the next word of a term may be: here, or behind a few fillers."""
+    for place in range(at, min(at + MOST_FILLERS + 1, len(stream))):
+        yield place
+        if not FILLER <= stream[place]:
+            return
+
+
+def _end(stream: Stream, rest: Term, at: int) -> int:
+    """Returns where a term ends whose other words are to come from a place on; 0 if not."""
+    for word in rest:
+        for place in _within_reach(stream, at):
+            if word in stream[place] and not (place > at and CJK.match(word)):
+                at = place + 1
+                break
+        else:
+            return 0
+    return at
 
 
 def _holds(rule: Rule, spans: dict[str, list[Span]], stream: Stream) -> bool:

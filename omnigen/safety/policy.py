@@ -75,13 +75,15 @@ class Policy:
         version: Number and hash of the data files.
         terms: Names of the groups that each term belongs to.
         rules: Rules by their first part.
-        fillers: Words that may stand between the words of a term.
+        words: Words of the terms of each file.
+        fillers: Words that may stand between the words of a term, of each file.
     """
 
     version: str
     terms: Mapping[Term, tuple[str, ...]]
     rules: Mapping[str, tuple[Rule, ...]]
-    fillers: frozenset[str]
+    words: Mapping[str, frozenset[str]]
+    fillers: Mapping[str, frozenset[str]]
 
 
 @functools.cache
@@ -126,12 +128,15 @@ class _Reader:
     def __init__(self) -> None:
         self._terms: dict[Term, dict[str, None]] = {}
         self._rules: list[Rule] = []
-        self._fillers: set[str] = set()
+        self._words: dict[str, set[str]] = {}
+        self._fillers: dict[str, set[str]] = {}
         self._used: dict[str, str] = {}
         self._groups = {EXCEPTIONS}
 
     def read(self, name: str, text: str) -> None:
         section: list[str] = []
+        self._now = name
+        self._words[name], self._fillers[name] = set(), set()
         for number, line in enumerate(text.splitlines(), 1):
             line = line.partition("#")[0].strip()
             where = f"{name}, line {number}"
@@ -155,7 +160,8 @@ class _Reader:
             version,
             {term: tuple(groups) for term, groups in self._terms.items()},
             {part: tuple(found) for part, found in rules.items()},
-            frozenset(self._fillers),
+            {name: frozenset(words) for name, words in self._words.items()},
+            {name: frozenset(words) for name, words in self._fillers.items()},
         )
 
     def _section(self, where: str, line: str) -> list[str]:
@@ -171,7 +177,7 @@ class _Reader:
 
     def _entry(self, where: str, section: list[str], entry: str) -> None:
         if section[0] == FILLERS:
-            self._fillers.update(PIECES.findall(fold(entry)))
+            self._fillers[self._now].update(PIECES.findall(fold(entry)))
         elif section[0] == EXCEPTIONS:
             self._add(where, entry, EXCEPTIONS)
         elif section[0] == "group":
@@ -197,6 +203,7 @@ class _Reader:
                 wanted = "words, and at least three letters before a star"
                 raise ValueError(f"{where}: {entry!r} is no term; allowed: {wanted}")
             self._terms.setdefault(term, {})[group] = None
+            self._words[self._now].update(term)
 
 
 def _spellings(entry: str) -> Iterator[str]:

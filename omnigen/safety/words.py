@@ -14,6 +14,7 @@ from omnigen.safety.folding import fold, rot13
 from omnigen.safety.policy import PIECES, Policy
 
 Stream = tuple[frozenset[str], ...]
+_Cut = Callable[[str], list[str] | None]  # parts letters into words
 
 NOTHING: frozenset[str] = frozenset()
 FILLER = frozenset({" "})  # what may stand between the words of a term
@@ -30,6 +31,9 @@ _DISGUISED = re.compile(r"[@$!|+€£¢¥\d]")
 _PUNCTUATION = re.compile(r"[^\w@$!|+€£¢¥*#•█░✱]|_")
 _MIXED = re.compile(r"[^\W\d_][@$!|+\d]+[^\W_]|\d[^\W\d_]|[@$!|+][^\W\d_]")
 _SPELT = re.compile(r"(?:(?<!\S)\S\s+){4}")
+_APOSTROPHES = "'’`"
+_CHUNK = re.compile(r"(\S+)(\s*)")
+_SPELLS = re.compile(r"[^\W_]|[@$!|+€£¢¥]")
 _LETTER = re.compile(r"[^\W\d_]")
 _APOSTROPHE = re.compile(r"(?<=\w{4})['’`]s\b|(?<=\w)['’`](?=\w)")
 _TRIPLE = re.compile(r"([^\W\d_])\1\1+")
@@ -61,6 +65,7 @@ class _Index:
             table.setdefault(key(entry.rstrip("*")), []).append(entry)
         self._lengths = sorted(set(map(len, self._stems)))
         self._heads = {stem[:2] for stem in self._stems}
+        self.longest = ENDING + max(map(len, (*self._words, *self._stems)), default=0)
 
     def find(self, word: str) -> list[str]:
         word = self._key(word)
@@ -95,8 +100,13 @@ class Vocabulary:
             if not entry.endswith("*"):
                 self._by_length.setdefault(len(entry), []).append(entry)
         self._stems = [entry[:-1] for entry in entries if entry.endswith("*")]
-        self._fillers = policy.fillers
-        self._longest = max(map(len, entries))
+        self._fillers = frozenset().union(*policy.fillers.values())
+        shared = policy.words.get("rules.txt", frozenset())
+        self._languages = [
+            (_Index(words | shared, str), policy.fillers[name])
+            for name, words in policy.words.items()
+            if policy.fillers[name]
+        ]
         self.identify = functools.lru_cache(maxsize=1 << 14)(self._identify)
 
     def streams(self, text: str, *, drawn: bool = False) -> Iterator[Stream]:
@@ -111,8 +121,15 @@ class Vocabulary:
         seen: set[Stream] = set()
         known = list(map(self.identify, plain))
         yield from self._new(known, seen)
-        for cut in _CUTS if _SPELT.search(folded) else _CUTS[:1]:
-            yield from self._new(self._repaired(folded, cut), seen)
+        yield from self._new(self._repaired(folded, lambda run: [run]), seen)
+        if _SPELT.search(folded):
+            # Words of many languages in one cut would hide each other: a cut is in one.
+            for words, fillers in self._languages:
+                for fewest, rest in ((2, False), (3, True)):
+                    cut = functools.partial(
+                        _cut, words=words, fillers=fillers, fewest=fewest, rest=rest
+                    )
+                    yield from self._new(self._repaired(folded, cut), seen)
         if _DOUBLED.search(folded):
             halved = PIECES.findall(_PAIR.sub(r"\1", folded))
             yield from self._new(map(self.identify, halved), seen)
@@ -156,7 +173,7 @@ class Vocabulary:
             return FILLER.union(found)
         return frozenset(found) if found else NOTHING
 
-    def _repaired(self, text: str, cut: "_Cut") -> list[frozenset[str]]:
+    def _repaired(self, text: str, cut: _Cut) -> list[frozenset[str]]:
         """Returns the words of a text after joining what stands apart and parting what is joined.
 
         Signs inside words are read as letters or left out, letters that stand alone in a row become
@@ -172,22 +189,21 @@ class Vocabulary:
 
         def flush() -> None:
             if letters:
-                spelt = self._spelt(letters, cut) if len(letters) > 4 else letters[::2]
+                spelt = self._spelt(letters, cut) if len(letters) > 5 else letters[::2]
                 words.extend(map(self.identify, spelt))
                 letters.clear()
 
-        for chunk in re.split(r"(\s+)", text):
-            if not chunk.strip():
-                if letters:
-                    letters.append(chunk)
-                continue
+        for chunk, space in _CHUNK.findall(text):
             if chunk.isdigit():
                 chunk = chunk.translate(numbers)
-            if len(chunk) == 1 and not CJK.match(chunk):
-                letters.append(chunk)
-                continue
-            flush()
-            words += self._chunk(chunk)
+            if not _SPELLS.search(chunk):
+                if letters and chunk not in _APOSTROPHES:
+                    letters[-1] += space  # as punctuation parts words, so does a wider space
+            elif len(chunk) == 1 and not CJK.match(chunk):
+                letters += [chunk, space]
+            else:
+                flush()
+                words += self._chunk(chunk)
         flush()
         return words
 
@@ -210,7 +226,7 @@ class Vocabulary:
         """Returns what a masked word may be: "s*n" is "sun" if that is in the policy."""
         if not _MASK.search(chunk):
             return self.identify(chunk)
-        if len(_LETTER.findall(chunk)) < 2 or len(chunk) > self._longest:
+        if len(_LETTER.findall(chunk)) < 2 or len(chunk) > self._exact.longest:
             return NOTHING
         pattern = "".join(char if char.isalnum() else "." for char in chunk)
         words = [w for w in self._by_length.get(len(chunk), ()) if re.fullmatch(pattern, w)]
@@ -219,7 +235,7 @@ class Vocabulary:
                 words.append(f"{stem}*")
         return frozenset(words)
 
-    def _spelt(self, letters: list[str], cut: "_Cut") -> list[str]:
+    def _spelt(self, letters: list[str], cut: _Cut) -> list[str]:
         """Returns the words that single letters spell; wider spaces part words."""
         gaps = [len(gap) for gap in letters[1:-1:2]]
         most = min(gaps)
@@ -232,7 +248,7 @@ class Vocabulary:
         words: list[str] = []
         for run in runs:
             run = "".join(PIECES.findall(run.translate(_LEET))) if _LETTER.search(run) else run
-            words += cut(self, run) or [run]
+            words += cut(run) or [run]
         return words
 
     def _parted(self, word: str) -> list[str] | None:
@@ -247,57 +263,54 @@ class Vocabulary:
 
     def _convincing(self, run: str) -> list[str] | None:
         """Returns a cut that is hardly there by chance, as "compute" has a French word in it."""
-        words = self.cut(run, fewest=FEWEST_INSIDE) or []
+        words = _cut(run, words=self._exact, fillers=self._fillers, fewest=FEWEST_INSIDE) or []
         telling = [len(word) for word in words if word not in self._fillers]
         if not telling or sum(telling) < 0.6 * len(run) or sum(telling) < SURE_INSIDE:
             return None
         return words
 
-    def cut(self, run: str, *, fewest: int, rest: bool = False) -> list[str] | None:
-        """Cuts letters into words of the policy and fillers, as few as can be.
 
-        Args:
-            run: Letters.
-            fewest: Letters that a word of the policy has at least.
-            rest: Whether there may be letters that are in no such word.
+def _cut(
+    run: str, *, words: _Index, fillers: frozenset[str], fewest: int, rest: bool = False
+) -> list[str] | None:
+    """Cuts letters into words of a policy and fillers, as few as can be.
 
-        Returns:
-            None if there is no such cut.
-        """
-        run = run[:MOST_GLUED]
-        never = float("inf")
-        cost, came = [0.0] + [never] * len(run), [0] * (len(run) + 1)
-        for start in range(len(run)):
-            if cost[start] == never:
-                continue
-            if rest and cost[start] + LETTER < cost[start + 1]:
-                cost[start + 1], came[start + 1] = cost[start] + LETTER, start
-            for end in range(start + 1, min(start + self._longest, len(run)) + 1):
-                if cost[start] + 1 < cost[end] and self._is_piece(run[start:end], fewest):
-                    cost[end], came[end] = cost[start] + 1, start
-        if cost[-1] == never:
-            return None
-        words, end = [], len(run)
-        while end:
-            words.append(run[came[end] : end])
-            end = came[end]
-        return words[::-1]
+    Args:
+        run: Letters.
+        words: Words of the policy.
+        fillers: Its fillers.
+        fewest: Letters that a word of the policy has at least.
+        rest: Whether there may be letters that are in no such word.
 
-    def _is_piece(self, word: str, fewest: int) -> bool:
-        if word in self._fillers:
+    Returns:
+        None if there is no such cut.
+    """
+
+    def is_piece(word: str) -> bool:
+        if word in fillers:
             return len(word) > 1 or word == "a" or fewest < FEWEST_INSIDE
-        return len(word) >= fewest and self._exact.has(word)
+        return len(word) >= fewest and words.has(word)
+
+    run = run[:MOST_GLUED]
+    never = float("inf")
+    cost, came = [0.0] + [never] * len(run), [0] * (len(run) + 1)
+    for start in range(len(run)):
+        if cost[start] == never:
+            continue
+        if rest and cost[start] + LETTER < cost[start + 1]:
+            cost[start + 1], came[start + 1] = cost[start] + LETTER, start
+        for end in range(start + 1, min(start + words.longest, len(run)) + 1):
+            if cost[start] + 1 < cost[end] and is_piece(run[start:end]):
+                cost[end], came[end] = cost[start] + 1, start
+    if cost[-1] == never:
+        return None
+    found, end = [], len(run)
+    while end:
+        found.append(run[came[end] : end])
+        end = came[end]
+    return found[::-1]
 
 
 def _bare(text: str) -> str:
     """Returns a text without apostrophes in words, and without the S of possessives."""
     return _APOSTROPHE.sub("", text)
-
-
-_Cut = Callable[[Vocabulary, str], list[str] | None]
-_CUTS: tuple[_Cut, ...] = (
-    lambda _, run: [run],
-    lambda vocabulary, run: vocabulary.cut(run, fewest=2),
-    lambda vocabulary, run: vocabulary.cut(run, fewest=3, rest=True),
-)
-"""What a run of single letters is: one word, some in a row, or some among other letters."""

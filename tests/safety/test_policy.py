@@ -31,7 +31,8 @@ def test_reads_rules() -> None:
         "@thing": (Rule("hate", 0.6, False, ("@thing", "moon"), ("..",)),),
         "moon": (Rule("sexual", 1.0, True, ("moon",), ()),),
     }
-    assert found.fillers == {"the", "a"}
+    assert found.fillers == {"one.txt": set(), "two.txt": {"the", "a"}}
+    assert found.words["two.txt"] == {"blue", "moon"}
 
 
 def test_characters_of_chinese_are_words() -> None:
