@@ -30,6 +30,7 @@ DOCUMENTS = [
         "provenance",
         "reliability",
         "results",
+        "safety",
         "scaling",
     )
 ]

@@ -6,7 +6,9 @@
 `safety/concepts.tsv` has what is to be refused, in twelve languages; each is asked for in every
 disguise of `DISGUISES`. `safety/lookalikes.tsv` has what only looks bad. About a third of both is
 held out, by hash: rules are written without looking at what becomes of it, and `--show`, which
-lists failures, leaves it out. Captions that the project makes itself are judged as well.
+lists failures, leaves it out. `safety/unseen.tsv` was written last, and no rule for it: how much of
+it is blocked tells how much is of what people word in their own ways. Captions that the project
+makes itself are judged as well.
 """
 
 import argparse
@@ -121,9 +123,9 @@ class Case:
         return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT
 
 
-def concepts() -> list[Case]:
-    """Returns what should be refused."""
-    with (FOLDER / "concepts.tsv").open(encoding="utf-8", newline="") as file:
+def concepts(name: str = "concepts.tsv") -> list[Case]:
+    """Returns what should be refused, of a file."""
+    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [Case(r["language"], r["category"], r["scope"] == "mild", r["text"]) for r in rows]
 
@@ -207,6 +209,8 @@ def measure(show: bool) -> Iterator[str]:
                     failures.append(f"low passes {name}: {text} ({dict(decision.scores)})")
             if decision.allowed and part == "open":
                 failures.append(f"passes, {case.language} {name}: {text}")
+    for case in concepts("unseen.tsv"):
+        blocked.add(not safety.judge_prompt(case.text).allowed, "unseen, plain")
     for case in lookalikes():
         part = "held out" if case.is_held_out else "open"
         started = time.thread_time()

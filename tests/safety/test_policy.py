@@ -93,3 +93,12 @@ def test_own_files_are_added_and_replace(tmp_path: pathlib.Path) -> None:
 def test_a_folder_without_files_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match=f"{policy.VARIABLE} is .*; it must be a folder with"):
         policy.load(str(tmp_path))
+
+
+def test_the_notation_in_the_document_is_read() -> None:
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "safety.md").read_text(encoding="utf-8")
+    notation = text.partition("```\n[fillers]\n")[2].partition("```")[0]
+    found = parse({"document": f"[fillers]\n{notation}"})
+    assert ("thunder", "storm") in found.terms and len(found.rules) == 3
+    joints = {rule.joints for rules in found.rules.values() for rule in rules}
+    assert joints == {("..",), ("&",), ("+",), ()}
