@@ -41,7 +41,7 @@ def test_prompts_that_the_policy_refuses_load_nothing(
 ) -> None:
     loaded = []
     monkeypatch.setattr(sample.Sampler, "load", lambda *_, **__: loaded.append(0))
-    argv = ["--output", str(tmp_path / "a.png"), "--prompt"]
+    argv = ["--noprovenance", "--output", str(tmp_path / "a.png"), "--prompt"]
     line = _refuses([*argv, "a severed head"], tmp_path, capsys)
     start = "omnigen.sample: the prompt is refused by policy "
     assert line.startswith(start) and line.endswith(" (violence/graphic); see docs/safety.md")
@@ -54,7 +54,7 @@ def test_prompts_that_the_policy_refuses_load_nothing(
 
 def test_low_moderation_lets_pass_what_is_mild(tmp_path: pathlib.Path, monkeypatch) -> None:
     monkeypatch.setattr(sample.Sampler, "load", lambda *_, **__: _Stub(""))
-    argv = ["--output", str(tmp_path / "a.png"), "--prompt", "a severed head"]
+    argv = ["--noprovenance", "--output", str(tmp_path / "a.png"), "--prompt", "a severed head"]
     sample.main([*argv, "--moderation=low"])
     assert (tmp_path / "a.png").exists()
 
@@ -64,7 +64,7 @@ def test_what_the_model_means_to_draw_is_judged(
 ) -> None:
     sketch = 'pw1rC664"I will kill you"xagg8c'
     monkeypatch.setattr(sample.Sampler, "load", lambda *_, **__: _Stub(sketch))
-    argv = ["--prompt", "a letter", "--output", str(tmp_path / "a.png")]
+    argv = ["--noprovenance", "--prompt", "a letter", "--output", str(tmp_path / "a.png")]
     line = _refuses(argv, tmp_path, capsys)
     assert "what the model meant to draw is refused" in line
     assert "harassment/threatening" in line and "kill" not in line
@@ -76,7 +76,7 @@ def test_words_on_pictures_are_judged_where_they_can_be_read(
     monkeypatch.setattr(sample.Sampler, "load", lambda *_, **__: _Stub(""))
     line = reading.Line("I will kill you", (0, 0, 1, 1))
     monkeypatch.setattr(reading, "rapidocr", lambda image: (line,))
-    argv = ["--prompt", "a letter", "--output", str(tmp_path / "a.png")]
+    argv = ["--noprovenance", "--prompt", "a letter", "--output", str(tmp_path / "a.png")]
     monkeypatch.setattr(sample.extras, "installed", lambda extra: extra == "ocr")
     assert "a picture is refused" in _refuses(argv, tmp_path, capsys)
     monkeypatch.setattr(sample.extras, "installed", lambda extra: False)
