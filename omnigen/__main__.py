@@ -10,6 +10,7 @@ from omnigen import cli
 PROGRAM = "omnigen"
 COMMANDS = {
     "sample": ("omnigen.sample", "draws pictures from a prompt"),
+    "serve": ("omnigen.serve.__main__", "draws for many: OpenAI's API, and a page for people"),
     "train": ("omnigen.train", "trains a model, or goes on where it stopped"),
     "evaluate": ("omnigen.evaluate", "judges models, or folders of pictures"),
     "data.prepare": ("omnigen.data.prepare.__main__", "turns pictures with captions into a corpus"),

@@ -79,6 +79,8 @@ MISSING = [
     ("fidelity", "omnigen.evaluate", "--output W --suites lpips"),
     ("provenance", "omnigen.provenance", "rows.parquet"),
     ("provenance", "omnigen.sample", "--prompt x --output x.png --provenance"),
+    ("serve", "omnigen.serve", ""),
+    ("provenance", "omnigen.serve", "--provenance"),
     ("plan", "omnigen.plan", f"--config {AR}:14b --topology v5p-512"),
     ("plan", "omnigen.plan", f"--config {AR}:14b --topology v5p-512 --fit"),
 ]
@@ -120,7 +122,6 @@ def pretend_installed(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_extra_that_a_command_can_lack_is_tried() -> None:
     optional = {"fast", "tensorboard", "rich"}  # without them commands do the same, plainer
-    optional |= {"serve"}  # no command
     assert {extra for extra, _, _ in MISSING} == extras.MODULES.keys() - optional
     setup = (ROOT / "setup.py").read_text(encoding="utf-8").partition("extras_require")[2]
     named = set(re.findall(r'^        "(\w+)": ', setup, flags=re.MULTILINE))

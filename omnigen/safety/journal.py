@@ -41,13 +41,16 @@ class Journal:
         self._lock = threading.Lock()
         self._secret = self._own_secret()
 
-    def write(self, decision: Decision, subject: str | bytes, *, level: str = "auto") -> str:
+    def write(
+        self, decision: Decision, subject: str | bytes, *, level: str = "auto", who: str = ""
+    ) -> str:
         """Writes a decision.
 
         Args:
             decision: What was decided.
             subject: Text that was judged, or the bytes of the pixels. Nothing of it is kept.
             level: Level that it was judged at.
+            who: Who asked, as something that is no name, such as a digest; empty if unknown.
 
         Returns:
             The hash of the subject, as it is in the line.
@@ -62,6 +65,7 @@ class Journal:
             "allowed": decision.allowed,
             "categories": list(decision.categories),
             "policy": decision.policy,
+            **({"who": who} if who else {}),
         }
         data = (json.dumps(line) + "\n").encode()
         path = self._folder / NAME

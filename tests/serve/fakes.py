@@ -122,14 +122,14 @@ class Verdict:
     policy: str = "toy-1"
 
 
-def judge_prompt(text: str, level: str) -> Verdict:
+def judge_prompt(text: str, level: str, stage: str) -> Verdict:
     """Refuses a word, and another one unless the level is low."""
     found = "gore" in text or "fist" in text and level == "auto"
     scores = {"violence/graphic": 0.9 if found else 0.1}
     return Verdict(not found, ("violence/graphic",) if found else (), scores)
 
 
-def judge_picture(pixels: np.ndarray, level: str) -> Verdict:
+def judge_picture(pixels: np.ndarray, level: str, stage: str) -> Verdict:
     """Refuses pictures whose first pixel is pure green."""
     found = tuple(pixels[0, 0]) == (0, 255, 0)
     return Verdict(not found, ("sexual",) if found else (), {"sexual": float(found)}, "output")

@@ -151,14 +151,14 @@ class Job:
             judge = safety.judge_picture
             await self._run(services.threads, self._check, judge, given.pixels, "input")
 
-    def _check(self, judge: Callable[[Any, str], Decision], subject: Any, stage: str) -> None:
+    def _check(self, judge: Callable[[Any, str, str], Decision], subject: Any, stage: str) -> None:
         """Judges a text or pixels.
 
         Raises:
             ApiError: If the policy refuses it.
         """
         order = self.order
-        decision = judge(subject, order.level)
+        decision = judge(subject, order.level, stage)
         told = subject if isinstance(subject, str) else subject.tobytes()
         self._services.safety.record(decision, told, order.level, order.who)
         if not decision.allowed:

@@ -16,6 +16,7 @@ from omnigen.serve.api.services import Decision, Services
 
 T = TypeVar("T")
 MOST_INPUTS = 32
+_USUAL = "auto", "input"  # level and stage
 # Whether OpenAI says that pictures can be of the category, too.
 CATEGORIES = {
     "harassment": False,
@@ -81,11 +82,13 @@ class Moderations:
     async def _judge(self, param: str, value: Any) -> list[tuple[str, Decision]]:
         safety, text = self.services.safety, fields.text(self.limits.prompt, "")
         if isinstance(value, str):
-            return [("text", await self._run(safety.judge_prompt, text.read(param, value), "auto"))]
+            return [
+                ("text", await self._run(safety.judge_prompt, text.read(param, value), *_USUAL))
+            ]
         part = fields.mapping(value, param)
         if part.get("type") == "text":
             words = text.read(f"{param}.text", part.get("text"))
-            return [("text", await self._run(safety.judge_prompt, words, "auto"))]
+            return [("text", await self._run(safety.judge_prompt, words, *_USUAL))]
         if part.get("type") != "image_url":
             kind = shown(part.get("type"))
             raise bad(f"{param}.type", f"is {kind}; allowed: text, image_url")
@@ -96,7 +99,7 @@ class Moderations:
 
     def _judge_picture(self, param: str, data: bytes) -> Decision:
         found = pictures.decode(param, data, self.services.engine.native, self.limits)
-        return self.services.safety.judge_picture(found.pixels, "auto")
+        return self.services.safety.judge_picture(found.pixels, *_USUAL)
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()

@@ -54,14 +54,14 @@ class Safety:
     """A safety policy.
 
     Attributes:
-        judge_prompt: Judges a text, at a level.
-        judge_picture: Judges pixels, uint8 `[H, W, 3]`, at a level.
+        judge_prompt: Judges a text, at a level and a stage, "input" or "output".
+        judge_picture: Judges pixels, uint8 `[H, W, 3]`, at a level and a stage.
         record: Keeps a decision without what was judged, a text or the bytes of pixels; also the
             level, and a digest of who asked.
     """
 
-    judge_prompt: Callable[[str, str], Decision]
-    judge_picture: Callable[["np.ndarray", str], Decision]
+    judge_prompt: Callable[[str, str, str], Decision]
+    judge_picture: Callable[["np.ndarray", str, str], Decision]
     record: Callable[[Decision, str | bytes, str, str], None] = lambda *_: None
 
 
