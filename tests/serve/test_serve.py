@@ -98,7 +98,7 @@ def started(monkeypatch, tmp_path, capfd):
     thread = threading.Thread(target=serve.main, args=(argv,))
     thread.start()
     said = ""
-    while "ready in" not in said:
+    while "ready in" not in said or not said.endswith("\n"):  # a line may come in pieces
         said += capfd.readouterr().err
         assert thread.is_alive() or "ready in" in said, said
     port = int(said.rpartition("http://127.0.0.1:")[2].partition(":")[0])
