@@ -71,7 +71,7 @@ class Use(enum.StrEnum):
     RARE = "rare"
 
 
-WEIGHTS = {Use.USUAL: 12.0, Use.KNOWN: 3.0, Use.RARE: 1.0}
+WEIGHTS = {Use.USUAL: 6.0, Use.KNOWN: 3.0, Use.RARE: 1.5}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from omnigen.dice import Dice
 
 CASES = {"as is": 0.5, "lower": 0.18, "sentence": 0.13, "title": 0.09, "upper": 0.1}
-TYPING = 0.12  # share of captions with slips
+TYPING = 0.16  # share of captions with slips
 SLIPS = {1: 0.7, 2: 0.22, 3: 0.08}  # how many words of such a caption have one
 EMOJI = 0.015
 UNDOTTED = 0.08  # share without needless commas, apostrophes and the last dot

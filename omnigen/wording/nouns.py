@@ -12,7 +12,7 @@ from omnigen.wording.meaning import Meaning, Thing
 from omnigen.wording.plurals import is_plural, plural
 
 LATE_COLOR, LATE_SIZE = 0.12, 0.08  # shares of colours and sizes that follow the noun
-FLUFF = 0.1  # share of captions with adjectives that change nothing
+FLUFF = 0.2  # share of captions with adjectives that change nothing
 BROKEN = 0.02  # share whose plurals are as the singular: "four red star"
 DIGITS = 0.3
 TONED = 0.06  # share of colours with an adjective of their own: "dark red"
@@ -22,11 +22,11 @@ MOST_WORDS = 20  # larger numbers are written in digits
 NOUNS = (*lexicon.SHAPES, ALL)
 ELEMENTS = frozenset({one.meaning for one in lexicon.table("elements")})
 PLAIN = {
-    "colors": 0.7,
-    "shapes": 0.6,
+    "colors": 0.55,
+    "shapes": 0.45,
     "elements": 0.35,
     "numbers": 0.0,
-    "things": 0.75,
+    "things": 0.65,
     "sizes": 0.1,
 }
 """Shares of words that are the meaning's own name, before others are drawn."""
@@ -198,7 +198,7 @@ class Names:
             return self._counted("any", "digit", count) if self.dice.chance(0.05) else str(count)
         if self.dice.chance(0.04):
             return self._counted("any", "word", count)
-        if count == 1 or self.dice.chance(0.8):
+        if count == 1 or self.dice.chance(0.65):
             return _words_of(count)
         return self.word("numbers", str(count), "word").text
 

@@ -97,7 +97,7 @@ def test_counts_sides_and_denials_are_true() -> None:
         for shape in DENIED.findall(text):
             assert shape not in {o.shape for o in scene.objects}, text
             seen["denied"] += 1
-    assert seen["counts"] > 1500 and seen["denied"] > 60
+    assert seen["counts"] > 800 and seen["denied"] > 60
     assert sum(seen[side] for side in SIDES) > 25, seen
 
 

@@ -137,7 +137,7 @@ def test_counts_are_told(count: int) -> None:
 
 DENIALS = (
     r"\bno\b|\bnot?\b|without|n't|leav(e|ing) (out|off)|skip|omit|avoid|exclu|free of|minus|sans|"
-    r"w/o|zero|\b0\b|neither|none|less|-free|forget|missing|absent|nothing|treeless|bare"
+    r"w/o|zero|\b0\b|neither|none|less|-free|forget|missing|absent|nothing|treeless|bare|unclouded"
 )
 
 
