@@ -87,6 +87,7 @@ setuptools.setup(
         "fast": FAST,
         "provenance": PROVENANCE,
         "serve": SERVE,
+        "ray": ["ray[serve]>=2.60", *SERVE],
         "notebook": ["jupyterlab", *NOTEBOOK],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],

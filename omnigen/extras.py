@@ -21,6 +21,7 @@ MODULES = {
     "plan": ("libtpu",),
     "provenance": ("c2pa", "cryptography"),
     "serve": ("starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"),
+    "ray": ("ray",),
     "tensorboard": ("tensorboard",),
     "rich": ("rich",),
 }

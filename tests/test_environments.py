@@ -62,6 +62,10 @@ for folder in "ab":
 suite = ["--suites", "kid_lite0", "--images", "a", "--reference", "b", "--output", "out"]
 evaluate.main(suite)
 """
+RAY = """
+from omnigen.serve import replicas
+print(type(replicas.app({"replicas": 2})).__name__)
+"""
 # Of each extra: a module or a program, and a part of what it prints.
 RUNS = [
     ("", f"omnigen.plan {SMALL} --topology h100x8", "of 73.23: fits"),
@@ -72,6 +76,7 @@ RUNS = [
     ("fast", FAST, "True (64, 64, 3)"),
     ("ocr", OCR, "text='hello'"),
     ("fidelity", FIDELITY, "kid_lite0"),
+    ("ray", RAY, "Application"),
     ("plan", f"omnigen.plan {SMALL} {FOUR}", "v5e-4: 4 chips"),
     ("scenes,tensorboard", f"omnigen.train --workdir run {TOKENIZER}", "step 20"),
 ]

@@ -50,21 +50,14 @@ def _prepared(settings: Settings, keys: "Keys", opened: socket.socket) -> Any:
     Raises:
         ValueError: If a file that the settings name is of no use.
     """
-    from omnigen.serve import feedback, web, wiring
-    from omnigen.serve.api.app import App
+    from omnigen.serve import wiring
     from omnigen.serve.api.running import Server, url
-    from omnigen.serve.engine import Engine
 
-    kept = feedback.Feedback(settings.feedback_dir) if settings.feedback_dir else None
-    more = [*web.routes(), *feedback.routes(kept)]
-    with progress.work("loading and compiling the model"):
-        engine = Engine.load(settings.checkpoint, rows=settings.rows, queue=settings.queue)
-    services = wiring.services(settings, engine)
-    app = App(services, limits=settings.limits, keys=keys, more=more)
+    app, engine = wiring.application(settings, keys)
     server = Server(app, engine, settings.limits)
 
     def ready() -> None:
-        if services.provenance is None:
+        if app.services.provenance is None:
             signing = "pictures do not say who made them: install the extra provenance"
             progress.say(f"{PROGRAM}: warning: {signing}")
         if settings.host != settings_.HOST and settings.api_key_file is None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from omnigen import cli, extras, files, safety
+from omnigen import cli, extras, files, progress, safety
 from omnigen.safety.journal import Journal
 from omnigen.serve.api.services import Origin, Provenance, Safety, Services, rfc3339
 from omnigen.serve.contract import Engine
@@ -15,8 +15,31 @@ from omnigen.serve.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
+    from omnigen.serve.api.app import App
+    from omnigen.serve.api.auth import Keys
+    from omnigen.serve.engine import Engine as RunningEngine
+
 _MOST_ANCHORS = 1 << 20  # bytes
 _LOG = cli.logger(__name__)
+
+
+def application(settings: Settings, keys: "Keys") -> "tuple[App, RunningEngine]":
+    """Loads and compiles the model; returns what answers requests, and its engine.
+
+    Raises:
+        MissingExtraError: If pictures are to be signed, and the extra is not installed.
+        ValueError: If a file that the settings name is of no use.
+    """
+    from omnigen.serve import feedback, web
+    from omnigen.serve.api.app import App
+    from omnigen.serve.engine import Engine
+
+    kept = feedback.Feedback(settings.feedback_dir) if settings.feedback_dir else None
+    more = [*web.routes(), *feedback.routes(kept)]
+    with progress.work("loading and compiling the model"):
+        engine = Engine.load(settings.checkpoint, rows=settings.rows, queue=settings.queue)
+    parts = services(settings, engine)
+    return App(parts, limits=settings.limits, keys=keys, more=more), engine
 
 
 def services(settings: Settings, engine: Engine) -> Services:

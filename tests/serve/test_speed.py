@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of the engine with the model that ships, beside the sampler's, in one process by turns.
 
-`python tests/serve/test_speed.py` prints it. It takes three to ten minutes on two cores.
+`python tests/serve/test_speed.py [ROWS]` prints it. It takes two to ten minutes on two cores.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ def timed(run):
     return found, time.perf_counter() - began, time.process_time() - worked
 
 
-def measure(checkpoint=None):
+def measure(rows=None):
     """Least seconds of each way to draw, and how many pictures were not the same bytes."""
     import jax
 
@@ -45,7 +45,7 @@ def measure(checkpoint=None):
     from omnigen.serve.engine import Engine
 
     requests = [Request(text, seed=seed) for seed, text in enumerate(TEXTS)]
-    engine, sampler = Engine.load(checkpoint), Sampler.load(checkpoint)
+    engine, sampler = Engine.load(rows=rows), Sampler.load()
     omni, params = sampler._omni, sampler._params
 
     async def one(request):
@@ -91,7 +91,7 @@ def measure(checkpoint=None):
     told["ratio"] = round(told["batches_s"] / told["clients_s"], 3)
     told["cores_ratio"] = round(told["batches_cores_s"] / told["clients_cores_s"], 3)
     told |= {"ready_s": round(engine.ready_s, 1), "other_bytes": other}
-    return told | {"device": jax.devices()[0].device_kind, "rows": engine.statistics().rows}
+    return told | {"device": jax.devices()[0].device_kind, "rows": engine._drawer.rows}
 
 
 @pytest.mark.slow
@@ -109,4 +109,4 @@ def test_eight_clients_draw_as_fast_as_a_batch():
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(*sys.argv[1:])))
+    print(json.dumps(measure(*map(int, sys.argv[1:]))))

@@ -44,6 +44,7 @@ class App:
     """The application.
 
     Attributes:
+        services: What draws, judges and signs.
         routes: All routes.
         is_draining: Whether the server is about to end, and takes nothing more.
     """
@@ -64,7 +65,7 @@ class App:
             keys: Keys; none are needed if None.
             more: Further routes, of Starlette, such as those of the page.
         """
-        self._services, self._limits, self._keys = services, limits or Limits(), keys or Keys()
+        self.services, self._limits, self._keys = services, limits or Limits(), keys or Keys()
         self._metrics = Metrics(services.engine)
         self._budget = Budget(self._limits.bodies_bytes)
         self.is_draining = False
@@ -73,7 +74,7 @@ class App:
         self._router = routing.Router(self.routes, redirect_slashes=False)
 
     def _routes(self) -> list[Any]:
-        services, limits = self._services, self._limits
+        services, limits = self.services, self._limits
         half, seconds = limits.kept_bytes // 2, limits.kept_s
         files, turns = (Kept(p, most=half, seconds=seconds) for p in ("img_", "resp_"))
         images = Images(services, limits, files)
@@ -183,14 +184,14 @@ class App:
 
     async def _model(self, call: Call) -> Reply:
         name = call.path["name"]
-        if name != self._services.engine.name:
+        if name != self.services.engine.name:
             message = f"there is no model {errors.shown(name)}; GET /v1/models lists what there is"
             raise errors.ApiError(404, message, param="model", code="model_not_found")
         return reply(self._described())
 
     def _described(self) -> dict[str, Any]:
-        engine = self._services.engine
-        known = {"id": engine.name, "object": "model", "created": self._services.created}
+        engine = self.services.engine
+        known = {"id": engine.name, "object": "model", "created": self.services.created}
         own = {"version": engine.version, "native_size": written(engine.native)}
         return {**known, "owned_by": "omnigen", **own, "can_edit": engine.can_edit}
 

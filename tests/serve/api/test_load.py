@@ -134,6 +134,44 @@ def test_three_times_too_much_for_a_minute() -> None:
     overloaded(60)
 
 
+def persistent(seconds: float, clients: int) -> None:
+    """Clients of OpenAI that ask again and again, and when refused once more, as they do."""
+    openai = pytest.importorskip("openai")
+    seen: Counter[str] = Counter()
+    with alone() as (port, process):
+        until = time.monotonic() + seconds
+
+        def client(_: int) -> None:
+            url = f"http://127.0.0.1:{port}/v1"
+            with openai.OpenAI(base_url=url, api_key="none", timeout=60) as own:
+                while time.monotonic() < until:
+                    try:
+                        made = own.images.generate(model="toy", prompt="x")
+                        seen["drawn" if made.data[0].b64_json else "empty"] += 1
+                    except openai.RateLimitError:
+                        seen["refused"] += 1
+
+        before, began = memory(process), time.monotonic()
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(client, range(clients)))  # any other error ends the test
+        took, grown = time.monotonic() - began, memory(process) - before
+    print(f"{dict(seen)}, {seen['drawn'] / took:.1f}/s, {grown:.0f} MB")
+    assert seen.keys() == {"drawn", "refused"} and grown <= 60
+    assert took < seconds + 15  # two retries after three seconds each, and a picture
+    if seconds >= 60:
+        assert seen["drawn"] / seconds >= 9.0
+
+
+def test_clients_that_ask_again_are_served_or_refused() -> None:
+    persistent(2, 48)
+
+
+@pytest.mark.slow
+def test_clients_that_ask_again_for_a_minute() -> None:
+    """Takes 80 s."""
+    persistent(60, 64)
+
+
 def flat(count: int) -> tuple[float, int, int]:
     """Growth of memory, in MB, of threads and of descriptors over so many requests."""
 
