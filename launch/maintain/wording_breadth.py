@@ -3,12 +3,12 @@
 
     python launch/maintain/wording_breadth.py [CAPTIONS.txt ...]
 
-Each file holds a caption a line, such as the captions that a model is trained on. A table tells of
-the suite's prompts and of each file: distinct runs of one to four words, and distinct frames. A
-frame is a text whose quoted words, numbers, colours, shapes and other names are taken out, so that
-"a red ring" and "a blue star" have one. Sets of different sizes are not to be compared, so of each
-file as many lines are taken as the suite has, at equal distances, and the numbers of all its lines
-follow.
+Each file holds a caption a line; without one captions of training scenes take its place. A table
+tells of the suite's prompts and of each file: distinct runs of one to four words, and distinct
+frames. A frame is a text whose quoted words, numbers, colours, shapes and other names are taken
+out, so that "a red ring" and "a blue star" have one. Sets of different sizes are not to be
+compared, so of each file as many lines are taken as the suite has, at equal distances, and the
+numbers of all its lines follow.
 
 Then comes the overlap: the share of the suite's prompts, frames and runs of words, in each kind of
 wording, that occur in all lines of a file. Names are taken out of the runs as well, since both
@@ -22,16 +22,29 @@ import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 
+from omnigen.data.stream import world
+from omnigen.data.stream.examples import DataConfig
 from omnigen.evals.suites import wording
 from omnigen.scenes.scene import Color, Element, Shape
 
 LONGEST = 4
+COUNT = 20_000  # captions of scenes
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]")
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”|„[^“”]*[“”]|«[^»]*»')
 _NUMBERS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
 ).split()
+
+
+def captions() -> list[str]:
+    """Returns captions of training scenes of all kinds, in the grammar and in free wording."""
+    config = DataConfig(mixture=world.EVERY, caption_dropout=0.0, uncolored=0.25, seed=5)
+    found = (
+        world.caption_at(config, i, scene=world.scene_at(config, i)).replace("\n", " / ")
+        for i in range(COUNT)
+    )
+    return list(found)
 
 
 def names() -> dict[str, str]:
@@ -93,6 +106,7 @@ def main(paths: Sequence[str]) -> None:
     known, prompts = names(), wording.prompts()
     asked = [one["prompt"] for one in prompts]
     files = {path: pathlib.Path(path).read_text("utf-8").splitlines() for path in paths}
+    files = files or {"captions": captions()}
     print("| texts | lines |", " | ".join(f"{n} words" for n in _LENGTHS), "| frames |")
     print("|---|" + "---:|" * (LONGEST + 2))
     rows = [("the suite", asked)]
