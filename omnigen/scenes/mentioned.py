@@ -2,17 +2,17 @@
 """Scenes in the order of their captions, so that a sketch copies it instead of choosing one."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from omnigen.scenes.scene import Color, Scene, Shape
-from omnigen.wording.mentions import mentions
+from omnigen.wording.mentions import Mention, mentions
 
 
 def in_order(scene: Scene, caption: str, *, colored: bool = True) -> Scene:
     """Returns a scene whose objects stand in the order in which its caption first names them.
 
     Objects of one kind stay together, and kinds that the caption does not tell apart keep their
-    order. All do if some kind is not found.
+    order. All do if none is found.
 
     Args:
         scene: What is in the picture.
@@ -36,17 +36,30 @@ def _plainly(caption: str, shapes: Sequence[Shape]) -> list[int]:
 
 
 def _by_reading(caption: str, kinds: Sequence[tuple[Color | None, Shape]]) -> list[int]:
-    """Returns the numbers of the first mentions of kinds, of those that the reader finds."""
+    """Returns the numbers of the first mentions of kinds, nothing if none is mentioned.
+
+    A kind that no mention names by its shape has the first of its colour that is left, as in "a
+    red shape", or else the first that is left. If none is, it comes after the others.
+    """
     told = [one for one in mentions(caption) if not one.is_absent] if len(kinds) > 1 else []
-    places = [
-        next(
-            (
+    places: dict[tuple[Color | None, Shape], int] = {}
+
+    def settle(is_meant: Callable[[Mention, Color | None, Shape], bool], *, again: bool) -> None:
+        for color, shape in kinds:
+            taken = () if again else {*places.values()}
+            meant = (
                 place
                 for place, one in enumerate(told)
-                if str(shape) in one.nouns and (not color or one.color in (None, str(color)))
-            ),
-            None,
-        )
-        for color, shape in kinds
-    ]
-    return [place for place in places if place is not None]
+                if place not in taken and is_meant(one, color, shape)
+            )
+            if (color, shape) not in places and (place := next(meant, None)) is not None:
+                places[color, shape] = place
+
+    settle(_is_named, again=True)
+    settle(lambda one, color, _: color is not None and one.color == color, again=False)
+    settle(lambda one, *_: True, again=False)
+    return [places.get(kind, len(told)) for kind in kinds] if told else []
+
+
+def _is_named(one: Mention, color: Color | None, shape: Shape) -> bool:
+    return str(shape) in one.nouns and (not color or one.color in (None, str(color)))

@@ -26,9 +26,11 @@ def of(*objects):
         ("a red ring and a blue star", [RING, STAR]),
         ("to the right of a star there is a ring", [STAR, RING]),
         ("left of the ring: a star, no circles", [RING, STAR]),
-        ("no stars but one near the scarlet hoop, a blue starlet", [STAR, RING]),
         ("a scarlet hoop and a star that is blue", [RING, STAR]),
-        ("a scarlet frob and a star that is blue", [STAR, RING]),
+        ("a scarlet frob and a star that is blue", [RING, STAR]),
+        ("a red shape and a blue shape", [RING, STAR]),
+        ("a blue shape and a red shape", [STAR, RING]),
+        ("a red rnig and a star", [RING, STAR]),
         ("two things", [STAR, RING]),
         ("", [STAR, RING]),
     ],
@@ -37,12 +39,13 @@ def test_objects_stand_as_the_caption_names_them(text, order) -> None:
     assert list(in_order(of(STAR, RING), text).objects) == order
 
 
-def test_kinds_stay_together_and_all_stay_where_one_is_not_found() -> None:
+def test_kinds_stay_together_and_what_is_not_found_is_what_is_left() -> None:
     more = dataclasses.replace(STAR, x=0.5, y=0.5)
     scene = of(STAR, RING, more, OTHER_STAR)
     told = in_order(scene, "a red star, a ring and two blue stars").objects
     assert list(told) == [OTHER_STAR, RING, STAR, more]
-    assert in_order(scene, "a red star, a frob and two blue stars") == scene
+    told = in_order(scene, "a red star, a frob and two blue stars").objects
+    assert list(told) == [OTHER_STAR, RING, STAR, more]
     alone = in_order(scene, "rings and stars", colored=False).objects
     assert list(alone) == [RING, STAR, more, OTHER_STAR]
 
