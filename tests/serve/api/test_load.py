@@ -144,22 +144,24 @@ def persistent(seconds: float, clients: int) -> None:
         def client(_: int) -> None:
             url = f"http://127.0.0.1:{port}/v1"
             with openai.OpenAI(base_url=url, api_key="none", timeout=60) as own:
-                while time.monotonic() < until:
+                while True:
                     try:
                         made = own.images.generate(model="toy", prompt="x")
                         seen["drawn" if made.data[0].b64_json else "empty"] += 1
                     except openai.RateLimitError:
                         seen["refused"] += 1
+                    if time.monotonic() > until:
+                        return
 
         before, began = memory(process), time.monotonic()
         with ThreadPoolExecutor(clients) as pool:
             list(pool.map(client, range(clients)))  # any other error ends the test
         took, grown = time.monotonic() - began, memory(process) - before
     print(f"{dict(seen)}, {seen['drawn'] / took:.1f}/s, {grown:.0f} MB")
-    assert seen.keys() == {"drawn", "refused"} and grown <= 60
-    assert took < seconds + 15  # two retries after three seconds each, and a picture
+    assert {"drawn"} <= seen.keys() <= {"drawn", "refused"} and grown <= 60
     if seconds >= 60:
         assert seen["drawn"] / seconds >= 9.0
+        assert took < seconds + 15  # two retries after three seconds each, and a picture
 
 
 def test_clients_that_ask_again_are_served_or_refused() -> None:
