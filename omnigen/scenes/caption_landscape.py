@@ -83,6 +83,7 @@ TAILS = (
 )
 EMBEDDED = 0.4  # share of captions that name words along with what holds them
 DROPPED_ARTICLES = 0.2
+UNCOUNTED = 0.5  # share of several clouds, houses or boats whose number is not told
 VERB = 0.5
 PLACE = 0.2
 
@@ -207,7 +208,10 @@ class Outdoors(grammar.Slots):
     def _phrase(self, element: Element) -> str:
         count = len(self.props[element])
         if element in COUNTED and count > 1:
-            return f"{grammar.number(count, digits=False)} {grammar.plural(element.value)}"
+            several = grammar.plural(element.value)
+            if self.dice.chance(UNCOUNTED):
+                return several
+            return f"{grammar.number(count, digits=False)} {several}"
         phrase = self.dice.pick(NOUNS[element])
         quote = next((q for q in self.quotations if q.lines[0].holder == element), None)
         if self.embedded and quote is not None:

@@ -6,18 +6,17 @@ from collections.abc import Collection
 
 from omnigen.dice import Dice
 from omnigen.scenes import grammar
+from omnigen.scenes.caption_landscape import COUNTED, UNCOUNTED
 from omnigen.scenes.grammar import Box
 from omnigen.scenes.relating import sides
 from omnigen.scenes.scene import Element, Landscape, Prop, Scene, Sky
 from omnigen.scenes.telling import PLACED, Told, few, few_relations, place, written
-from omnigen.wording.meaning import Meaning, Relation, Thing
+from omnigen.wording.meaning import MANY, Meaning, Relation, Thing
 
 LOOSE = 0.2  # share of meanings that leave elements out
 SKY, AFLOAT, RELATED = 0.75, 0.6, 0.3  # shares that tell the sky, a boat's water, and sides
 UNHELD = 0.06  # share that tell words without what holds them
 DENIED, ONLY = 0.32, 0.15  # shares that tell what is absent, or may say that nothing else is there
-COUNTED = frozenset({Element.CLOUD, Element.HOUSE, Element.BOAT, Element.SIGN, Element.BANNER})
-MANY = frozenset({Element.STARS, Element.MOUNTAINS, Element.HILLS, Element.TREES, Element.BIRDS})
 ALOFT = frozenset({Element.SUN, Element.MOON, Element.CLOUD})
 GROUNDED = frozenset({Element.HOUSE, Element.BOAT, Element.SIGN})
 SIDED = ALOFT | GROUNDED
@@ -72,7 +71,9 @@ def outdoors(scene: Scene, landscape: Landscape, dice: Dice) -> Meaning:
 
 def _element(element: Element, group: list[Prop], dice: Dice, *, placed: bool) -> Told:
     boxes = tuple(Box(p.x, p.y, p.width / 2, p.height / 2) for p in group)
-    count = None if element in MANY else len(group) if element in COUNTED else 1
+    count: int | None = len(group) if element in COUNTED else 1
+    if element in MANY or (len(group) > 1 and dice.chance(UNCOUNTED)):
+        count = None
     where = None
     if placed and len(group) == 1 and element in SIDED:
         where = place(boxes, dice)

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from omnigen.dice import Dice
-from omnigen.wording.meaning import Meaning, Relation, Thing, Words
+from omnigen.wording.meaning import MANY, Meaning, Relation, Thing, Words
 
 FOLDER = pathlib.Path(__file__).parent / "data" / "languages"
 LANGUAGES = ("de", "es", "fr", "zh")
-PLURALS = frozenset({"stars", "mountains", "hills", "trees", "birds"})
 ONLY = 0.4  # share of those that may say that nothing else is there and do
 
 
@@ -194,7 +193,7 @@ class _Speaker:
         if mark and thing.count == 1:
             kind = mark[0]
             return lexicon["the"][case][gender] if kind == "the" else lexicon.get(kind, "")
-        if thing.noun in PLURALS and thing.count is None:
+        if thing.noun in MANY and thing.count is None:
             return lexicon.get("some", "")
         if thing.count is None:
             forms = lexicon["several"][case].split()

@@ -36,6 +36,7 @@ PLACES = (
 )
 HOLDERS = ("cloud", "sign", "banner", "sticker", "poster")
 SKIES = ("clear", "sunset", "night", "overcast")
+MANY = ("stars", "mountains", "hills", "trees", "birds")  # of which there is never just one
 LONGEST = 6  # most things of a row or column that are told one by one
 RELATIONS: dict[str, tuple[int, ...]] = {
     "left": (1,),

@@ -8,7 +8,7 @@ import functools
 from omnigen.dice import Dice
 from omnigen.wording import lexicon, rules
 from omnigen.wording.lexicon import Entry
-from omnigen.wording.meaning import Meaning, Thing
+from omnigen.wording.meaning import MANY, Meaning, Thing
 from omnigen.wording.plurals import is_plural, plural
 
 LATE_COLOR, LATE_SIZE = 0.12, 0.08  # shares of colours and sizes that follow the noun
@@ -124,7 +124,7 @@ class Names:
     def _is_collective(self, index: int) -> bool:
         """Returns whether one word stands for many, as "a forest" for trees."""
         thing = self.things[index]
-        return thing.count is None and self.noun(index).form in ("count", "mass")
+        return thing.noun in MANY and self.noun(index).form in ("count", "mass")
 
     def is_pointed(self, index: int) -> bool:
         """Returns whether the noun alone says which thing is meant."""
@@ -266,7 +266,8 @@ class Names:
         count = 1 if thing.count is None and self._is_collective(index) else thing.count
         slots = self._count_slots(thing, count, x)
         if count is None:
-            return rules.write(f"np.some{bare}", self.dice, slots) or x
+            kind = "element" if self.domain == "landscapes" else "some"
+            return rules.write(f"np.{kind}{bare}", self.dice, slots) or x
         if count == 1:
             text = rules.write(f"np.one{bare}", self.dice, slots) or x
             return text.replace("a other ", "another ").replace("one other ", "another ")

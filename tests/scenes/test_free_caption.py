@@ -173,3 +173,17 @@ def test_what_is_inside_what_is_always_told() -> None:
         untold += not any(word in text for word in words)
     assert nested > 300
     assert untold / nested < 0.02  # mistyped ones
+
+
+@pytest.mark.parametrize("words", [caption, in_grammar])
+def test_several_clouds_are_told_with_and_without_a_number(words) -> None:
+    bare = counted = 0
+    for seed in range(1500):
+        scene = compose(seed, Kind.LANDSCAPES, held_out=False)
+        count = sum(prop.element == "cloud" for prop in scene.landscape.props)
+        text = words(scene, seed, 240).lower()
+        if count > 1:
+            assert not re.search(r"\ba cloud\b", text), text
+            counted += bool(re.search(r"\b(two|2|three|3) clouds\b", text))
+            bare += bool(re.search(r"(^|with |of |and |some |, |\n)clouds\b", text))
+    assert bare > 25 and counted > 25

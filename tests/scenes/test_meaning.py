@@ -172,11 +172,15 @@ def test_words_backgrounds_and_skies_are_those_of_the_scene(kind) -> None:
 
 def test_landscapes_tell_elements_with_their_counts() -> None:
     whole = placed = afloat = 0
+    clouds = collections.Counter()
     for scene, one in told(Kind.LANDSCAPES):
         there = collections.Counter(str(prop.element) for prop in scene.landscape.props)
         for thing in one.things:
             plural = thing.noun in ("stars", "mountains", "hills", "trees", "birds")
-            assert thing.count == (None if plural else there[thing.noun] if thing.noun else 0)
+            assert thing.count in (None, there[thing.noun])
+            assert not plural or thing.count is None
+            assert plural or there[thing.noun] > 1 or thing.count == 1
+            clouds[thing.count] += thing.noun == "cloud"
             if thing.place:
                 placed += 1
                 prop = next(p for p in scene.landscape.props if p.element == thing.noun)
@@ -189,6 +193,7 @@ def test_landscapes_tell_elements_with_their_counts() -> None:
         named = {thing.noun for thing in one.things} | {words.holder for words in one.words}
         whole += {*there} <= named
     assert whole > 0.6 * COUNT and placed > 40 and afloat > 30
+    assert 0.3 < clouds[None] / (clouds[None] + clouds[2] + clouds[3]) < 0.7
 
 
 def test_meanings_depend_on_the_dice_alone() -> None:
