@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tiny model, and rows of every kind of span for it to read."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from omnigen.generation.generate import Driver
+from omnigen.generation.state import Phase
 from omnigen.models.ar import ARConfig
 from omnigen.models.decoder import DecoderConfig
 from omnigen.models.encoder import EncoderConfig
@@ -50,6 +54,22 @@ def random_weights(shapes, seed):
         return (0.1 * x + (path[-1].key == "scale")).astype(np.float32)
 
     return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(draw, shapes))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def step(omni, weights, now, phase):
+    """The state of rows after a step of those in a phase."""
+    driver = Driver.of(omni, weights)
+    return (driver.write if phase == Phase.TEXT else driver.draw)(now)
+
+
+def finished(omni, weights, now):
+    """The state once every row is done; those that write go first."""
+    while (now.phase != Phase.DONE).any():
+        now = step(
+            omni, weights, now, Phase.TEXT if (now.phase == Phase.TEXT).any() else Phase.IMAGE
+        )
+    return now
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of prompts: the step that takes every row further, and the loop that draws a batch.
+"""Pictures of prompts: the steps that take rows further, and the loops that draw a batch.
 
 `generate` reads the prompts, lets the model write its sketches if it has learnt to, draws the
 tokens and decodes the pictures: two jitted programs, with nothing returning to the host between
@@ -197,18 +197,6 @@ def write(
     return driver.sketched(begun).ids
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def advance(omni: Omni, params: Mapping[str, Params], now: State) -> State:
-    """Takes every row a step further: an element of text, or a group of tokens.
-
-    Args:
-        omni: Model that draws.
-        params: Weights of `ar` and `head`.
-        now: State, which is donated.
-    """
-    return Driver.of(omni, params).both(now)
-
-
 def prepare(omni: Omni, params: Mapping[str, Params]) -> "Driver":
     """Returns what takes a step, with weights of `ar` and `head` laid out for it on the device."""
     return _prepare(omni, {part: params[part] for part in ("ar", "head")})
@@ -242,60 +230,21 @@ class Driver:
         return jax.lax.while_loop(lambda now: (now.phase == Phase.TEXT).any(), self.write, now)
 
     def write(self, now: State) -> State:
-        """Takes a step of rows of one branch, of which none draws."""
+        """Takes rows that write a step further; the others wait.
+
+        Their first branches have the first cache for themselves.
+        """
         element = text.elements(now)
         nothing = jnp.zeros((*element.token.shape, self.omni.config.ar.latent_dim))
-        hidden_R1D, cache = self.step(now.cache, element, nothing)
+        hidden_R1D, written = self.step(now.caches[:1], element, nothing)
         now = text.taken(self.omni, self.step.model, now, hidden_R1D[:, 0])
-        return dataclasses.replace(now, cache=cache)
+        return dataclasses.replace(now, caches=(*written, *now.caches[1:]))
 
     def draw(self, now: State) -> State:
-        """Takes a step of rows of which none writes."""
+        """Takes rows that draw a step further; the others wait."""
         element, vector = image.elements(self.omni, now)
-        hidden, cache = self.step(now.cache, element, vector)
-        return dataclasses.replace(image.taken(self.sample, now, hidden), cache=cache)
-
-    def both(self, now: State) -> State:
-        """Takes a step of rows that write or draw, in one pass through the transformer."""
-        drawn, vector = image.elements(self.omni, now)
-        written = text.elements(now)
-        element = jax.tree.map(functools.partial(_written_or_drawn, now), written, drawn)
-        hidden, cache = self.step(now.cache, element, vector)
-        further = text.taken(self.omni, self.step.model, now, hidden[: now.rows, 0])
-
-        def painted() -> tuple[jax.Array, ...]:
-            found = image.taken(self.sample, now, hidden)
-            return found.phase, found.count, found.z
-
-        # The head costs as much as the transformer, so it rests while all rows write.
-        is_drawing = (now.phase == Phase.IMAGE).any()
-        phase, count, z = jax.lax.cond(is_drawing, painted, lambda: (now.phase, now.count, now.z))
-
-        def chosen(text_row: jax.Array, image_row: jax.Array) -> jax.Array:
-            is_text = _is_text(now, text_row)
-            return jnp.where(is_text, text_row, image_row)
-
-        return dataclasses.replace(
-            further,
-            cache=cache,
-            phase=chosen(further.phase, phase),
-            count=chosen(further.count, count),
-            z=z,
-        )
-
-
-def _is_text(now: State, like: jax.Array) -> jax.Array:
-    """Returns whether rows write, `[R, 1, ...]` with as many dims as `like`."""
-    return (now.phase == Phase.TEXT).reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _written_or_drawn(now: State, written: jax.Array, drawn: jax.Array) -> jax.Array:
-    """Returns what each branch reads: of rows that write, an element in the first branch.
-
-    Nothing reads what else stands in their places, since `image.elements` puts it in segment 0.
-    """
-    first = jnp.where(_is_text(now, written), written, drawn[: now.rows, :1])
-    return drawn.at[: now.rows, :1].set(first)
+        hidden, caches = self.step(now.caches, element, vector)
+        return dataclasses.replace(image.taken(self.sample, now, hidden), caches=caches)
 
 
 _split = jax.jit(lambda keys: tuple(jax.vmap(jax.random.split, out_axes=1)(keys)))

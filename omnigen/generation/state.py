@@ -2,12 +2,12 @@
 """The state of generation: rows that write text or draw a picture, each at its own pace.
 
 A row is one sample in the making. `begin` makes a state of rows whose prompts have been read;
-`generate.advance` takes every row a step further, whatever it is doing; `insert` puts rows of
-another state in the place of rows that are done, and `release` ends a row early. Rows that are
-done wait unseen. With guidance a row has two branches in the cache, the second of which has read
-the prompt's pictures without its words (see `prompt`).
+the steps of `generate.Driver` take all rows that write further, or all that draw, while the others
+wait; `insert` puts rows of another state in the place of rows that are done, and `release` ends a
+row early. Rows that are done wait unseen. With guidance a row has two branches in the cache, the
+second of which has read the prompt's pictures without its words (see `prompt`).
 
-Cache rows may be filled to lengths of their own (`Cache.length` of shape `[C R]`): then what a row
+Cache rows may be filled to lengths of their own (`Cache.length` has as many): then what a row
 becomes follows from its own inputs, to the bit, whatever its neighbours are. Rows that began
 together may share one length (`[1]`), which is faster; those that wait leave holes then.
 
@@ -100,7 +100,8 @@ class State:
     """Rows in the making.
 
     Attributes:
-        cache: What each branch of each row has read, `[C R]`; `[R]` until `branch`.
+        caches: What each branch of each row has read: one cache of all, `[C R]`, or one of each
+            branch, `[R]`; one, `[R]`, until `branch`.
         last: The text element that each branch reads next, or the `[IMG]` before its picture, `[C
             R, 1]`; not in the cache yet.
         phase: Phases, int32 `[R]`; see `Phase`.
@@ -114,7 +115,7 @@ class State:
         z: Tokens so far in the order of drawing, float32 `[R, G, K, Z]`.
     """
 
-    cache: Cache
+    caches: tuple[Cache, ...]
     last: Sequence
     phase: jax.Array
     count: jax.Array
@@ -186,7 +187,7 @@ def begin(
     shape = (rows, config.groups, config.block)
     places_RN2 = jnp.asarray(places(*config.grid))[jnp.asarray(dials.order)]
     return State(
-        cache=cache,
+        caches=(cache,),
         last=last,
         phase=jnp.full(rows, Phase.TEXT if config.sketch_length else Phase.IMAGE, jnp.int32),
         count=jnp.zeros(rows, jnp.int32),
@@ -202,13 +203,24 @@ def begin(
 def branch(state: State) -> State:
     """Gives each branch of rows that have read prompts for two a cache row of its own."""
     assert state.branches == 2, state.branches
-    return dataclasses.replace(state, cache=state.cache.repeat(2))
+    (cache,) = state.caches
+    return dataclasses.replace(state, caches=(cache.repeat(2),))
+
+
+def branch_apart(state: State) -> State:
+    """Does what `branch` does, with a cache for each branch; their rows have own lengths.
+
+    So writing does not touch what the second branch has read, which needs no room for text.
+    """
+    assert state.branches == 2, state.branches
+    first = _of_own_length(state.caches[0])
+    size = first.segment.shape[1] - state.ids.shape[1]
+    return dataclasses.replace(state, caches=(first, first.head(size)))
 
 
 def idle(row: State, rows: int) -> State:
     """Returns a state of `rows` rows that are done, for rows of the form of `row` to join."""
-    alone = _of_own_length(row)
-    many = jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), alone)
+    many = jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), _alone(row))
     return dataclasses.replace(many, phase=jnp.full(rows, Phase.DONE, jnp.int32))
 
 
@@ -224,14 +236,18 @@ def insert(state: State, place: jax.Array, row: State) -> State:
         split = old.reshape(len(new), rows, *old.shape[1:])
         return split.at[:, place].set(new).reshape(old.shape)
 
-    return jax.tree.map(put, state, _of_own_length(row))
+    return jax.tree.map(put, state, _alone(row))
 
 
-def _of_own_length(row: State) -> State:
+def _alone(row: State) -> State:
     """Returns a state of one row whose branches have lengths of their own."""
     assert row.rows == 1, row.rows
-    length = jnp.broadcast_to(row.cache.length, row.branches)
-    return dataclasses.replace(row, cache=dataclasses.replace(row.cache, length=length))
+    return dataclasses.replace(row, caches=tuple(map(_of_own_length, row.caches)))
+
+
+def _of_own_length(cache: Cache) -> Cache:
+    """Returns a cache whose rows have lengths of their own."""
+    return dataclasses.replace(cache, length=jnp.broadcast_to(cache.length, cache.rows))
 
 
 def release(state: State, place: jax.Array) -> State:

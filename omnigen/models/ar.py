@@ -88,6 +88,16 @@ class Cache:
     segment: jax.Array
     length: jax.Array
 
+    @property
+    def rows(self) -> int:
+        """The number of rows, B."""
+        return len(self.group)
+
+    def head(self, size: int) -> "Cache":
+        """Returns what has room for `size` elements; all that was written must lie there."""
+        layers = [KVCache(layer.k[:, :, :size], layer.v[:, :, :size]) for layer in self.layers]
+        return Cache(layers, self.group[:, :size], self.segment[:, :size], self.length)
+
     def repeat(self, times: int) -> "Cache":
         """Returns `times` copies of all rows, `[times * B, ...]`, one after another.
 
@@ -225,37 +235,55 @@ class Stepper:
     blocks: list[Block]
 
     def __call__(
-        self, cache: Cache, sequence: Sequence, vector_BTZ: jax.Array
-    ) -> tuple[jax.Array, Cache]:
-        """Appends T elements to the cache.
+        self, caches: tuple[Cache, ...], sequence: Sequence, vector_BTZ: jax.Array
+    ) -> tuple[jax.Array, tuple[Cache, ...]]:
+        """Appends T elements to what was read.
 
         Args:
-            cache: What was read so far.
-            sequence: New elements, `[B, T]`. A row of a length of its own appends those that are in
-                a segment, which come first; the others are overwritten by what comes next.
+            caches: What was read so far; together they have B rows.
+            sequence: New elements, `[B, T]`; the first rows are those of the first cache, and so
+                on. A row of a length of its own appends those that are in a segment, which come
+                first; the others are overwritten by what comes next.
             vector_BTZ: Image tokens among them.
 
         Returns:
-            Their hidden states `[B, T, D]`, which equal `AR.hidden`'s to rounding, and the cache.
+            Their hidden states `[B, T, D]`, which equal `AR.hidden`'s to rounding, and the caches.
         """
-
-        def write(into: jax.Array, new: Array) -> jax.Array:
-            return write_rows(into, jnp.asarray(new), cache.length, axis=1)
-
-        group = write(cache.group, sequence.groups)
-        segment = write(cache.segment, sequence.segment)
-        mask_BTS = may_attend(sequence, dataclasses.replace(sequence, group=group, segment=segment))
-        position_BTA = jnp.asarray(sequence.position)
+        begin, told, masks = 0, [], []
+        for cache in caches:
+            rows = slice(begin, begin + cache.rows)
+            own = sequence.map(lambda field, rows=rows: field[rows])
+            new = _told(cache, own)
+            told.append(new)
+            seen = dataclasses.replace(own, group=new.group, segment=new.segment)
+            masks.append(may_attend(own, seen))
+            begin = rows.stop
+        assert begin == len(vector_BTZ), (begin, vector_BTZ.shape)
+        position_BTA, starts = jnp.asarray(sequence.position), [cache.length for cache in caches]
         x_BTD, layers = self.model.embed(sequence, vector_BTZ), []
-        for block, layer in zip(self.blocks, cache.layers, strict=True):
-            x_BTD, layer = block.step(
-                x_BTD, position_BTA, layer, start=cache.length, mask_BTS=mask_BTS
-            )
-            layers.append(layer)
-        # What a row wrote beyond its segment keeps segment 0, so nothing sees it before the next
-        # elements are written over it.
-        appended = x_BTD.shape[1]
-        if len(cache.length) > 1:
-            appended = (jnp.asarray(sequence.segment) > 0).sum(axis=1, dtype=jnp.int32)
-        length = cache.length + appended
-        return self.model.norm(x_BTD), Cache(layers, group, segment, length)
+        for number, block in enumerate(self.blocks):
+            old = [cache.layers[number] for cache in caches]
+            x_BTD, new = block.step(x_BTD, position_BTA, old, starts=starts, masks=masks)
+            layers.append(new)
+        by_cache = zip(told, zip(*layers, strict=True), strict=True)
+        found = tuple(dataclasses.replace(cache, layers=list(own)) for cache, own in by_cache)
+        return self.model.norm(x_BTD), found
+
+
+def _told(cache: Cache, sequence: Sequence) -> Cache:
+    """Returns a cache that knows of new elements, without their keys and values."""
+
+    def write(into: jax.Array, new: Array) -> jax.Array:
+        return write_rows(into, jnp.asarray(new), cache.length, axis=1)
+
+    # What a row writes beyond its segment keeps segment 0, so nothing sees it before the next
+    # elements are written over it.
+    count = sequence.token.shape[1]
+    if len(cache.length) == cache.rows:
+        count = (jnp.asarray(sequence.segment) > 0).sum(axis=1, dtype=jnp.int32)
+    return dataclasses.replace(
+        cache,
+        group=write(cache.group, sequence.groups),
+        segment=write(cache.segment, sequence.segment),
+        length=cache.length + count,
+    )

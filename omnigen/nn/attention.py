@@ -7,6 +7,7 @@ H head dim, A position axes.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -198,19 +199,29 @@ class Attention(nnx.Module):
         self,
         x_BTD: jax.Array,
         position_BTA: jax.Array,
-        cache: KVCache,
+        caches: Sequence[KVCache],
         *,
-        start: jax.Array,
-        mask_BTS: jax.Array,
-    ) -> tuple[jax.Array, KVCache]:
-        """Writes x's keys and values into the cache, then attends to the cache.
+        starts: Sequence[jax.Array],
+        masks: Sequence[jax.Array],
+    ) -> tuple[jax.Array, list[KVCache]]:
+        """Writes x's keys and values into caches, then attends to them.
 
-        They are written from `start` on, `[B]`, or `[1]` if that is the same for all rows.
+        Args:
+            x_BTD: New elements; the first rows are those of the first cache, and so on.
+            position_BTA: Their positions.
+            caches: What each row has read; together they have B rows.
+            starts: Where to write in each cache: `[B]` of its rows, or `[1]` for all of them.
+            masks: What may be seen in each cache, `[B, T, S]` of its rows.
         """
         q, k, v = self.qkv(x_BTD, position_BTA)
+        found, written, begin = [], [], 0
+        for cache, start, mask_BTS in zip(caches, starts, masks, strict=True):
+            rows = slice(begin, begin + len(cache.k))
 
-        def write(into: jax.Array, new: jax.Array) -> jax.Array:
-            return write_rows(into, new.swapaxes(1, 2).astype(into.dtype), start, axis=2)
+            def write(into: jax.Array, new: jax.Array, start: jax.Array = start) -> jax.Array:
+                return write_rows(into, new.swapaxes(1, 2).astype(into.dtype), start, axis=2)
 
-        cache = KVCache(write(cache.k, k), write(cache.v, v))
-        return self.out(attend_cache(q, cache, mask_BTS=mask_BTS)), cache
+            written.append(KVCache(write(cache.k, k[rows]), write(cache.v, v[rows])))
+            found.append(attend_cache(q[rows], written[-1], mask_BTS=mask_BTS))
+            begin = rows.stop
+        return self.out(jnp.concatenate(found)), written

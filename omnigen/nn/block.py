@@ -2,6 +2,7 @@
 """The pre-norm transformer block of the encoder and the AR transformer."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 from flax import nnx
@@ -60,17 +61,17 @@ class Block(nnx.Module):
         self,
         x_BTD: jax.Array,
         position_BTA: jax.Array,
-        cache: KVCache,
+        caches: Sequence[KVCache],
         *,
-        start: jax.Array,
-        mask_BTS: jax.Array,
-    ) -> tuple[jax.Array, KVCache]:
-        """Runs the block over new elements, written into the cache from `start` on."""
+        starts: Sequence[jax.Array],
+        masks: Sequence[jax.Array],
+    ) -> tuple[jax.Array, list[KVCache]]:
+        """Runs the block over new elements, written into caches; see `Attention.step`."""
         normed_BTD = self.attention_norm(x_BTD)
-        y_BTD, cache = self.attention.step(
-            normed_BTD, position_BTA, cache, start=start, mask_BTS=mask_BTS
+        y_BTD, caches = self.attention.step(
+            normed_BTD, position_BTA, caches, starts=starts, masks=masks
         )
-        return self._add_mlp(x_BTD + y_BTD), cache
+        return self._add_mlp(x_BTD + y_BTD), caches
 
     def _add_mlp(self, x_BLD: jax.Array) -> jax.Array:
         return shard(x_BLD + self.mlp(self.mlp_norm(x_BLD)), "batch", "length", None)

@@ -2,10 +2,12 @@
 """The drawer of a model: rows of `generation.state`, and the programs that take them further.
 
 There are few kinds of rows, which differ in the length of the prompts that they have room for; a
-request takes the first that its prompt fits in. All rows of a kind are one state and take one
-step together, those that are idle, too: so one program of one shape makes every picture, and what
-a row becomes does not depend on its neighbours, to the bit. Longer kinds have fewer rows, so that
-the cache of each takes about as much memory. Prompts are read by programs for a few lengths.
+request takes the first that its prompt fits in. All rows of a kind are one state. One program
+takes those that write a step further, and another those that draw (`rounds` says which is next);
+rows that wait or are idle go through them, too. So every picture is made by the same programs of
+the same shapes, and what a row becomes does not depend on its neighbours, to the bit. Longer kinds
+have fewer rows, so that the cache of each takes about as much memory. Prompts are read by programs
+for a few lengths.
 
 Shape legend: R rows, L looked at, N image tokens, P elements of a sketch, S steps of the flow head,
 T elements read ahead, Z latent dim.
@@ -33,6 +35,7 @@ from omnigen.generation.state import Dials, Phase, State
 from omnigen.models.omni import Omni, to_uint8
 from omnigen.nn.module import Params
 from omnigen.serve.drawer import Place, Plan
+from omnigen.serve.rounds import Rounds
 
 ROWS_CPU = 8
 ROWS = 64  # on accelerators
@@ -205,14 +208,12 @@ class Painter:
             request = Request([spans.Picture(pixels)])
         plan = self.plan(request)
         rows.join((plan.kind, 0), request, plan)
-        rows.step()
-        began = time.monotonic()
-        rows.step()
-        step_s = time.monotonic() - began
+        config, phases = self.omni.config, rows.phases
+        seconds = {phase: _second_s(rows.take, plan.kind, phase) for phase in phases}
         rows.look([(plan.kind, 0)])
         rows.leave((plan.kind, 0))
-        config = self.omni.config
-        self.picture_s = step_s * (config.groups + config.sketch_length / 4)
+        written = seconds.get(Phase.TEXT, 0.0) * config.sketch_length / 4
+        self.picture_s = written + seconds[Phase.IMAGE] * config.groups
 
 
 class PainterRows:
@@ -223,13 +224,22 @@ class PainterRows:
         kinds = range(len(painter.rooms))
         self._states = [_idle(painter, kind) for kind in kinds]
         self._busy: list[set[int]] = [set() for _ in kinds]
+        self._writing: list[set[int]] = [set() for _ in kinds]
+        self._rounds = [Rounds() for _ in kinds]
         self._seeds = [np.zeros(rows, np.uint32) for rows in painter.rows]
+
+    @property
+    def phases(self) -> list[Phase]:
+        """Those that rows go through."""
+        writes = self._painter.omni.config.sketch_length > 0
+        return [Phase.TEXT, Phase.IMAGE] if writes else [Phase.IMAGE]
 
     def compile(self, kind: int) -> None:
         """Compiles the programs for rows of a kind."""
         now, number = self._states[kind], np.int32(0)
         row = _row_shape(self._painter, kind)
-        _step.lower(self._painter.driver, now).compile()
+        for phase in self.phases:
+            _step.lower(self._painter.driver, now, phase).compile()
         _insert.lower(now, number, row).compile()
         _release.lower(now, number).compile()
         _chosen.lower(now, np.zeros(self._painter.looks, np.int32)).compile()
@@ -241,28 +251,43 @@ class PainterRows:
         self._states[kind] = _insert(self._states[kind], np.int32(number), row)
         self._seeds[kind][number] = request.seed
         self._busy[kind].add(number)
+        if Phase.TEXT in self.phases:
+            self._writing[kind].add(number)
 
     def leave(self, place: Place) -> None:
         """Ends a row early; one that is done may be left, too."""
         kind, number = place
         self._states[kind] = _release(self._states[kind], np.int32(number))
         self._busy[kind].discard(number)
+        self._writing[kind].discard(number)
+        self._rounds[kind].leave(number)
 
     def step(self) -> dict[Place, int]:
-        """Takes every row a step further; returns how many tokens each has drawn."""
+        """Takes rows a step further; returns how many tokens each has drawn.
+
+        Of each kind those take it that write, or those that draw.
+        """
         told: dict[int, jax.Array] = {}
-        for kind, busy in enumerate(self._busy):
+        for kind, (busy, writing) in enumerate(zip(self._busy, self._writing, strict=True)):
             if busy:
-                self._states[kind], told[kind] = _step(self._painter.driver, self._states[kind])
+                told[kind] = self.take(kind, self._rounds[kind].next(writing, busy - writing))
         config, drawn = self._painter.omni.config, {}
         for kind, numbers in told.items():
             phases, counts = np.asarray(numbers)
             for number in sorted(self._busy[kind]):
                 groups = 0 if phases[number] == Phase.TEXT else int(counts[number])
                 drawn[kind, number] = groups * config.block
+                if phases[number] != Phase.TEXT:
+                    self._writing[kind].discard(number)
                 if groups == config.groups:
                     self._busy[kind].discard(number)
         return drawn
+
+    def take(self, kind: int, phase: Phase) -> jax.Array:
+        """Takes rows of a kind in a phase a step further; returns phases and counts, `[2, R]`."""
+        now, told = _step(self._painter.driver, self._states[kind], phase)
+        self._states[kind] = now
+        return told
 
     def look(self, places: Sequence[Place]) -> list[tuple[np.ndarray, str, int]]:
         """Returns pictures of the tokens so far, and the text of each and its number of tokens."""
@@ -289,6 +314,14 @@ class PainterRows:
         return zip(images, texts, counts, strict=True)
 
 
+def _second_s(take: Callable[..., Any], *arguments: Any) -> float:
+    """Returns the seconds of the second of two calls."""
+    jax.block_until_ready(take(*arguments))
+    began = time.monotonic()
+    jax.block_until_ready(take(*arguments))
+    return time.monotonic() - began
+
+
 def _rooms(omni: Omni) -> list[int]:
     """Returns the lengths of prompts that rows have room for: usual ones, and the longest."""
     config = omni.config
@@ -299,8 +332,11 @@ def _rooms(omni: Omni) -> list[int]:
 
 
 def _lengths(rooms: Sequence[int]) -> list[int]:
-    """Returns the rooms, and between them lengths that grow fourfold."""
-    found, length = set(rooms), rooms[0]
+    """Returns the rooms, between them lengths that grow fourfold, and half of the first.
+
+    Most prompts are a short sentence, and reading one takes as long as two steps or more.
+    """
+    found, length = {*rooms, rooms[0] // 2}, rooms[0]
     while (length := 4 * length) < rooms[-1]:
         found.add(length)
     return sorted(found)
@@ -336,7 +372,7 @@ def _begin(
     keys, _ = _keys(seed)
     ar = omni.ar.bind(weights)
     row = state.begin(omni, ar, prompts, keys, dials, guided=is_guided, room=size)
-    return state.branch(row) if is_guided else row
+    return state.branch_apart(row) if is_guided else row
 
 
 def _row_shape(painter: Painter, kind: int) -> Any:
@@ -361,10 +397,13 @@ _insert = jax.jit(state.insert, donate_argnums=0)
 _release = jax.jit(state.release, donate_argnums=0)
 
 
-@functools.partial(jax.jit, donate_argnums=1)
-def _step(driver: generate.Driver, now: State) -> tuple[State, jax.Array]:
-    """Takes a step; also returns phases and counts, `[2, R]`, which outlive the state."""
-    now = driver.both(now)
+@functools.partial(jax.jit, static_argnums=2, donate_argnums=1)
+def _step(driver: generate.Driver, now: State, phase: Phase) -> tuple[State, jax.Array]:
+    """Takes rows in a phase a step further; also returns phases and counts, `[2, R]`.
+
+    These outlive the state.
+    """
+    now = driver.write(now) if phase == Phase.TEXT else driver.draw(now)
     return now, jnp.stack([now.phase, now.count])
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 from omnigen.generation import generate, state
 from omnigen.generation.generate import Driver
@@ -181,9 +182,8 @@ def test_a_drawn_picture_and_the_same_one_given_are_the_same_in_the_cache(model,
         return state.begin(writing, ar, prompts, keys(1), dials, guided=False, room=ROOM)
 
     now = begin(prompt_rows(writing, ["ab"]))
-    ahead = int((now.cache.segment > 0).sum())
-    while (now.phase != Phase.DONE).any():
-        now = generate.advance(writing, weights, now)
+    ahead = int((now.caches[0].segment > 0).sum())
+    now = toys.finished(writing, weights, now)
     written = now.ids[0].tolist()
     sketch = bytes(written[: written.index(260)]).decode("ascii")
     assert len(sketch) == 4
@@ -198,9 +198,9 @@ def test_a_drawn_picture_and_the_same_one_given_are_the_same_in_the_cache(model,
     again = begin(prompt_rows(Drawn(writing.config), [given], {"encoder": {}}))
     # The drawn picture's last group is not in the cache: it waits to be read.
     count = ahead + 1 + len(sketch) + 16
-    assert int((now.cache.segment > 0).sum()) == count
-    drawn_at, given_at = (np.flatnonzero(s.cache.segment[0])[:count] for s in (now, again))
-    for drawn, read in zip(now.cache.layers, again.cache.layers, strict=True):
+    assert int((now.caches[0].segment > 0).sum()) == count
+    drawn_at, given_at = (np.flatnonzero(s.caches[0].segment[0])[:count] for s in (now, again))
+    for drawn, read in zip(now.caches[0].layers, again.caches[0].layers, strict=True):
         np.testing.assert_allclose(drawn.k[0, :, drawn_at], read.k[0, :, given_at], atol=1e-5)
         np.testing.assert_allclose(drawn.v[0, :, drawn_at], read.v[0, :, given_at], atol=1e-5)
 
@@ -247,19 +247,14 @@ def test_rows_with_pictures_join_rows_without(model, params):
         for i, prompt in enumerate(PROMPTS)
     ]
 
-    def finished(now):
-        while (now.phase != Phase.DONE).any():
-            now = generate.advance(model, weights, now)
-        return now
-
     def alone(i):
         now = state.insert(state.idle(begun[i], 3), jnp.int32(1), begun[i])
-        return np.asarray(finished(now).tokens()[1])
+        return np.asarray(toys.finished(model, weights, now).tokens()[1])
 
     now = state.idle(begun[0], 3)
     for i in (0, 1, 2):
-        now = generate.advance(model, weights, state.insert(now, jnp.int32(i), begun[i]))
+        now = toys.step(model, weights, state.insert(now, jnp.int32(i), begun[i]), Phase.IMAGE)
     now = state.insert(state.release(now, jnp.int32(1)), jnp.int32(1), begun[3])
-    tokens = np.asarray(finished(now).tokens())
+    tokens = np.asarray(toys.finished(model, weights, now).tokens())
     for place, i in enumerate((0, 3, 2)):
         np.testing.assert_array_equal(tokens[place], alone(i), str(i))

@@ -3,11 +3,13 @@
 
 import dataclasses
 import functools
+import random
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 from omnigen.generation import generate, state
 from omnigen.generation.prompt import prompt_rows
@@ -16,7 +18,7 @@ from omnigen.generation.state import Dials, Phase
 from omnigen.models.omni import Omni
 
 TEXTS = ["a red dot", "", "two blue squares", "x", "a longer prompt than the others"]
-ROOM = 128 + 9 + 16 + 4
+ROOM = 128 + 9 + 16
 SAMPLINGS = [
     Sampling(),
     Sampling(guidance=5.0, temperature=0.5),
@@ -45,7 +47,7 @@ def begun(model):
     def begin(rows, keys, dials):
         ar = omni.ar.bind(weights["ar"])
         one = functools.partial(state.begin, guided=True, room=ROOM)
-        return state.branch(one(omni, ar, rows, keys, dials))
+        return state.branch_apart(one(omni, ar, rows, keys, dials))
 
     def of(number):
         dials = Dials.of(omni.config, SAMPLINGS[number], 1)
@@ -57,8 +59,7 @@ def begun(model):
 
 def finished(omni, weights, now):
     """Tokens and ids once every row is done."""
-    while (now.phase != Phase.DONE).any():
-        now = generate.advance(omni, weights, now)
+    now = toys.finished(omni, weights, now)
     return np.asarray(now.tokens()), np.asarray(now.ids)
 
 
@@ -80,15 +81,18 @@ def test_sketches_end_at_different_places(model, alone):
 
 
 def test_rows_join_and_leave_and_become_what_they_become_alone(model, begun, alone):
-    """Five rows pass through three places, one of them after a row that was given up."""
+    """Five rows pass through three places, one of them after a row that was given up.
+
+    Those that write and those that draw take steps in any order.
+    """
     omni, weights = model
-    waiting, places = [0, 1, 2, 3, 4], {}
+    waiting, places, chance = [0, 1, 2, 3, 4], {}, random.Random(0)
     now, found, phases = state.idle(begun(0), 3), {}, set()
     now = state.insert(now, jnp.int32(2), begun(4))
     for _ in range(3):
-        now = generate.advance(omni, weights, now)
+        now = toys.step(omni, weights, now, Phase.TEXT)
     now = state.release(now, jnp.int32(2))
-    for step in range(200):
+    for step in range(400):
         done = np.flatnonzero(np.asarray(now.phase) == Phase.DONE).tolist()
         for place in done:
             if place in places:
@@ -100,7 +104,7 @@ def test_rows_join_and_leave_and_become_what_they_become_alone(model, begun, alo
         if len(found) == len(TEXTS):
             break
         phases.add(tuple(sorted(set(np.asarray(now.phase).tolist()))))
-        now = generate.advance(omni, weights, now)
+        now = toys.step(omni, weights, now, chance.choice([Phase.TEXT, Phase.IMAGE]))
     assert (Phase.TEXT, Phase.IMAGE) in phases, phases  # side by side
     for number, (tokens, ids) in enumerate(alone):
         np.testing.assert_array_equal(found[number][1], ids, str(number))
@@ -148,3 +152,7 @@ def test_a_longer_prompt_needs_room(model):
             guided=True,
             room=ROOM,
         )
+
+
+def test_the_second_branch_has_no_room_for_text(begun):
+    assert [cache.segment.shape for cache in begun(0).caches] == [(1, ROOM), (1, ROOM - 9)]

@@ -122,8 +122,8 @@ def test_rows_end_at_the_element_that_ended_them(written, scores):
             last = np.asarray(getattr(out.last, name))[i, 0]
             np.testing.assert_array_equal(last, getattr(row, name)[place], name)
         # Of what was written the last is not in the cache; what came after the end is hidden.
-        begin = out.cache.segment.shape[1] - SIZE - 16
-        segment = out.cache.segment[i, begin : begin + SIZE].tolist()
+        begin = out.caches[0].segment.shape[1] - SIZE - 16
+        segment = out.caches[0].segment[i, begin : begin + SIZE].tolist()
         assert segment == [1] * (len(sketch) + 1) + [0] * (SIZE - len(sketch) - 1)
 
 

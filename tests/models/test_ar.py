@@ -184,7 +184,7 @@ def decode(omni, params, rows, vectors, prompt_length, sizes):
         step, start, outs = model.stepper(), prompt_length, [first]
         for size in sizes:
             new = rows.map(lambda field, at=start, n=size: field[:, at : at + n])
-            out, cache = step(cache, new, vectors[:, start : start + size])
+            out, (cache,) = step((cache,), new, vectors[:, start : start + size])
             outs.append(out)
             start += size
         return jnp.concatenate(outs, axis=1), cache

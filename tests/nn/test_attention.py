@@ -152,12 +152,12 @@ def test_steps_over_a_cache_equal_the_whole(attention):
         outs = []
         for start, stop in ((0, 3), (3, 4), (4, 6)):
             mask = jnp.arange(8)[None, None, :] <= jnp.arange(start, stop)[None, :, None]
-            out, cache = attention.step(
+            out, (cache,) = attention.step(
                 x[:, start:stop],
                 position[:, start:stop],
-                cache,
-                start=jnp.full(1, start, jnp.int32),
-                mask_BTS=jnp.broadcast_to(mask, (2, *mask.shape[1:])),
+                [cache],
+                starts=[jnp.full(1, start, jnp.int32)],
+                masks=[jnp.broadcast_to(mask, (2, *mask.shape[1:]))],
             )
             outs.append(out)
         return jnp.concatenate(outs, axis=1), cache

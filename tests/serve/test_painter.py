@@ -192,12 +192,12 @@ def test_nothing_compiles_once_it_is_ready(engine, alone, caplog):
 def test_after_a_step_that_failed_pictures_are_the_same(engine, alone, monkeypatch, caplog):
     step, calls = painter._step, []
 
-    def fail(driver, now):
+    def fail(driver, now, phase):
         calls.append(1)
         if len(calls) == 5:
             jax.tree.map(lambda leaf: leaf.delete(), now)
             raise RuntimeError("the device is gone")
-        return step(driver, now)
+        return step(driver, now, phase)
 
     monkeypatch.setattr(painter, "_step", fail)
     with pytest.raises(RuntimeError, match="drawing failed: RuntimeError: the device is gone"):
@@ -237,8 +237,8 @@ def test_there_are_rows(model):
 def test_longer_prompts_have_fewer_rows_and_lengths_between(drawer):
     room = 9 + 16
     assert drawer.rows == (3, max(1, 3 * (128 + room) // (512 + room)))
-    assert painter._lengths((128, 512, 4096)) == [128, 512, 2048, 4096]
-    assert painter._lengths((128, 512)) == drawer.lengths == [128, 512]
+    assert painter._lengths((128, 512, 4096)) == [64, 128, 512, 2048, 4096]
+    assert painter._lengths((128, 512)) == drawer.lengths == [64, 128, 512]
 
 
 def test_a_checkpoint_is_served_by_its_folders_name(untrained, monkeypatch):
