@@ -225,7 +225,7 @@ class PainterRows:
         self._states = [_idle(painter, kind) for kind in kinds]
         self._busy: list[set[int]] = [set() for _ in kinds]
         self._writing: list[set[int]] = [set() for _ in kinds]
-        self._rounds = [Rounds() for _ in kinds]
+        self._rounds = [Rounds(rows) for rows in painter.rows]
         self._seeds = [np.zeros(rows, np.uint32) for rows in painter.rows]
 
     @property

@@ -7,15 +7,17 @@ The short forms run always; the long ones are slow. docs/serving.md has what the
 import contextlib
 import gc
 import http.client
+import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import fakes
@@ -27,8 +29,9 @@ BODY = json.dumps({"prompt": "x", "seed": 1}).encode()
 class Loop:
     """Clients that ask at a steady rate, whether or not answers come (an open loop)."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, bodies: Sequence[bytes] = (BODY,)) -> None:
         self._port, self._here = port, threading.local()
+        self._bodies = itertools.cycle(bodies)
         self._connections: list[http.client.HTTPConnection] = []
         self.seen: list[tuple[int, float, str]] = []  # status, seconds, Retry-After
 
@@ -41,7 +44,7 @@ class Loop:
             self._connections.append(connection)
         headers = {"content-type": "application/json"}
         try:
-            connection.request("POST", "/v1/images/generations", BODY, headers)
+            connection.request("POST", "/v1/images/generations", next(self._bodies), headers)
             answer = connection.getresponse()
             answer.read()
             found = answer.status, time.monotonic() - began, answer.getheader("retry-after", "")
@@ -49,6 +52,19 @@ class Loop:
             connection.close()
             found = 0, time.monotonic() - began, ""
         self.seen.append(found)
+
+    def again(self, *, clients: int, seconds: float) -> float:
+        """Asks once more after each answer (a closed loop); returns how long that took."""
+        began = time.monotonic()
+
+        def client(_: int) -> None:
+            while time.monotonic() - began < seconds:
+                self.ask()
+
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(client, range(clients)))
+        self.close()
+        return time.monotonic() - began
 
     def close(self) -> None:
         for connection in self._connections:
@@ -132,6 +148,58 @@ def test_what_is_too_much_is_refused_at_once() -> None:
 def test_three_times_too_much_for_a_minute() -> None:
     """Takes 65 s."""
     overloaded(60)
+
+
+WISHES = (
+    "a red circle left of a blue star",
+    "two green cats on a table",
+    "a yellow heart",
+    "a dog",
+)
+WISHED = [
+    json.dumps({"prompt": prompt, "seed": seed}).encode() for seed, prompt in enumerate(WISHES * 10)
+]
+
+
+@contextlib.contextmanager
+def shipped() -> Iterator[tuple[int, int]]:
+    """The command itself with the model that ships: its port, and the process."""
+    root = pathlib.Path(__file__).resolve().parents[3]
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_"))}
+    command = [sys.executable, "-m", "omnigen.serve", "--port=0"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**plain, "PYTHONPATH": str(root)}
+    )
+    with process:
+        try:
+            assert process.stderr is not None
+            said = (re.search(r":([0-9]+): ready", line) for line in process.stderr)
+            yield int(next(filter(None, said))[1]), process.pid
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+def test_three_times_too_much_for_the_model_that_ships() -> None:
+    """Takes 3 minutes on two cores."""
+    with shipped() as (port, process):
+
+        def capacity() -> float:
+            loop = Loop(port, WISHED)
+            took = loop.again(clients=16, seconds=30)
+            assert {status for status, _, _ in loop.seen} == {200}
+            return len(loop.seen) / took
+
+        first, before, loop = capacity(), memory(process), Loop(port, WISHED)
+        took = loop.run(rate=3 * first, seconds=60)
+        grown = memory(process) - before
+        can = min(first, capacity())  # others may have begun to use the machine
+        counts = Counter(status for status, _, _ in loop.seen)
+        refused = sorted(spent for status, spent, _ in loop.seen if status == 429)
+        p99 = refused[round(0.99 * (len(refused) - 1))]
+        rate = counts[200] / took
+        print(f"{counts}, {rate:.2f}/s of {can:.2f}/s, 429 p99 {p99:.3f} s, {grown:.0f} MB")
+        assert counts.keys() == {200, 429} and rate >= 0.95 * can and grown <= 50
 
 
 def persistent(seconds: float, clients: int) -> None:
