@@ -46,7 +46,7 @@ class Rows(Protocol):
         ...
 
     def step(self) -> dict[Place, int]:
-        """Takes every row a step further; returns how many tokens each has drawn."""
+        """Takes rows a step further; returns how many tokens each has drawn."""
         ...
 
     def look(self, places: Sequence[Place]) -> list[tuple[np.ndarray, str, int]]:
