@@ -63,6 +63,10 @@ def define() -> flags.FlagValues:
     deadline = "seconds until a picture is drawn; what takes longer is given up"
     number = functools.partial(flags.DEFINE_float, flag_values=values)
     number("deadline", usual.limits.deadline_s, deadline, lower_bound=1, upper_bound=86_400)
+    asked = "POST requests that each key may make in a minute; any number if not given"
+    integer("key_requests", None, asked, lower_bound=1, upper_bound=1_000_000)
+    had = "pictures that each key may have in a minute; any number if not given"
+    integer("key_pictures", None, had, lower_bound=1, upper_bound=1_000_000)
     provenance = (
         "sign pictures, so that they say who made them; if the extra is installed, if unset"
     )
@@ -90,6 +94,11 @@ def settings(values: flags.FlagValues) -> Settings:
         rows=values.rows,
         queue=values.queue,
         provenance=values.provenance,
-        limits=dataclasses.replace(Limits(), deadline_s=values.deadline),
+        limits=dataclasses.replace(
+            Limits(),
+            deadline_s=values.deadline,
+            key_requests=values.key_requests,
+            key_pictures=values.key_pictures,
+        ),
         **{name: None if path is None else pathlib.Path(path) for name, path in paths.items()},
     )

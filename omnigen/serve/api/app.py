@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 from omnigen import extras
-from omnigen.serve.api import errors, openapi
+from omnigen.serve.api import errors, openapi, rates
 from omnigen.serve.api.auth import OPEN, Keys
 from omnigen.serve.api.call import EVENTS, Budget, Call, Gone, Message, Reply, Stream, reply
 from omnigen.serve.api.images import Images
@@ -56,6 +56,7 @@ class App:
         limits: Limits | None = None,
         keys: Keys | None = None,
         more: "list[Any] | None" = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Lays the routes.
 
@@ -64,9 +65,11 @@ class App:
             limits: Bounds; the usual ones if None.
             keys: Keys; none are needed if None.
             more: Further routes, of Starlette, such as those of the page.
+            clock: Returns the time in seconds, by which limits of keys are counted.
         """
         self.services, self._limits, self._keys = services, limits or Limits(), keys or Keys()
         self._metrics = Metrics(services.engine)
+        self._rates = rates.Rates(self._limits, clock)
         self._budget = Budget(self._limits.bodies_bytes)
         self.is_draining = False
         self._document = reply(openapi.document(self._limits))
@@ -119,6 +122,7 @@ class App:
         scope["app"] = self  # the router then raises what it has to say
         try:
             self._admit(scope)
+            self._count(scope, answered)
             await self._router(scope, receive, answered)
         except Gone:
             answered.status = CLIENT_LEFT
@@ -153,6 +157,20 @@ class App:
             raise errors.ApiError(403, message, code="cross_site")
         if self.is_draining and scope["method"] == "POST":
             raise errors.stopped()
+
+    def _count(self, scope: Any, answered: "_Answered") -> None:
+        """Counts a request that asks for work, and lets its answer tell what its key has left.
+
+        Raises:
+            ApiError: If the key had its requests of this minute.
+        """
+        if scope["method"] != "POST" or scope["path"] in OPEN:
+            return
+        account = self._rates.account(scope["tenant"])
+        answered.account = account
+        rates.current.set(account)
+        account.check("requests", 1)
+        account.take("requests", 1)
 
     async def run(self, handler: Handler, scope: Any, receive: Receive, send: Send) -> None:
         """Calls an endpoint, and sends what it returns."""
@@ -216,12 +234,15 @@ class _Answered:
     def __init__(self, send: Send) -> None:
         self._send, self._id = send, secrets.token_hex(12)
         self.status, self._is_events, self._is_over = 0, False, False
+        self.account: rates.Account | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             own = [(b"x-request-id", f"req_{self._id}".encode())]
             given = {name.lower() for name, _ in message["headers"]}
             own += [pair for pair in _HARDENED if pair[0] not in given]
+            left = self.account.headers() if self.account else {}
+            own += [(name.lower().encode(), value.encode()) for name, value in left.items()]
             message = {**message, "headers": [*message["headers"], *own]}
             self.status = message["status"]
             self._is_events = (b"content-type", EVENTS.encode()) in message["headers"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from omnigen import cli
 from omnigen.generation import sampler, spans
 from omnigen.serve import contract
-from omnigen.serve.api import errors, pictures
+from omnigen.serve.api import errors, pictures, rates
 from omnigen.serve.api.limits import Limits
 from omnigen.serve.api.services import Decision, Services, rfc3339
 
@@ -121,10 +121,14 @@ class Job:
         """Judges an order and takes places in the queue, for all of its pictures or for none.
 
         Raises:
-            ApiError: If the policy or the model refuses it, or there is no room.
+            ApiError: If the policy or the model refuses it, there is no room, or the key had its
+                pictures of this minute.
         """
         job = cls(services, limits, order)
         await job._judge_input()
+        account = rates.current.get()
+        if account is not None:
+            account.check("images", order.count)
         try:
             for index in range(order.count):
                 request = order.request(index)
@@ -134,6 +138,8 @@ class Job:
         except BaseException as error:
             job.cancel()
             raise translated(error) from error
+        if account is not None:  # nothing was awaited since the check
+            account.take("images", order.count)
         return job
 
     def cancel(self) -> None:

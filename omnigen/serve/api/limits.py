@@ -33,6 +33,8 @@ class Limits:
         drain_s: Seconds that pictures have when the server is told to end.
         kept_bytes: Bytes of pictures and turns that are kept, of all clients.
         kept_s: Seconds for which they are kept.
+        key_requests: POST requests of a key in a minute; None for any number.
+        key_pictures: Pictures of a key in a minute; None for any number.
     """
 
     prompt: int = 32_000
@@ -57,3 +59,5 @@ class Limits:
     drain_s: float = 25.0
     kept_bytes: int = 256 * MEBI
     kept_s: float = 3600.0
+    key_requests: int | None = None
+    key_pictures: int | None = None

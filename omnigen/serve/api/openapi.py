@@ -85,6 +85,12 @@ _MODERATION = {
 }
 _ERRORS = ("400", "401", "403", "404", "405", "408", "413", "415", "429", "500", "503", "504")
 
+_LIMITED = {
+    f"X-RateLimit-{what}-{unit}": {"description": "If there is such a limit", "schema": _TEXT}
+    for unit in ("Requests", "Images")
+    for what in ("Limit", "Remaining", "Reset")
+}
+
 
 def _object(table: Table, **more: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the schema of a table; null is as if a field were not sent."""
@@ -113,7 +119,9 @@ def _answers(schema: Mapping[str, Any], *, media_type: str = "application/json")
     if "usage" in schema.get("properties", {}) or schema is _RESPONSE:
         good["content"]["text/event-stream"] = {"schema": _TEXT}
     error = {"description": "Refused", "content": {"application/json": {"schema": _ERROR}}}
-    return {"200": good, **dict.fromkeys(_ERRORS, error)}
+    good["headers"] = _LIMITED
+    full = error | {"headers": {"Retry-After": {"schema": _TEXT}, **_LIMITED}}
+    return {"200": good, **dict.fromkeys(_ERRORS, error), "429": full}
 
 
 def _operation(name: str, schema: Mapping[str, Any], **more: Any) -> dict[str, Any]:
