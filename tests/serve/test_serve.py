@@ -187,3 +187,14 @@ def test_decisions_are_kept_without_what_was_judged(tmp_path) -> None:
     line = json.loads(text)
     assert (line["allowed"], line["stage"], line["who"]) == (False, "input", "0123")
     assert "bomb" not in text
+
+
+def test_flags_bound_what_a_key_may_ask_for() -> None:
+    values = settings.define()
+    values(["serve", "--key_requests=60", "--key_pictures=20"])
+    limits = settings.settings(values).limits
+    assert (limits.key_requests, limits.key_pictures) == (60, 20)
+    values = settings.define()
+    values(["serve"])
+    limits = settings.settings(values).limits
+    assert (limits.key_requests, limits.key_pictures) == (None, None)
