@@ -32,15 +32,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         "data type on disk; int8: large matrices in eight bits",
         flag_values=values,
     )
+    text = "another model to average in, of which this one was trained on"
+    cli.define_path(values, "blend", None, text)
+    flags.DEFINE_float("share", 0.1, "weight of --blend in the average", 0, 1, flag_values=values)
     with cli.bad_input_exits(PROGRAM, (*cli.INPUT_ERRORS, OSError)):
         cli.parse(values, usage=USAGE, argv=argv)
         cli.require(values, "checkpoint", "output")
         from omnigen.checkpoints import manager
+        from omnigen.checkpoints.model import Blend
         from omnigen.generation.pretrained import check_weights, locate
 
         output = pathlib.Path(values.output)
+        blend = Blend(locate(values.blend), values.share) if values.blend else None
         model = manager.export_model(
-            locate(values.checkpoint), output, dtype=values.dtype, check=check_weights
+            locate(values.checkpoint), output, dtype=values.dtype, check=check_weights, blend=blend
         )
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     cli.say(f"{model.path}: model {model.version} of step {model.step}, {size / 1e6:.1f} MB")

@@ -2,11 +2,13 @@
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from omnigen import export
 from omnigen.checkpoints import manager
+from omnigen.checkpoints.model import Blend
 from omnigen.generation import pretrained
 
 
@@ -15,23 +17,27 @@ def _bytes(folder: pathlib.Path) -> int:
 
 
 def test_a_model_is_written_and_means_the_same(tmp_path: pathlib.Path, capsys) -> None:
+    theirs = manager.load_model(pretrained.NANO)
     for dtype in ("bfloat16", "float32"):
         output = tmp_path / dtype
         arguments = ["--checkpoint", str(pretrained.NANO), "--output", str(output)]
         export.main([*arguments, "--dtype", dtype])
-        ours, theirs = manager.load_model(output), manager.load_model(pretrained.NANO)
-        assert ours.version == theirs.version and ours.version in capsys.readouterr().out
-        np.testing.assert_equal(ours.params, theirs.params)
+        ours = manager.load_model(output)
+        assert ours.version in capsys.readouterr().out
+        for one, other in zip(*map(jax.tree.leaves, (ours.params, theirs.params)), strict=True):
+            np.testing.assert_array_equal(one, other.astype(jnp.dtype(dtype)).astype(np.float32))
+    assert ours.version == theirs.version
     sizes = [_bytes(tmp_path / dtype) for dtype in ("bfloat16", "float32")]
     assert 0.9 * sizes[1] > sizes[0]
 
 
 def test_eight_bits_take_little_more_than_half(tmp_path: pathlib.Path, capsys) -> None:
-    output = tmp_path / "int8"
-    export.main(["--checkpoint", str(pretrained.NANO), "--output", str(output), "--dtype", "int8"])
-    ours, theirs = manager.load_model(output), manager.load_model(pretrained.NANO)
+    output, source = tmp_path / "int8", tmp_path / "source"
+    manager.export_model(pretrained.NANO, source)
+    export.main(["--checkpoint", str(source), "--output", str(output), "--dtype", "int8"])
+    ours, theirs = manager.load_model(output), manager.load_model(source)
     assert ours.version in capsys.readouterr().out and ours.version != theirs.version
-    assert _bytes(output) < 0.62 * _bytes(pretrained.NANO)
+    assert _bytes(output) < 0.62 * _bytes(source)
 
     def off(one, other):
         assert one.dtype == other.dtype and one.shape == other.shape
@@ -43,6 +49,32 @@ def test_eight_bits_take_little_more_than_half(tmp_path: pathlib.Path, capsys) -
     assert again.version == ours.version
     loaded = pretrained.load(output, needed=("ar", "head"))
     assert loaded.version == ours.version
+
+
+def test_a_blend_is_the_average_of_two_models(
+    untrained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    first = manager.load_model(untrained)
+    saver = manager.Checkpoints(tmp_path / "twice", keep=1)
+    twice = jax.tree.map(lambda leaf: 2 * leaf, first.params)
+    saver.save(1, manager.Snapshot({"ema": twice}, {}, b""), {"model": first.config["model"]})
+    saver.close()
+    argv = ["--checkpoint", str(untrained), "--blend", str(tmp_path / "twice"), "--share", "0.25"]
+    export.main([*argv, "--output", str(tmp_path / "blend"), "--dtype", "float32"])
+    blended = manager.load_model(tmp_path / "blend").params
+    for part, weights in first.params.items():
+        scale = 1.25 if part in ("ar", "head") else 1.0
+        for one, found in zip(*map(jax.tree.leaves, (weights, blended[part])), strict=True):
+            np.testing.assert_allclose(found, scale * one, rtol=1e-6)
+
+
+def test_models_of_other_shapes_do_not_blend() -> None:
+    blend = Blend("models/other", 0.5)
+    one = {"ar": {"w": np.zeros((2, 3))}, "head": {}}
+    with pytest.raises(ValueError, match="models/other: 'ar' has not the arrays"):
+        blend(one, {"ar": {"w": np.zeros((3, 2))}, "head": {}})
+    with pytest.raises(ValueError, match=r"share is 1.5; allowed: 0 ... 1"):
+        Blend("models/other", 1.5)
 
 
 @pytest.mark.parametrize(

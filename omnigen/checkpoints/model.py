@@ -16,7 +16,7 @@ import json
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -185,12 +185,48 @@ def read_header(folder: pathlib.Path) -> dict[str, Any]:
     return header
 
 
+@dataclasses.dataclass(frozen=True)
+class Blend:
+    """Averages weights of a second model into those of a first.
+
+    A model that was trained on from another's weights often lies in one valley with it, where the
+    average does what either does (https://arxiv.org/abs/2109.01903).
+
+    Attributes:
+        path: Checkpoint of the second model.
+        share: Its weight in the average, 0 to 1.
+        parts: Parts of the model that are averaged.
+    """
+
+    path: str | pathlib.Path
+    share: float
+    parts: Sequence[str] = ("ar", "head")
+
+    def __post_init__(self) -> None:
+        """Refuses a share that is none."""
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share is {self.share}; allowed: 0 ... 1")
+
+    def __call__(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the parts of both, averaged, with the other parts of the first."""
+        params = dict(first)
+        for part in self.parts:
+            one, other = first.get(part), second.get(part)
+            if one is None or jax.tree.map(np.shape, one) != jax.tree.map(np.shape, other):
+                raise ValueError(f"{self.path}: {part!r} has not the arrays of the first model's")
+            params[part] = jax.tree.map(
+                lambda a, b: (1 - self.share) * a + self.share * b, one, other
+            )
+        return params
+
+
 def export_model(
     path: str | pathlib.Path,
     output: str | pathlib.Path,
     *,
     dtype: str = "bfloat16",
     check: Check | None = None,
+    blend: Blend | None = None,
 ) -> LoadedModel:
     """Writes the model of a checkpoint as a model-only checkpoint, sealed; all of it or nothing.
 
@@ -199,18 +235,24 @@ def export_model(
         output: Folder to write.
         dtype: Data type on disk; "int8" is eight bits for large matrices (`quantized`).
         check: As in `load_model`.
+        blend: Weights of another model to average in.
 
     Returns:
         The model as it will be loaded from there.
 
     Raises:
-        ValueError: As in `load_model`, or if `output` exists.
+        ValueError: As in `load_model`, if `output` exists, or if the models do not match.
     """
     output = pathlib.Path(output).absolute()
     if output.exists():
         raise ValueError(f"{output}: already exists")
     packs = dtype == quantized.DTYPE
-    model = load_model(path, dtype="float32" if packs else dtype, check=check)
+    model = load_model(path, dtype="float32" if packs or blend else dtype, check=check)
+    if blend is not None:
+        params = blend(model.params, load_model(blend.path, check=check).params)
+        if not packs:
+            params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
+        model = dataclasses.replace(model, params=params)
     stored = quantized.pack(model.params) if packs else model.params
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
