@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from omnigen.config import derived
-from omnigen.nn.attention import KVCache, write_rows
+from omnigen.nn.attention import KVCache, Rope, write_rows
 from omnigen.nn.block import Block
-from omnigen.nn.layers import Linear, RMSNorm, lookup, place_features
+from omnigen.nn.layers import EPS, Linear, RMSNorm, lookup, place_features
 from omnigen.nn.module import check_sizes, param
 from omnigen.nn.stack import Remat, Stack
 from omnigen.parallel import shard
@@ -33,7 +33,9 @@ class ARConfig:
     """Sizes of the transformer.
 
     Attributes:
-        vocab_size: Number of text ids and specials.
+        vocab_size: Number of rows of the table: text ids, specials, and spare ones behind them.
+        text_vocab: Number of text ids, which the specials follow; None for all rows but the
+            specials', so that none is spare.
         latent_dim: Number of dims of an image token; the encoder's.
         embed_dim: Width.
         num_layers: Number of layers.
@@ -45,9 +47,17 @@ class ARConfig:
         remat: What the backward pass keeps.
         unroll: Whether training compiles each layer for itself: faster at small widths, longer to
             compile.
+        rope: Rotary frequencies.
+        text_axes: Whether rows and columns count from the place in the sequence, so that text
+            stands at (s, s, s); else it stands at (s, 0, 0).
+        qk_norm: Whether queries and keys are normalised.
+        qkv_bias: Whether queries, keys and values have a bias.
+        norm_eps: What norms add to the mean square.
+        tied: Whether text is scored against the table of embeddings.
     """
 
     vocab_size: int = 264
+    text_vocab: int | None = None
     latent_dim: int = derived(48)
     embed_dim: int = 512
     num_layers: int = 8
@@ -58,9 +68,22 @@ class ARConfig:
     dtype: str = "float32"
     remat: Remat = Remat.NONE
     unroll: bool = False
+    rope: Rope = Rope()
+    text_axes: bool = False
+    qk_norm: bool = True
+    qkv_bias: bool = False
+    norm_eps: float = EPS
+    tied: bool = False
 
     def __post_init__(self) -> None:
         check_sizes("ar", self)
+        if self.text_vocab is not None and not 1 <= self.text_vocab <= self.vocab_size:
+            raise ValueError(
+                f"ar text_vocab is {self.text_vocab}; it must be in 1 ... {self.vocab_size}, the "
+                "vocab_size"
+            )
+        if not 0 < self.norm_eps <= 1:
+            raise ValueError(f"ar norm_eps is {self.norm_eps}; it must be above 0, up to 1")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"ar num_heads {self.num_heads} is not a multiple of num_kv_heads "
@@ -68,6 +91,12 @@ class ARConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"ar head_dim {self.head_dim} is odd; rotary positions need pairs")
+        counts = self.rope.counts
+        if any(counts) and sum(counts) != self.head_dim // 2:
+            raise ValueError(
+                f"ar rope counts is {counts}; they must add up to {self.head_dim // 2}, half of "
+                "head_dim"
+            )
 
 
 @jax.tree_util.register_dataclass
@@ -128,11 +157,16 @@ class AR(nnx.Module):
                 mlp_dim=c.mlp_dim,
                 num_layers=c.num_layers,
                 rngs=rngs,
+                rope=c.rope,
+                qk_norm=c.qk_norm,
+                qkv_bias=c.qkv_bias,
+                eps=c.norm_eps,
             )
 
         self.stack = Stack(block, c.num_layers, rngs=rngs)
-        self.norm = RMSNorm(c.embed_dim, rngs=rngs)
-        self.logits_out = Linear(c.embed_dim, c.vocab_size, axes=("embed", "vocab"), rngs=rngs)
+        self.norm = RMSNorm(c.embed_dim, rngs=rngs, eps=c.norm_eps)
+        ends = (c.embed_dim, c.vocab_size)
+        self.logits_out = None if c.tied else Linear(*ends, axes=("embed", "vocab"), rngs=rngs)
 
     def embed(self, sequence: Sequence, vector_BLZ: jax.Array) -> jax.Array:
         """Embeds the elements, `[B, L, D]`.
@@ -150,6 +184,13 @@ class AR(nnx.Module):
         # which token it predicts.
         place = place_features(jnp.asarray(sequence.target), PLACE_DIM).astype(dtype)
         return shard(x_BLD + self.target_in(place), "batch", "length", None)
+
+    def positions(self, sequence: Sequence) -> jax.Array:
+        """Returns where the elements stand on the rotary axes, float32 `[B, L, 3]`."""
+        position_BLA = jnp.asarray(sequence.position)
+        if not self.config.text_axes:
+            return position_BLA
+        return position_BLA.at[..., 1:].add(position_BLA[..., :1])
 
     def hidden(
         self, sequence: Sequence, vector_BLZ: jax.Array, *, segments: int | None = None
@@ -173,7 +214,7 @@ class AR(nnx.Module):
         segments: int | None = None,
         unroll: bool = False,
     ) -> tuple[jax.Array, KVCache]:
-        position_BLA = jnp.asarray(sequence.position)
+        position_BLA = self.positions(sequence)
         # Groups of one element are causal attention within segments, which kernels know how to do.
         # Any other rule needs a mask, `[B, L, L]`, and no kernel skips what it hides.
         causal = sequence.group is None
@@ -196,6 +237,9 @@ class AR(nnx.Module):
 
     def logits(self, hidden_BLD: jax.Array) -> jax.Array:
         """Returns scores of the next text token, float32 `[B, L, V]`."""
+        if self.logits_out is None:
+            table_VD = shard(self.token[...].astype(hidden_BLD.dtype), "vocab", None)
+            return (hidden_BLD @ table_VD.T).astype(jnp.float32)
         return self.logits_out(hidden_BLD).astype(jnp.float32)
 
     def prefill(
@@ -259,7 +303,7 @@ class Stepper:
             masks.append(may_attend(own, seen))
             begin = rows.stop
         assert begin == len(vector_BTZ), (begin, vector_BTZ.shape)
-        position_BTA, starts = jnp.asarray(sequence.position), [cache.length for cache in caches]
+        position_BTA, starts = self.model.positions(sequence), [cache.length for cache in caches]
         x_BTD, layers = self.model.embed(sequence, vector_BTZ), []
         for number, block in enumerate(self.blocks):
             old = [cache.layers[number] for cache in caches]

@@ -2,8 +2,8 @@
 """What a change of each setting of the model means for weights that are there already.
 
 Every setting stands in one of three groups; a test fails for one that is in none. All else that
-weights depend on (rotary bases, norms, the sphere of the latents, conventions of the flow) is no
-setting: it is the same for all models of a checkpoint format.
+weights depend on (rotary bases of encoder and decoder, the sphere of the latents, conventions of
+the flow) is no setting: it is the same for all models of a checkpoint format.
 """
 
 UNSEEN = {
@@ -11,6 +11,12 @@ UNSEEN = {
     "block": "ar",  # which tokens see each other, and what a hidden state predicts
     "encoder.local": "encoder",  # what a token tells of
     "head.prediction": "head",  # what its output is
+    "ar.text_vocab": "ar",  # which rows are the specials
+    "ar.rope.theta": "ar",  # what a distance does to a score
+    "ar.rope.counts": "ar",
+    "ar.rope.sections": "ar",
+    "ar.text_axes": "ar",  # where elements stand
+    "ar.norm_eps": "ar",
 }
 """Weights look the same but mean something else: the part of the model to which they belong."""
 
@@ -22,6 +28,7 @@ SHAPES = {
     *("ar.vocab_size", "ar.embed_dim", "ar.num_layers", "ar.num_heads", "ar.num_kv_heads"),
     *("ar.head_dim", "ar.mlp_dim"),
     *("head.embed_dim", "head.num_blocks", "head.mlp_dim"),
+    *("ar.qk_norm", "ar.qkv_bias", "ar.tied"),
     *("head.kind", "head.average"),  # they bring layers of their own
 }
 """Weights have other shapes, or are others, and do not fit."""

@@ -116,7 +116,10 @@ class OmniConfig:
     @property
     def specials(self) -> Specials:
         """The ids of the special tokens."""
-        return Specials(self.ar.vocab_size - Specials(0).vocab_size)
+        text_vocab = self.ar.text_vocab
+        if text_vocab is None:
+            text_vocab = self.ar.vocab_size - Specials(0).vocab_size
+        return Specials(text_vocab)
 
 
 DEFAULTS = {"model": config.to_dict(OmniConfig())}  # for what settings of a run leave out
@@ -140,7 +143,13 @@ class Omni:
         self.config = config
         self.text = load_text(config.text)
         needed = Specials(self.text.vocab_size).vocab_size
-        if config.ar.vocab_size != needed:
+        told = config.ar.text_vocab
+        if told is not None and told != self.text.vocab_size:
+            raise ValueError(
+                f"ar text_vocab is {told}; text tokenizer {config.text!r} has "
+                f"{self.text.vocab_size} ids"
+            )
+        if config.ar.vocab_size < needed or (told is None and config.ar.vocab_size != needed):
             raise ValueError(
                 f"ar vocab_size is {config.ar.vocab_size}; text tokenizer {config.text!r} needs "
                 f"{needed}"

@@ -15,16 +15,39 @@ from flax import nnx
 
 from omnigen import parallel
 from omnigen.nn import packed, splash
-from omnigen.nn.layers import Linear, RMSNorm
+from omnigen.nn.layers import EPS, Linear, RMSNorm
 from omnigen.parallel import shard
 
 THETA = 10_000.0  # of the first of three axes, the sequence
 GRID_THETA = 100.0  # of rows and columns
+_MOST_THETA = 1e12
 _FEWEST = 16  # queries that are worth a fused kernel, which works in tiles of at least 64
 _HIDDEN = -1e30  # score of what may not be seen; finite, so that a query may see nothing
 
 
-def rotate(x_BTNH: jax.Array, position_BTA: jax.Array) -> jax.Array:
+@dataclasses.dataclass(frozen=True)
+class Rope:
+    """The rotary frequencies of sequence, row and column.
+
+    Attributes:
+        theta: Base of each axis.
+        counts: Number of pairs of dims of each axis; all zeros share them out evenly.
+        sections: Whether the axes take consecutive pieces of one table, that of the first base and
+            all pairs, as public language models need; else each has a table of its own.
+    """
+
+    theta: tuple[float, float, float] = (THETA, GRID_THETA, GRID_THETA)
+    counts: tuple[int, int, int] = (0, 0, 0)
+    sections: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(1 < theta <= _MOST_THETA for theta in self.theta):
+            raise ValueError(f"theta is {self.theta}; each must be above 1, up to {_MOST_THETA:g}")
+        if min(self.counts) < 0:
+            raise ValueError(f"counts is {self.counts}; none may be negative")
+
+
+def rotate(x_BTNH: jax.Array, position_BTA: jax.Array, rope: Rope | None = None) -> jax.Array:
     """Applies rotary embedding (Su et al. 2021, "RoFormer") on two or three axes.
 
     Dim i is paired with dim i + H/2, and the frequencies are shared out to the axes. With three
@@ -33,16 +56,26 @@ def rotate(x_BTNH: jax.Array, position_BTA: jax.Array) -> jax.Array:
     Args:
         x_BTNH: Queries or keys.
         position_BTA: Float positions on two or three axes.
+        rope: Frequencies of three axes; None for the defaults.
     """
     # Each axis has frequencies of its own, so that a score depends on the distance along each. The
     # grid's have shorter periods: a picture has tens of rows, a sequence thousands of elements.
     half, axes = x_BTNH.shape[-1] // 2, position_BTA.shape[-1]
     counts = [half // axes + (i < half % axes) for i in range(axes)]
-    angles = []
-    for axis, count in enumerate(counts):
-        theta = THETA if axes == 3 and axis == 0 else GRID_THETA
-        frequency = theta ** (-jnp.arange(count, dtype=jnp.float32) / count)
+    thetas = [THETA, GRID_THETA, GRID_THETA][-axes:]
+    if rope is not None:
+        assert axes == 3, axes
+        counts, thetas = (rope.counts if any(rope.counts) else counts), rope.theta
+    angles, begin = [], 0
+    for axis, (count, theta) in enumerate(zip(counts, thetas, strict=True)):
+        if rope is not None and rope.sections:
+            theta = thetas[0]
+            exponent = jnp.arange(begin, begin + count, dtype=jnp.float32) / half
+        else:
+            exponent = jnp.arange(count, dtype=jnp.float32) / max(count, 1)
+        frequency = theta**-exponent
         angles.append(position_BTA[..., axis, None] * frequency.reshape(1, 1, -1))
+        begin += count
     angle = jnp.concatenate(angles, axis=-1)[:, :, None, :]
     cos, sin = jnp.cos(angle).astype(x_BTNH.dtype), jnp.sin(angle).astype(x_BTNH.dtype)
     a, b = x_BTNH[..., :half], x_BTNH[..., half:]
@@ -139,7 +172,10 @@ def attend_cache(q_BTNH: jax.Array, cache: KVCache, *, mask_BTS: jax.Array) -> j
 
 
 class Attention(nnx.Module):
-    """Grouped-query attention, queries and keys normalised (Dehghani et al. 2023, "ViT-22B")."""
+    """Grouped-query attention, queries and keys normalised (Dehghani et al. 2023, "ViT-22B").
+
+    Without `qk_norm` they are not; `bias` adds one to queries, keys and values.
+    """
 
     def __init__(
         self,
@@ -150,14 +186,19 @@ class Attention(nnx.Module):
         *,
         rngs: nnx.Rngs,
         gain: float = 1.0,
+        rope: Rope | None = None,
+        qk_norm: bool = True,
+        bias: bool = False,
+        eps: float = EPS,
     ):
-        self.head_dim = head_dim
-        self.q = Linear(dim, num_heads * head_dim, axes=("embed", "heads"), rngs=rngs)
-        self.k = Linear(dim, num_kv_heads * head_dim, axes=("embed", "kv_heads"), rngs=rngs)
-        self.v = Linear(dim, num_kv_heads * head_dim, axes=("embed", "kv_heads"), rngs=rngs)
+        self.head_dim, self.rope = head_dim, rope
+        keys = num_kv_heads * head_dim
+        self.q = Linear(dim, num_heads * head_dim, axes=("embed", "heads"), rngs=rngs, bias=bias)
+        self.k = Linear(dim, keys, axes=("embed", "kv_heads"), rngs=rngs, bias=bias)
+        self.v = Linear(dim, keys, axes=("embed", "kv_heads"), rngs=rngs, bias=bias)
         self.o = Linear(num_heads * head_dim, dim, axes=("heads", "embed"), rngs=rngs, gain=gain)
-        self.q_norm = RMSNorm(head_dim, rngs=rngs)
-        self.k_norm = RMSNorm(head_dim, rngs=rngs)
+        self.q_norm = RMSNorm(head_dim, rngs=rngs, eps=eps) if qk_norm else None
+        self.k_norm = RMSNorm(head_dim, rngs=rngs, eps=eps) if qk_norm else None
 
     def qkv(
         self, x_BTD: jax.Array, position_BTA: jax.Array
@@ -172,7 +213,9 @@ class Attention(nnx.Module):
             heads(self.k(x_BTD), "kv_heads"),
             heads(self.v(x_BTD), "kv_heads"),
         )
-        return rotate(self.q_norm(q), position_BTA), rotate(self.k_norm(k), position_BTA), v
+        q = q if self.q_norm is None else self.q_norm(q)
+        k = k if self.k_norm is None else self.k_norm(k)
+        return rotate(q, position_BTA, self.rope), rotate(k, position_BTA, self.rope), v
 
     def out(self, y_BTNH: jax.Array) -> jax.Array:
         """Projects the heads' outputs back to the width."""

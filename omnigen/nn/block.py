@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from omnigen.nn.attention import Attention, KVCache
-from omnigen.nn.layers import RMSNorm, SwiGLU
+from omnigen.nn.attention import Attention, KVCache, Rope
+from omnigen.nn.layers import EPS, RMSNorm, SwiGLU
 from omnigen.parallel import shard
 
 
@@ -29,11 +29,26 @@ class Block(nnx.Module):
         mlp_dim: int,
         num_layers: int,
         rngs: nnx.Rngs,
+        rope: Rope | None = None,
+        qk_norm: bool = True,
+        qkv_bias: bool = False,
+        eps: float = EPS,
     ):
         gain = 1.0 / math.sqrt(2 * num_layers)
-        self.attention_norm = RMSNorm(dim, rngs=rngs)
-        self.attention = Attention(dim, num_heads, num_kv_heads, head_dim, rngs=rngs, gain=gain)
-        self.mlp_norm = RMSNorm(dim, rngs=rngs)
+        self.attention_norm = RMSNorm(dim, rngs=rngs, eps=eps)
+        self.attention = Attention(
+            dim,
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            rngs=rngs,
+            gain=gain,
+            rope=rope,
+            qk_norm=qk_norm,
+            bias=qkv_bias,
+            eps=eps,
+        )
+        self.mlp_norm = RMSNorm(dim, rngs=rngs, eps=eps)
         self.mlp = SwiGLU(dim, mlp_dim, rngs=rngs, gain=gain)
 
     def __call__(

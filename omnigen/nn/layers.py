@@ -15,6 +15,7 @@ from omnigen.nn.module import param
 Axes = tuple[str | None, ...]
 
 SMALL_TABLE = 1024  # rows
+EPS = 1e-6  # added to a mean square before its root
 
 
 class Linear(nnx.Module):
@@ -49,12 +50,13 @@ class Linear(nnx.Module):
 class RMSNorm(nnx.Module):
     """Root-mean-square normalisation over the last dim, in float32, with a learned scale."""
 
-    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+    def __init__(self, dim: int, *, rngs: nnx.Rngs, eps: float = EPS):
+        self.eps = eps
         self.scale = param(rngs, (dim,), ("norm",), nnx.initializers.ones_init())
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the layer over the last dim."""
-        y = normalize(x)
+        y = normalize(x, self.eps)
         return y * jnp.broadcast_to(self.scale[...].astype(x.dtype), y.shape)
 
 
@@ -72,10 +74,10 @@ def lookup(table_VD: jax.Array, ids: jax.Array) -> jax.Array:
     return jnp.matmul(one_hot, table_VD, precision="highest")
 
 
-def normalize(x: jax.Array) -> jax.Array:
+def normalize(x: jax.Array, eps: float = EPS) -> jax.Array:
     """Divides by the root mean square over the last dim; computed in float32."""
     x32 = x.astype(jnp.float32)
-    return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + 1e-6)).astype(x.dtype)
+    return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)).astype(x.dtype)
 
 
 class SwiGLU(nnx.Module):

@@ -3,6 +3,7 @@
 
 import dataclasses
 import enum
+import functools
 import json
 
 import jax
@@ -39,7 +40,9 @@ SMALL = OmniConfig(
     ),
 )  # fmt: skip
 OTHER = {"image_size": 64, "ar.vocab_size": 264, "ar.num_kv_heads": 4, "decoder.patch_size": 4,
-         "decoder.noise_scale": 0.5, "head.kind": "line"}  # fmt: skip
+         "decoder.noise_scale": 0.5, "head.kind": "line",
+         "ar.text_vocab": 256, "ar.rope.theta": [1e6, 1e6, 1e6],
+         "ar.rope.counts": [4, 1, 1]}  # fmt: skip
 
 
 class Line(nnx.Module):
@@ -66,7 +69,7 @@ def another(key: str) -> OmniConfig:
     for group in groups:
         node = node[group]
     old = node[last]
-    kind = type(getattr(getattr(SMALL, groups[0]), last) if groups else getattr(SMALL, last))
+    kind = type(functools.reduce(getattr, key.split("."), SMALL))
     if key in OTHER:
         node[last] = OTHER[key]
     elif issubclass(kind, enum.Enum):

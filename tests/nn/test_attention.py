@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnigen.nn.attention import Attention, KVCache, attend, attend_cache, rotate
+from omnigen.nn.attention import Attention, KVCache, Rope, attend, attend_cache, rotate
 from omnigen.nn.module import Net
 
 
@@ -38,6 +38,24 @@ def test_rotation_is_complex_multiplication(axes, head_dim):
     np.testing.assert_allclose(
         rotate(jnp.asarray(x), jnp.asarray(position)), complex_rotation(x, position), atol=1e-5
     )
+
+
+def test_the_default_frequencies_are_those_of_no_choice_to_the_bit():
+    x, position = gaussian(0, 2, 5, 3, 16), grid_positions(1, 2, 5, 3)
+    np.testing.assert_array_equal(rotate(x, position, Rope()), rotate(x, position))
+
+
+@pytest.mark.parametrize("sections", [False, True])
+def test_each_axis_has_its_base_and_count_or_a_section_of_one_table(sections):
+    x, position = gaussian(0, 2, 5, 3, 12), grid_positions(1, 2, 5, 3)
+    axes = [0, 0, 0, 1, 2, 2]
+    own = [1, 50 ** (-1 / 3), 50 ** (-2 / 3), 1, 1, 90**-0.5]  # 3, 1 and 2 pairs
+    one = [50 ** (-i / 6) for i in range(6)]
+    angle = position[..., axes].astype(np.float64) * (one if sections else own)
+    z = (x[..., :6] + 1j * x[..., 6:]) * np.exp(1j * angle)[:, :, None]
+    rope = Rope(theta=(50.0, 70.0, 90.0), counts=(3, 1, 2), sections=sections)
+    wanted = np.concatenate([z.real, z.imag], -1)
+    np.testing.assert_allclose(rotate(x, position, rope), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("axes", [2, 3])

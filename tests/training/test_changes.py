@@ -97,6 +97,8 @@ def test_settings_of_a_recipe(tmp_path) -> None:
     older = json.loads(json.dumps(settings))  # sizes that follow from others were stored
     older["model"]["ar"]["latent_dim"] = built.model.encoder.latent_dim
     older["data"]["image_size"] = built.model.image_size
+    for key in ("rope", "text_axes", "qk_norm", "qkv_bias", "norm_eps", "tied", "text_vocab"):
+        del older["model"]["ar"][key]  # as before there were any
     assert Changes(older, settings, schema).lines(step=1) == []
     del settings["model"]["encoder"]["local"], settings["train"]["spike_sigmas"]
     settings["model"]["encoder"]["noise_max"] = 0.25
