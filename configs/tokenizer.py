@@ -17,11 +17,15 @@ import sizes
 
 # global batch size, steps, peak learning rate
 RUNS = {
-    "nano": (256, 7_000, 2e-3),
+    "nano": (256, 10_000, 2e-3),
     "base": (512, 100_000, 5e-4),
     "3b": (1024, 200_000, 3e-4),
     "14b": (1024, 400_000, 2e-4),
 }
+# Landscapes have the smallest words and the most detail, shapes the least.
+MIXTURE = {"landscapes": 2.0, "words": 1.8, "mixed": 1.6, "shapes": 1.0}
+REGRESS = 0.6  # of the pictures, if the decoder draws means
+DETAIL = 0.5  # letters are a small part of the pixels
 
 
 def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
@@ -29,13 +33,16 @@ def get_config(arg: str = "nano") -> ml_collections.ConfigDict:
     size, debug = sizes.parse(arg)
     batch, steps, learning_rate = (16, 20, 1e-3) if debug else RUNS[size]
     model = sizes.model(size, debug=debug, remat="dots" if size == "nano" else "full")
+    draws_means = model["decoder"].get("noise_scale") == 0.0
     return ml_collections.ConfigDict(
         {
             "stage": "tokenizer",
             "seed": 0,
             "model": model,
-            "objective": {},
-            "data": {},
+            "objective": (
+                {"time_mean": 1.2, "regress": REGRESS, "detail": DETAIL} if draws_means else {}
+            ),
+            "data": {"mixture": MIXTURE},
             "optimizer": {
                 "name": "muon",
                 "learning_rate": learning_rate,
