@@ -17,6 +17,12 @@ MODEL, TURN = "omnigen_model", "omnigen_turn"  # parameters of our actions
 _UNTRUSTED = "signingCredential.untrusted"
 _MARK, _BEFORE = b"jumdc2pa", 12  # how all manifests of a file begin, and the bytes before that
 _PADDING = re.compile(rb"cpad(?:\x58(.)|\x59(..))", re.DOTALL)  # bytes under the name "pad" (CBOR)
+_NAMES = {  # of boxes, by the first bytes of their kind
+    b"c2pa": (b"c2pa",),
+    b"c2as": (b"c2pa.assertions",),
+    b"c2cl": (b"c2pa.claim", b"c2pa.claim.v2"),
+    b"c2cs": (b"c2pa.signature",),
+}
 _MOST_SEGMENT = 65_000  # bytes of a manifest that lie in one piece in a JPEG
 _MOST_STORE = 1 << 23  # bytes of all manifests together, which others fill with thumbnails
 _MOST_MARKS = 16  # one is right
@@ -103,6 +109,8 @@ def check(data: bytes, mime: str, *, anchors: bytes | None = None) -> Report:
     report = _report(State(str(state).lower()), told)
     if report.state is not State.INVALID and not _is_blank(data, mime):
         return dataclasses.replace(report, state=State.INVALID, issues=("manifest.padding",))
+    if report.state is not State.INVALID and not _is_sound(data, mime):
+        return dataclasses.replace(report, state=State.INVALID, issues=("manifest.boxes",))
     return report
 
 
@@ -128,6 +136,34 @@ def _is_blank(data: bytes, mime: str) -> bool:
             end = found.end()
             if any(store[end : end + int.from_bytes(found[1] or found[2])]):
                 return False
+    return True
+
+
+def _is_sound(data: bytes, mime: str) -> bool:
+    """Returns whether boxes fill each other exactly, and have the names that C2PA fixes.
+
+    No signature covers their lengths and these names, and c2pa-python reads on where they are off.
+    """
+    for store in _stores(data):
+        if mime == library.JPEG and len(store) > _MOST_SEGMENT:
+            continue
+        boxes = [store]  # no recursion: strangers choose the depth
+        while boxes:
+            box = boxes.pop()
+            if int.from_bytes(box[:4]) != len(box):
+                return False
+            if box[4:8] != b"jumb":
+                continue
+            names = _NAMES.get(bytes(box[16:20]))  # kind; 33 bytes on is the name
+            if names and bytes(box[33:64]).partition(b"\0")[0] not in names:
+                return False
+            start = 8
+            while start < len(box):
+                size = int.from_bytes(box[start : start + 4])
+                if size < 8:
+                    return False
+                boxes.append(box[start : start + size])
+                start += size
     return True
 
 
