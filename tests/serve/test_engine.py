@@ -412,6 +412,7 @@ def test_nothing_leaks(start, count):
     eventually(lambda: engine.statistics().busy + engine.statistics().queued == 0)
     after = held()
     assert after[0] - before[0] < 4e6 + 100 * count  # 1 MB in 1e4 requests, and noise
-    assert after[1:] == before[1:]
+    # Threads of what ran before may end meanwhile.
+    assert after[1] <= before[1] and after[2] <= before[2]
     counted = engine.statistics()
     assert counted.drawn > count / 4 and counted.cancelled > 0 and counted.late > 0
